@@ -1,0 +1,195 @@
+"""The request and the result of an explanation: what every side agrees on. Imports no torch.
+
+Names, defaults and result keys equal those of the authors' library (layer-wise-integrated-gradients
+0.1.0) wherever it has them; what is new is optional.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lig_core.errors import FieldError, InvalidRequest
+
+MAX_TEXT_CHARACTERS = 100_000
+"""Longest text accepted before tokenisation, in characters."""
+
+MapName = Literal["att", "mlp", "layer", "composed"]
+GranularityName = Literal["att", "mlp", "layer", "composed", "all"]
+AttBaseline = Literal["zero", "self_input_token", "itb_zero_ratio", "itb_map_ratio"]
+MlpBaseline = Literal["zero", "att_itb_a0"]
+LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
+Index = Annotated[int, Field(ge=0)]
+ALL_MAPS: tuple[MapName, ...] = ("att", "mlp", "layer", "composed")
+
+
+class ExplainRequest(BaseModel):
+    """What is asked: one text, one model, which maps of which layers, from which baselines.
+
+    Unknown fields are refused. `num_steps` absent means adaptive quadrature to `rtol`; a number means that
+    many Gauss-Legendre nodes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+    text: str = Field(
+        min_length=1,
+        max_length=MAX_TEXT_CHARACTERS,
+        description="The text to explain.",
+        examples=["The cat sat on the mat."],
+    )
+    model: str = Field(
+        "bert-base-uncased",
+        min_length=1,
+        max_length=200,
+        description="A Hugging Face id (optionally `id@revision`), a folder under the models folder, or the bundled `minilm`.",
+        examples=["minilm"],
+    )
+    num_steps: int | None = Field(
+        None, ge=1, le=4096, description="Gauss-Legendre nodes; absent: adaptive quadrature to `rtol`."
+    )
+    granularity: GranularityName | list[GranularityName] = Field(
+        "all",
+        description="Which maps: att (z→u per head), mlp (u→z'), layer (z→z'), composed (att∘mlp), or all.",
+    )
+    baseline_att: AttBaseline = "self_input_token"
+    baseline_mlp: MlpBaseline = "zero"
+    baseline_layer: LayerBaseline = "self_input_token"
+    layers: list[Index] | None = Field(None, min_length=1, description="Layer indices; absent: all.")
+    target_tokens: list[Index] | None = Field(None, min_length=1, description="Target token indices; absent: all.")
+    target_head: Index | None = Field(None, description="One attention head for `att`; absent: every head.")
+    include_residual_connection: bool = Field(
+        True, description="Whether u reaches z' through the residual connection as well as through the MLP."
+    )
+    u_node: Literal["residual", "heads"] = Field(
+        "residual",
+        description="The u that `mlp` starts from: the stream after attention, or the concatenated head outputs.",
+    )
+    rtol: float = Field(1e-3, ge=1e-8, le=0.1, description="Relative tolerance of the adaptive quadrature.")
+    on_unconverged: Literal["warn", "fail"] = "warn"
+    dtype: Literal["float32", "float64"] = "float32"
+    labels: bool = Field(False, description="Add `token_to_token`: every matrix again, entry by entry, with token names.")
+
+    @field_validator("text")
+    @classmethod
+    def _text_has_content(cls, text: str) -> str:
+        if not text.strip():
+            raise ValueError("the text is empty; send at least one visible character")
+        return text
+
+    @field_validator("granularity")
+    @classmethod
+    def _granularity_not_empty(cls, granularity: str | list[str]) -> str | list[str]:
+        if not granularity:
+            raise ValueError(f"name at least one of {', '.join(ALL_MAPS)}, or 'all'")
+        return granularity
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> Self:
+        for name in ("layers", "target_tokens"):
+            indices = getattr(self, name)
+            if indices is not None and len(set(indices)) != len(indices):
+                raise ValueError(f"{name} names an index twice; send each index once")
+        return self
+
+    @property
+    def maps(self) -> tuple[MapName, ...]:
+        """The maps asked for, each once, in the order att, mlp, layer, composed."""
+        asked = [self.granularity] if isinstance(self.granularity, str) else self.granularity
+        return ALL_MAPS if "all" in asked else tuple(name for name in ALL_MAPS if name in asked)
+
+
+def parse_request(data: object) -> ExplainRequest:
+    """Validate untrusted data as an ExplainRequest; raises InvalidRequest with one pointer per fault."""
+    try:
+        return ExplainRequest.model_validate(data)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def invalid_request(error: ValidationError, *, skip: int = 0) -> InvalidRequest:
+    """A pydantic error in the project's own words; `skip` drops leading location parts such as 'body'."""
+    faults: dict[str, str] = {}
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        where = [str(part) for part in fault["loc"][skip:]]
+        field = where[:1] if fault["type"] != "extra_forbidden" else where
+        pointer = "".join(f"/{part}" for part in (field if _is_union(where) else where))
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = f"unknown field; known are {', '.join(ExplainRequest.model_fields)}"
+        faults.setdefault(pointer, message)
+    found = [FieldError(pointer, message) for pointer, message in faults.items()]
+    return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in found), errors=found)
+
+
+def _is_union(where: list[str]) -> bool:
+    return len(where) > 1 and where[0] == "granularity"
+
+
+class Certificate(BaseModel):
+    """How far each target's column can be trusted.
+
+    `total` is L_j(1) = ‖F_j(z) − F_j(z⁰)‖₂; the contributions of a column sum to it up to
+    `completeness_error` (relative to the total, or to a thousandth of the largest value the path met if that
+    is more). `status` is ok, zero_path (nothing moves along the path: all contributions are 0),
+    noise_limited, discontinuous, budget, or fixed (a fixed rule: no tolerance was aimed at).
+    Entries of targets that were not asked for are null.
+    """
+
+    total: list[float | None]
+    completeness_error: list[float | None]
+    nodes: list[int | None]
+    converged: list[bool | None]
+    status: list[str | None]
+    all_converged: bool
+    rtol: float | None = Field(description="The tolerance aimed at; null for a fixed rule.")
+    quadrature: str
+    engine: str
+
+
+class TokenMap(BaseModel):
+    """A token-to-token map: `matrix[source][target]`; columns that were not asked for are null."""
+
+    baseline: str
+    description: str
+    shape: list[int]
+    matrix: list[list[float | None]]
+    certificate: Certificate
+    token_to_token: list[dict[str, Any]] | None = None
+
+
+class LayerResult(BaseModel):
+    """The maps of one layer. `z2z` is the layer map; `targets` holds z2u and u2z per target token."""
+
+    layer_idx: int
+    z2z: TokenMap | None = None
+    composed: dict[str, Any] | None = None
+    targets: dict[str, dict[str, Any]] | None = None
+
+
+class ExplainResult(BaseModel):
+    """The answer to an ExplainRequest, as stored and served."""
+
+    model_config = ConfigDict(extra="allow")
+
+    text: str
+    tokens: list[str]
+    model: str
+    model_type: str
+    config: dict[str, Any]
+    boundaries: dict[str, Any]
+    layers: dict[str, LayerResult]
+    converged: bool
+    receipt: dict[str, Any]
+
+
+class Progress(BaseModel):
+    """How far an explanation has come: `done` of `total` units in the named phase."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: Literal["queued", "loading", "computing", "storing", "done"]
+    done: int
+    total: int
+    unit: str = "maps"

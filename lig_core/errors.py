@@ -1,0 +1,123 @@
+"""Every way an explanation can fail, each with a stable `code`.
+
+    LigError
+    ├── InvalidRequest        invalid_request       the request contradicts itself or its model
+    │   ├── TextTooLong       text_too_long         more tokens than the model has positions
+    │   └── UnsupportedMap    unsupported_map       the model has no such boundary (and why)
+    ├── ModelNotFound         model_not_found       no such model here, or the hub cannot be reached
+    ├── UnsupportedModel      unsupported_model     no transformer block could be found and replayed exactly
+    ├── NotConverged          not_converged         asked to fail when a map misses its tolerance
+    ├── OutOfMemory           out_of_memory         even the smallest chunk did not fit
+    ├── Cancelled             cancelled             stopped on request
+    └── ServiceError          (the service's code)  what a remote service answered to the client
+
+A code never changes its meaning. The service maps codes to HTTP statuses in one table; the
+command line prints `detail` in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One fault in a request: where (RFC 6901 JSON pointer into the request) and what to do."""
+
+    pointer: str
+    detail: str
+
+
+class LigError(Exception):
+    """Base of all errors a user may see; `detail` says what was asked, what is allowed, what to do."""
+
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as JSON data: code, title, detail, retryable, errors."""
+        return {
+            "code": self.code,
+            "title": self.title,
+            "detail": self.detail,
+            "retryable": self.retryable,
+            "errors": [{"pointer": e.pointer, "detail": e.detail} for e in self.errors],
+        }
+
+
+class InvalidRequest(LigError):
+    """The request cannot be carried out as it stands."""
+
+    code = "invalid_request"
+    title = "The request is not valid"
+
+
+class TextTooLong(InvalidRequest):
+    """The text has more tokens than the model has positions."""
+
+    code = "text_too_long"
+    title = "The text is too long for the model"
+
+
+class UnsupportedMap(InvalidRequest):
+    """The model has no such boundary."""
+
+    code = "unsupported_map"
+    title = "The model does not support this map"
+
+
+class ModelNotFound(LigError):
+    """No such model here, and no hub that has it could be reached."""
+
+    code = "model_not_found"
+    title = "The model was not found"
+
+
+class UnsupportedModel(LigError):
+    """The model was loaded, but its blocks could not be found or do not replay exactly."""
+
+    code = "unsupported_model"
+    title = "The model is not supported"
+
+
+class NotConverged(LigError):
+    """A map missed its tolerance and the request said to fail then."""
+
+    code = "not_converged"
+    title = "The quadrature did not converge"
+
+
+class OutOfMemory(LigError):
+    """The smallest chunk of work did not fit in memory."""
+
+    code = "out_of_memory"
+    title = "Out of memory"
+    retryable = True
+
+
+class Cancelled(LigError):
+    """The work was stopped on request."""
+
+    code = "cancelled"
+    title = "The job was cancelled"
+
+
+class ServiceError(LigError):
+    """What a remote LIG service answered; carries the service's own code."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        errors = [FieldError(e["pointer"], e["detail"]) for e in problem.get("errors", ())]
+        super().__init__(str(problem.get("detail") or problem.get("title") or "the service failed"), errors=errors)
+        self.problem = problem
+
+    def as_dict(self) -> dict[str, Any]:
+        """The problem as the service sent it."""
+        return self.problem
