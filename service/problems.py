@@ -1,0 +1,233 @@
+"""Every error as `application/problem+json` (RFC 9457): the service's own errors, and the one table of statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from lig_core.errors import FieldError, InvalidRequest, LigError
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+
+
+class MalformedJson(LigError):
+    """The body is not JSON."""
+
+    code = "malformed_json"
+    title = "The body is not valid JSON"
+
+
+class WrongMediaType(LigError):
+    """The body is declared as something other than JSON."""
+
+    code = "unsupported_media_type"
+    title = "The body must be JSON"
+
+
+class BodyTooLarge(LigError):
+    """The body is larger than the service accepts."""
+
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class NotFound(LigError):
+    """No route has this path."""
+
+    code = "not_found"
+    title = "There is nothing here"
+
+
+class MethodNotAllowed(LigError):
+    """The path exists, the method does not."""
+
+    code = "method_not_allowed"
+    title = "This path does not take this method"
+
+
+class JobNotFound(LigError):
+    """No job has this id, or it was forgotten."""
+
+    code = "job_not_found"
+    title = "There is no such job"
+
+
+class JobNotFinished(LigError):
+    """The result was asked for before the job finished."""
+
+    code = "job_not_finished"
+    title = "The job has not finished"
+    retryable = True
+
+
+class JobHasNoResult(LigError):
+    """The job ended without a result."""
+
+    code = "job_has_no_result"
+    title = "The job ended without a result"
+
+
+class ResultExpired(LigError):
+    """The job succeeded, but its result is no longer kept."""
+
+    code = "result_expired"
+    title = "The result has expired"
+
+
+class StoreUnavailable(LigError):
+    """Redis does not answer."""
+
+    code = "store_unavailable"
+    title = "The job store does not answer"
+    retryable = True
+
+
+class NotReady(LigError):
+    """The service is up, but could not run a job now."""
+
+    code = "not_ready"
+    title = "The service is not ready"
+    retryable = True
+
+
+STATUS: Mapping[str, int] = {
+    "malformed_json": 400,
+    "not_found": 404,
+    "job_not_found": 404,
+    "method_not_allowed": 405,
+    "job_not_finished": 409,
+    "job_has_no_result": 409,
+    "cancelled": 409,
+    "result_expired": 410,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "invalid_request": 422,
+    "text_too_long": 422,
+    "unsupported_map": 422,
+    "model_not_found": 422,
+    "unsupported_model": 422,
+    "not_converged": 422,
+    "internal_error": 500,
+    "out_of_memory": 503,
+    "worker_lost": 503,
+    "store_unavailable": 503,
+    "not_ready": 503,
+    "job_timed_out": 504,
+}
+"""HTTP status of every error code, the worker's included."""
+
+
+class ProblemField(BaseModel):
+    """One fault in a request."""
+
+    pointer: str = Field(
+        description="RFC 6901 pointer into the body, or `/query/<name>`.", examples=["/layers"]
+    )
+    detail: str = Field(description="What is wrong and what to do.")
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 lays it out, with members of this service's own."""
+
+    type: str = Field(examples=["urn:lig:problem:invalid_request"])
+    title: str
+    status: int
+    detail: str = Field(description="What was asked, what is allowed, what to do.")
+    instance: str = Field(description="The path the problem is about.")
+    code: str = Field(description="Stable name of the error; never changes its meaning.")
+    request_id: str | None = None
+    job_id: str | None = None
+    errors: list[ProblemField] = []
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+
+
+def describe(error: Mapping[str, Any], *, instance: str, **members: str) -> dict[str, Any]:
+    """The problem document of an error given as `LigError.as_dict()` data; `members` are added as they are."""
+    code = error["code"]
+    return {
+        "type": f"urn:lig:problem:{code}",
+        "title": error["title"],
+        "status": STATUS.get(code, 500),
+        "detail": error["detail"],
+        "instance": instance,
+        "code": code,
+        **members,
+        "errors": error["errors"],
+        "retryable": error["retryable"],
+    }
+
+
+def problem_response(
+    error: LigError, *, path: str, request_id: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The error as a response; retryable ones carry `Retry-After`."""
+    problem = describe(error.as_dict(), instance=path, request_id=request_id)
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retryable else {}
+    return Response(
+        orjson.dumps(problem),
+        status_code=problem["status"],
+        media_type=MEDIA_TYPE,
+        headers={"X-Request-Id": request_id, **retry, **(headers or {})},
+    )
+
+
+def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the problems a route may answer with, one per status."""
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(STATUS[code], []).append(code)
+    return {
+        status: {
+            "description": f"Problem: {', '.join(f'`{code}`' for code in found)}.",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, found in sorted(by_status.items())
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error that a handler raises, FastAPI's and Starlette's own included, with a problem."""
+
+    def answer(request: Request, error: LigError, headers: Mapping[str, str] | None = None) -> Response:
+        return problem_response(
+            error, path=request.url.path, request_id=request.state.request_id, headers=headers
+        )
+
+    @app.exception_handler(LigError)
+    def known(request: Request, error: LigError) -> Response:
+        return answer(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
+        faults = [
+            FieldError("/" + "/".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()
+        ]
+        detail = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults)
+        return answer(request, InvalidRequest(detail, errors=faults))
+
+    @app.exception_handler(HTTPException)
+    def routing(request: Request, error: HTTPException) -> Response:
+        return answer(request, _routing_error(request, error), error.headers)
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> Response:
+        # Starlette raises the exception again after this answer, so that the server logs its traceback.
+        return answer(request, LigError("an unexpected fault in the service; its log names this request_id"))
+
+
+def _routing_error(request: Request, error: HTTPException) -> LigError:
+    path = request.url.path
+    if error.status_code == 404:
+        return NotFound(f"no route {path}; see /docs for the routes there are")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return MethodNotAllowed(f"{path} does not take {request.method}; it takes {allowed}")
+    return LigError(f"{error.status_code}: {error.detail}")

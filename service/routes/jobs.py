@@ -1,0 +1,92 @@
+"""GET /jobs/{id} and its result."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lig_core.contract import ExplainResult
+from service.jobs import Job, JobStatus, JobStore, ResultPointer
+from service.problems import JobHasNoResult, JobNotFinished, responses
+from service.representation import JobResource, job_json, job_url
+from service.settings import Settings
+
+Wait = Annotated[
+    float, Query(ge=0, description="Answer when the job ends, or after this many seconds (60 at most).")
+]
+Embed = Annotated[bool, Query(description="Put a small result into the answer.")]
+
+
+def router(settings: Settings, jobs: JobStore) -> APIRouter:
+    """The routes that say how a job stands."""
+    routes = APIRouter(tags=["jobs"])
+
+    @routes.get(
+        "/jobs/{job_id}",
+        summary="How a job stands",
+        responses={
+            200: {"model": JobResource, "description": "The job."},
+            **responses("job_not_found", "invalid_request", "store_unavailable"),
+        },
+    )
+    async def read_job(job_id: str, wait: Wait = 0, embed: Embed = True) -> Response:
+        """The job, with its result once that is there. `wait` long-polls until the job ends."""
+        job = await _job_after(job_id, min(wait, settings.max_wait))
+        result = await run_in_threadpool(_small_result, job) if embed else None
+        return Response(job_json(job, result=result), media_type="application/json")
+
+    @routes.get(
+        "/jobs/{job_id}/result",
+        summary="The result of a job",
+        responses={
+            200: {"model": ExplainResult, "description": "The result."},
+            **responses(
+                "job_not_found",
+                "job_not_finished",
+                "job_has_no_result",
+                "result_expired",
+                "store_unavailable",
+            ),
+        },
+    )
+    def read_result(job_id: str, request: Request) -> Response:
+        """The whole result, compressed where the caller accepts gzip."""
+        stored = jobs.read_result(_pointer(jobs.get(job_id)))
+        headers = {"Vary": "Accept-Encoding"}
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(stored, media_type="application/json", headers=headers)
+        return Response(gzip.decompress(stored), media_type="application/json", headers=headers)
+
+    async def _job_after(job_id: str, seconds: float) -> Job:
+        deadline = time.monotonic() + seconds
+        with jobs.watch(job_id) as watch:
+            while True:
+                job = await run_in_threadpool(jobs.get, job_id)
+                left = deadline - time.monotonic()
+                if job.status.final or left <= 0:
+                    return job
+                await watch.changed(left)
+
+    def _small_result(job: Job) -> bytes | None:
+        if job.result is None or job.result.size > settings.max_embedded_result_bytes:
+            return None
+        return gzip.decompress(jobs.read_result(job.result))
+
+    return routes
+
+
+def _pointer(job: Job) -> ResultPointer:
+    if job.result is not None:
+        return job.result
+    if job.error is not None:
+        raise JobHasNoResult(f"the job failed: {job.error['detail']}")
+    if job.status is JobStatus.CANCELLED:
+        raise JobHasNoResult("the job was cancelled; send the request again")
+    raise JobNotFinished(f"the job is {job.status}; wait with GET {job_url(job.id)}?wait=60")

@@ -1,0 +1,44 @@
+"""The API process: `python -m service.server` under any supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+
+import uvicorn
+
+from service.app import create_app
+from service.rq_jobs import RqJobStore
+from service.settings import Settings
+
+# Long-polls may last a minute; a stopping server does not wait for them.
+GRACE_SECONDS = 3
+
+
+def run(settings: Settings, listener: socket.socket | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, on `listener` where one is given."""
+    if settings.redis_url is None:
+        sys.exit("no Redis: set LIG_REDIS_URL, or use `lig serve`, which starts one")
+    if settings.binds_beyond_this_machine and not settings.insecure_bind:
+        sys.exit(
+            f"{settings.host} can be reached by other machines and there are no keys; "
+            "set LIG_HOST=127.0.0.1, or LIG_INSECURE_BIND=true if something in front guards it"
+        )
+    app = create_app(settings, RqJobStore(settings.redis_url.get_secret_value(), settings))
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        log_level="warning",
+        server_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener] if listener else None)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description="The HTTP API of the LIG service.")
+    arguments.add_argument("--listener-fd", type=int, help="an inherited listening socket")
+    fd = arguments.parse_args().listener_fd
+    run(Settings(), socket.socket(fileno=fd) if fd is not None else None)

@@ -1,0 +1,89 @@
+"""What the service can be told, from `LIG_*` variables. The only module of the service that reads the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the service; every field is the variable `LIG_<FIELD>`. Durations are seconds, sizes bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
+
+    redis_url: SecretStr | None = Field(
+        default=None, description="Redis to use; absent: `lig serve` starts its own."
+    )
+    redis_server: Path | None = Field(
+        default=None, description="The redis-server or valkey-server binary to start."
+    )
+    redis_timeout: float = Field(
+        default=2.0, gt=0, description="How long one Redis command may take before 503."
+    )
+    data_dir: Path = Field(
+        default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log."
+    )
+    models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port.")
+    insecure_bind: bool = Field(
+        default=False, description="Allow an address other than loopback although there are no keys."
+    )
+
+    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$")
+    max_body_bytes: int = Field(default=256 * 1024, ge=1)
+    max_embedded_result_bytes: int = Field(default=256 * 1024, ge=0)
+    max_wait: float = Field(default=60.0, ge=0, description="Longest long-poll.")
+    job_timeout: int = Field(default=3600, ge=1, description="Longest run of one job.")
+    result_ttl: int = Field(default=24 * 3600, ge=1, description="How long a result is kept.")
+    failure_ttl: int = Field(default=24 * 3600, ge=1, description="How long a failure is kept.")
+    crash_retries: int = Field(
+        default=2, ge=0, description="How often a job is run again after its worker died."
+    )
+
+    start_timeout: float = Field(
+        default=120.0, gt=0, description="How long `lig serve` waits to become ready."
+    )
+    stop_grace: float = Field(
+        default=10.0, ge=0, description="How long a process may take to stop before it is killed."
+    )
+
+    @property
+    def binds_beyond_this_machine(self) -> bool:
+        """Whether `host` is an address that other machines can reach."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+    def as_environment(self) -> dict[str, str]:
+        """These settings as the environment of a child process, on top of this process's own."""
+        given = {f"LIG_{name.upper()}": _plain(value) for name, value in self if value is not None}
+        return {**os.environ, **given}
+
+    def masked(self) -> dict[str, str]:
+        """Every setting as text fit to be printed: the password in a URL is hidden."""
+        shown = {name: "-" if value is None else _plain(value) for name, value in self}
+        if self.redis_url is not None:
+            shown["redis_url"] = _without_password(self.redis_url.get_secret_value())
+        return shown
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    # A child may have another working directory.
+    return str(value.absolute()) if isinstance(value, Path) else str(value)
+
+
+def _without_password(url: str) -> str:
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", ":***@") if password else url

@@ -1,0 +1,40 @@
+"""The numerical core as the worker uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from lig_core.catalog import ModelCard
+from lig_core.contract import ExplainRequest, Progress
+
+Report = Callable[[Progress], None]
+
+
+class Engine(Protocol):
+    """Loads models and explains texts with them; failures are LigErrors."""
+
+    def load(self, card: ModelCard, device: str | None, dtype: str) -> Any:
+        """The model, ready to explain with."""
+
+    def run(self, request: ExplainRequest, model: Any, report: Report) -> dict[str, Any]:
+        """The explanation, as JSON-able data."""
+
+
+class CoreEngine:
+    """The engine of lig_core."""
+
+    def __init__(self) -> None:
+        # Here and not at the top: torch takes seconds, and `lig --help` imports this module.
+        from lig_core import explain, models  # noqa: PLC0415
+
+        self._explain = explain
+        self._models = models
+
+    def load(self, card: ModelCard, device: str | None, dtype: str) -> Any:
+        """The model, ready to explain with."""
+        return self._models.load_model(card, device=device, dtype=dtype)
+
+    def run(self, request: ExplainRequest, model: Any, report: Report) -> dict[str, Any]:
+        """The explanation, as JSON-able data."""
+        return self._explain.run(request, model, progress=report)
