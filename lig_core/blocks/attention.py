@@ -1,0 +1,136 @@
+"""The attention function that every model is loaded with, and how a replay takes its place.
+
+transformers routes attention through a registry; models loaded with `attn_implementation="lig"` call
+`attention` below. Outside a replay it is plain softmax attention, so the model's numbers are its own.
+Inside `intercept(handler)` each attention call goes to the handler instead: to record it, to stop the
+block before mixing, or to answer with given head outputs.
+
+Source: transformers, "Attention Interface" (AttentionInterface, AttentionMaskInterface).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+IMPLEMENTATION = "lig"
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One call of an attention module: what it mixes and how.
+
+    query [batch, heads, tokens, head_dim]; key and value [batch, groups, tokens, head_dim] with heads a
+    multiple of groups (grouped-query attention); bias [batch or 1, heads or 1, tokens, tokens] is added to
+    the logits (mask, position bias); softcap c replaces a logit x by c·tanh(x/c); sinks [heads] are extra
+    logits that take probability and give no value.
+    """
+
+    module: torch.nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    bias: Tensor | None
+    scale: float
+    softcap: float | None
+    sinks: Tensor | None
+
+
+def probabilities(call: AttentionCall, logits: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Attention weights of raw scaled logits [..., heads, targets, sources], and d(logit)/d(raw logit).
+
+    The derivative is 1 − tanh²(x/c) under soft-capping and None (meaning 1) without. `logits` is overwritten.
+    """
+    slope = None
+    if call.softcap is not None:
+        capped = torch.tanh(logits / call.softcap)
+        slope = 1 - capped * capped
+        logits = capped * call.softcap
+    if bias is not None:
+        logits = logits + bias
+    if call.sinks is None:
+        return torch.softmax(logits, -1), slope
+    sinks = call.sinks.to(logits).reshape(-1, 1, 1).expand(*logits.shape[:-1], 1)
+    return torch.softmax(torch.cat([logits, sinks], -1), -1)[..., :-1], slope
+
+
+def repeat_groups(x: Tensor, heads: int) -> Tensor:
+    """Keys or values [batch, groups, tokens, head_dim] as one per head [batch, heads, tokens, head_dim]."""
+    return x if x.shape[-3] == heads else x.repeat_interleave(heads // x.shape[-3], dim=-3)
+
+
+def attend(call: AttentionCall) -> Tensor:
+    """Head outputs o = softmax(q·kᵀ·scale + bias)·v of a call: [batch, tokens, heads, head_dim]."""
+    heads = call.query.shape[1]
+    key, value = repeat_groups(call.key, heads), repeat_groups(call.value, heads)
+    logits = call.query @ key.transpose(-1, -2) * call.scale
+    weights, _ = probabilities(call, logits, call.bias)
+    return (weights @ value).transpose(1, 2).contiguous()
+
+
+Handler = Callable[[AttentionCall], Tensor]
+_handler: ContextVar[Handler] = ContextVar("lig_attention_handler", default=attend)
+
+
+@contextmanager
+def intercept(handler: Handler) -> Iterator[None]:
+    """Send every attention call of this thread to `handler`, which returns [batch, tokens, heads, head_dim]."""
+    token = _handler.set(handler)
+    try:
+        yield
+    finally:
+        _handler.reset(token)
+
+
+def attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The function registered with transformers; the signature is the registry's."""
+    bias = _additive(attention_mask, query.dtype)
+    if bias is not None:
+        bias = bias[..., : key.shape[-2]]
+    if position_bias is not None:
+        bias = position_bias if bias is None else bias + position_bias
+    call = AttentionCall(
+        module=module,
+        query=query,
+        key=key,
+        value=value,
+        bias=bias,
+        scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+        softcap=softcap,
+        sinks=s_aux,
+    )
+    return _handler.get()(call), None
+
+
+def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+
+
+def register() -> None:
+    """Make `attn_implementation="lig"` known to transformers.
+
+    The mask function must be registered too: without it models pass no mask at all.
+    """
+    AttentionInterface.register(IMPLEMENTATION, attention)
+    AttentionMaskInterface.register(IMPLEMENTATION, eager_mask)

@@ -1,0 +1,266 @@
+"""One transformer layer frozen at one text, split where LIG needs it: pre | mix | post.
+
+pre    z → q, k, v                 token by token (norms, projections, rotary embedding, QK-norm)
+mix    o = softmax(q·kᵀ + bias)·v  the only place where tokens meet
+post   o, z → z'                   token by token (output projection, residuals, norms, MLP or experts)
+
+No model code is copied: each part is the model's own block, replayed with its attention intercepted.
+Everything is checked against the model's own numbers before it is trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, Self
+
+import torch
+import torch.autograd.forward_ad as forward_ad
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from lig_core.blocks.attention import AttentionCall, attend, intercept
+from lig_core.blocks.capture import BlockCall, Tiling
+from lig_core.errors import UnsupportedMap, UnsupportedModel
+
+REPLAY_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""Largest difference between a replay and the model's own output, relative to the largest output."""
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Where u, the stream after attention, can be put into a replay.
+
+    Replacing the output of `module` by u, with a zero hidden state, gives the block's output from u alone.
+    `skipped` are projections that run before and whose results are then unused.
+    """
+
+    module: nn.Module
+    skipped: tuple[nn.Module, ...]
+    holds: Literal["output", "output + z"]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What holds for one layer of one model at every text; found by experiment, once.
+
+    tiling      which captured one-text tensors must be repeated for a replay on several sequences
+    projections the linear maps that make q, k, v: skipped once the head outputs are given
+    any_length  whether post accepts sequences of another length than the text's (no rotary embedding)
+    residual    where u enters, or None where attention and MLP run side by side
+    """
+
+    tiling: Tiling
+    projections: tuple[nn.Module, ...] = ()
+    any_length: bool = False
+    residual: Residual | None = None
+
+
+@dataclass(frozen=True)
+class Projections:
+    """What enters the mixing: query [n, heads, tokens, head_dim]; key, value [n, groups, tokens, head_dim]."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.query, self.key, self.value))
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer at one text: the recorded call, its attention call, and the three parts."""
+
+    call: BlockCall
+    wiring: Wiring
+    attention: AttentionCall
+    heads_out: Tensor  # o, [tokens, heads, head_dim]
+
+    @classmethod
+    def open(cls, call: BlockCall, wiring: Wiring) -> Self:
+        """The block of a recorded call; raises UnsupportedModel when a replay does not reproduce it."""
+        attention = _verified_attention(call, wiring.tiling)
+        return cls(call, wiring, attention, attend(attention)[0])
+
+    @property
+    def z(self) -> Tensor:
+        """Block input [tokens, hidden]."""
+        return self.call.z[0]
+
+    @property
+    def out(self) -> Tensor:
+        """Block output z' [tokens, hidden]."""
+        return self.call.out[0]
+
+    @property
+    def projections(self) -> Projections:
+        """q, k, v at z."""
+        return Projections(self.attention.query, self.attention.key, self.attention.value)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in the sequence, padding included."""
+        return self.z.shape[0]
+
+    @property
+    def num_heads(self) -> int:
+        """Query heads."""
+        return self.attention.query.shape[1]
+
+    def replay(self, hidden: Tensor) -> Tensor:
+        """z' of the whole block at hidden states [n, tokens, hidden], attention included."""
+        return self.call.replay(hidden, self.wiring.tiling)
+
+    def project(self, hidden: Tensor) -> Projections:
+        """pre: queries, keys and values at hidden states [n, tokens, hidden]."""
+        with torch.no_grad():
+            call = self._stopped(hidden)
+        return Projections(call.query, call.key, call.value)
+
+    def project_with_tangent(self, hidden: Tensor, direction: Tensor) -> tuple[Projections, Projections]:
+        """pre and its derivative along `direction` (forward mode), both at `hidden` [n, tokens, hidden]."""
+        with torch.no_grad(), forward_ad.dual_level():
+            call = self._stopped(forward_ad.make_dual(hidden, direction))
+            duals = [forward_ad.unpack_dual(x) for x in (call.query, call.key, call.value)]
+            tangents = [torch.zeros_like(d.primal) if d.tangent is None else d.tangent for d in duals]
+            return Projections(*(d.primal for d in duals)), Projections(*tangents)
+
+    def finish(self, heads: Tensor, z: Tensor) -> Tensor:
+        """post: z' [rows, hidden] of head outputs [rows, heads, head_dim] and residual inputs z [rows, hidden].
+
+        A row is any token at any node of the path: post is token by token, so rows are packed into
+        sequences as they come.
+        """
+        with intercept(lambda _: self._fold(heads)), skipping(self.wiring.projections):
+            return self.replay(self._fold(z)).flatten(0, 1)[: len(z)]
+
+    def residual_stream(self, heads: Tensor, z: Tensor) -> Tensor:
+        """u [rows, hidden], the stream after attention, of head outputs and residual inputs as in `finish`."""
+        entry = self._entry()
+        seen: list[Tensor] = []
+
+        def note(output: Tensor) -> Tensor:
+            seen.append(output)
+            return output
+
+        with torch.no_grad(), replacing_output(entry.module, note):
+            self.finish(heads, z)
+        u = seen[0].flatten(0, 1)[: len(z)]
+        return u + z if entry.holds == "output + z" else u
+
+    def finish_from_residual(self, u: Tensor) -> Tensor:
+        """z' [rows, hidden] of the stream after attention u [rows, hidden]."""
+        entry = self._entry()
+        rows, nothing = len(u), u.new_zeros(())
+        heads = nothing.expand(rows, *self.heads_out.shape[1:])
+        with (
+            intercept(lambda _: self._fold(heads)),
+            skipping(entry.skipped),
+            replacing_output(entry.module, lambda _: self._fold(u)),
+        ):
+            return self.replay(self._fold(nothing.expand_as(u))).flatten(0, 1)[:rows]
+
+    def _entry(self) -> Residual:
+        if self.wiring.residual is None:
+            raise UnsupportedMap(
+                "attention and MLP run side by side in this block, so there is no stream between them; "
+                "ask for u_node='heads'"
+            )
+        return self.wiring.residual
+
+    def _fold(self, rows: Tensor) -> Tensor:
+        """[rows, ...] as sequences [n, length, ...], the last one filled up with zeros."""
+        if self.wiring.any_length:
+            return rows.unsqueeze(0)
+        missing = -len(rows) % self.num_tokens
+        if missing:
+            rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
+        return rows.unflatten(0, (-1, self.num_tokens))
+
+    def _stopped(self, hidden: Tensor) -> AttentionCall:
+        try:
+            with intercept(_stop):
+                self.replay(hidden)
+        except _Stopped as stopped:
+            return stopped.call
+        raise UnsupportedModel("the block did not reach its attention in a replay")
+
+
+def _verified_attention(call: BlockCall, tiling: Tiling) -> AttentionCall:
+    """Replay the block as it was called, check it against the model's output, return its attention call."""
+    seen: list[AttentionCall] = []
+
+    def record(attention: AttentionCall) -> Tensor:
+        seen.append(attention)
+        return attend(attention)
+
+    with torch.no_grad(), intercept(record):
+        error = relative_error(call.replay(call.z, tiling), call.out)
+    name = type(call.module).__name__
+    if error > REPLAY_TOLERANCE[call.z.dtype]:
+        raise UnsupportedModel(
+            f"a replay of {name} differs from the model's own output by {error:.1e} (relative); "
+            "attributions of it would be wrong"
+        )
+    if len(seen) != 1:
+        raise UnsupportedModel(f"{name} calls the pluggable attention {len(seen)} times; one call is expected")
+    return seen[0]
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Largest absolute difference over the largest absolute expected value."""
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny))
+
+
+class _Stopped(BaseException):
+    """Leaves a block before its mixing; a BaseException, for a model may catch Exception."""
+
+    def __init__(self, call: AttentionCall) -> None:
+        self.call = call
+
+
+def _stop(call: AttentionCall) -> NoReturn:
+    raise _Stopped(call)
+
+
+def linear_width(module: nn.Module) -> int | None:
+    """Output features of a linear map, None for any other module."""
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return int(module.nf) if isinstance(module, Conv1D) else None
+
+
+@contextmanager
+def skipping(linears: tuple[nn.Module, ...]) -> Iterator[None]:
+    """Let the given linear maps return zeros without computing; their results are known to be unused."""
+
+    def nothing(width: int) -> Callable[[Tensor], Tensor]:
+        return lambda x: x.new_zeros(()).expand(*x.shape[:-1], width)
+
+    for module in linears:
+        width = linear_width(module)
+        assert width is not None
+        module.forward = nothing(width)
+    try:
+        yield
+    finally:
+        for module in linears:
+            del module.forward
+
+
+@contextmanager
+def replacing_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the (first) output of `module` by `change(output)`."""
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return change(output)
+        return (change(output[0]), *output[1:])
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

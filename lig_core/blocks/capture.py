@@ -1,0 +1,146 @@
+"""Finding a model's transformer blocks and recording one call of each, in one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from lig_core.errors import UnsupportedModel
+
+
+Tiling = Literal["none", "floats", "all"]
+"""Which captured one-text tensors a replay on several sequences repeats; it differs from family to family."""
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """One recorded call of one block for one text: module, arguments, output.
+
+    `slot` says which argument is the hidden state z: a position or a keyword.
+    """
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    slot: int | str
+    z: Tensor  # [1, tokens, hidden]
+    out: Tensor  # [1, tokens, hidden]
+
+    def replay(self, hidden: Tensor, tiling: Tiling) -> Tensor:
+        """The block's output at other hidden states [n, tokens, hidden], everything else as captured."""
+        count = hidden.shape[0]
+
+        def tile(x: Tensor) -> Tensor:
+            wanted = tiling == "all" or (tiling == "floats" and x.is_floating_point())
+            return x.expand(count, *x.shape[1:]) if wanted and x.dim() > 1 and x.shape[0] == 1 else x
+
+        args = [map_tensors(value, tile) for value in self.args]
+        kwargs = {name: map_tensors(value, tile) for name, value in self.kwargs.items()}
+        if isinstance(self.slot, int):
+            args[self.slot] = hidden
+        else:
+            kwargs[self.slot] = hidden
+        return first_tensor(self.module(*args, **kwargs))
+
+
+def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
+    """Run the model once; for each text of the batch, the calls of its blocks in layer order.
+
+    Blocks are the outermost repeated modules that were called as often as the config has layers (one
+    module called many times, as in ALBERT, counts). Raises UnsupportedModel when there are none.
+    """
+    records = _record(model, inputs)
+    depth = model.config.get_text_config().num_hidden_layers
+    by_class: dict[type[nn.Module], list[_Record]] = {}
+    for record in records:
+        by_class.setdefault(type(record.module), []).append(record)
+    for calls in by_class.values():  # insertion order: outermost first
+        slots = [_hidden_slot(call) for call in calls]
+        if len(calls) == depth and all(slot is not None for slot in slots):
+            batch = next(iter(inputs.values())).shape[0]
+            return [[_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)]
+    seen = ", ".join(f"{kind.__name__} ×{len(calls)}" for kind, calls in by_class.items()) or "none"
+    raise UnsupportedModel(
+        f"{type(model).__name__}: no repeated module was called {depth} times with a hidden state (seen: {seen})"
+    )
+
+
+@dataclass
+class _Record:
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any = None
+
+
+def _record(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[_Record]:
+    repeated = {
+        id(child): child
+        for parent in model.modules()
+        if isinstance(parent, nn.ModuleList)
+        for child in parent
+        if child is not None
+    }
+    records: list[_Record] = []
+    running: list[_Record] = []
+
+    def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        records.append(_Record(module, args, dict(kwargs)))
+        running.append(records[-1])
+
+    def leave(_module: nn.Module, _args: Any, _kwargs: Any, out: Any) -> None:
+        running.pop().out = out
+
+    handles = [m.register_forward_pre_hook(enter, with_kwargs=True) for m in repeated.values()]
+    handles += [m.register_forward_hook(leave, with_kwargs=True) for m in repeated.values()]
+    try:
+        with torch.no_grad():
+            model(**inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return records
+
+
+def _is_hidden(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point()
+
+
+def _hidden_slot(call: _Record) -> int | str | None:
+    for position, value in enumerate(call.args):
+        if _is_hidden(value):
+            return position
+    return next((name for name, value in call.kwargs.items() if _is_hidden(value)), None)
+
+
+def _select(call: _Record, slot: int | str | None, text: int, batch: int) -> BlockCall:
+    assert slot is not None
+
+    def pick(x: Tensor) -> Tensor:
+        return x[text : text + 1].detach() if x.dim() > 1 and x.shape[0] == batch else x.detach()
+
+    args = tuple(map_tensors(value, pick) for value in call.args)
+    kwargs = {name: map_tensors(value, pick) for name, value in call.kwargs.items()}
+    z = args[slot] if isinstance(slot, int) else kwargs[slot]
+    return BlockCall(call.module, args, kwargs, slot, z, pick(first_tensor(call.out)))
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`value` with every tensor inside changed; caches are dropped, for a replay must not grow them."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple | list):
+        return type(value)(map_tensors(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: map_tensors(item, change) for key, item in value.items()}
+    return None if isinstance(value, Cache) else value
+
+
+def first_tensor(output: Tensor | Sequence[Tensor]) -> Tensor:
+    """A block's hidden state: its output, or the first of its outputs."""
+    return output if isinstance(output, Tensor) else output[0]

@@ -1,0 +1,147 @@
+"""Finding a layer's wiring by experiment, without knowing its family.
+
+Each finding is a numerical test on the model's own block: a fact is accepted when the replay that relies
+on it reproduces the model's output, and refused otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lig_core.blocks.block import (
+    REPLAY_TOLERANCE,
+    Block,
+    Residual,
+    Wiring,
+    linear_width,
+    relative_error,
+)
+from lig_core.blocks.capture import BlockCall, Tiling, first_tensor
+from lig_core.errors import UnsupportedModel
+
+TILINGS: tuple[Tiling, ...] = ("none", "floats", "all")
+
+
+@torch.no_grad()
+def find_wiring(call: BlockCall) -> Wiring:
+    """The wiring of the layer that made this call. Raises UnsupportedModel when it does not split into parts."""
+    block = Block.open(call, Wiring(tiling=_tiling(call)))
+    block = _rewired(block, projections=_projections(block))
+    block = _rewired(block, any_length=_any_length(block))
+    _require_token_by_token(block)
+    return replace(block.wiring, residual=_residual(block))
+
+
+def _rewired(block: Block, **facts: Any) -> Block:
+    return replace(block, wiring=replace(block.wiring, **facts))
+
+
+def _tiling(call: BlockCall) -> Tiling:
+    several = torch.cat([call.z, 0.5 * call.z])
+    for tiling in TILINGS:
+        try:
+            found = call.replay(several, tiling)[:1]
+        except RuntimeError:  # shapes that do not broadcast
+            continue
+        if _reproduces(found, call.out):
+            return tiling
+    raise UnsupportedModel(f"{type(call.module).__name__} cannot be replayed on a batch of sequences")
+
+
+def _projections(block: Block) -> tuple[nn.Module, ...]:
+    """The linear maps inside the attention module that run before its attention call."""
+    seen: dict[nn.Module, None] = {}
+    linears = [m for m in block.attention.module.modules() if linear_width(m) is not None]
+    handles = [m.register_forward_hook(lambda m, _args, _out: seen.update({m: None})) for m in linears]
+    try:
+        block.project(block.z[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(seen)
+
+
+def _any_length(block: Block) -> bool:
+    free = _rewired(block, any_length=True)
+    wrapped = torch.cat([torch.arange(block.num_tokens), torch.arange(1)]).to(block.z.device)
+    try:
+        return _reproduces(free.finish(free.heads_out[wrapped], free.z[wrapped]), block.out[wrapped])
+    except RuntimeError:  # a rotary embedding of the text's own length
+        return False
+
+
+def _require_token_by_token(block: Block) -> None:
+    """pre and post must move only the token that is moved; post must not see positions."""
+    generator = torch.Generator().manual_seed(0)
+    moved = block.num_tokens // 2
+    others = torch.arange(block.num_tokens, device=block.z.device) != moved
+    shift = torch.randn(block.z.shape[-1], generator=generator).to(block.z)
+    nudged = block.z.clone()
+    nudged[moved] += shift
+    before, after = block.project(block.z[None]), block.project(nudged[None])
+    for x, y in zip(before, after, strict=True):
+        if not _reproduces(y[:, :, others], x[:, :, others]):
+            raise UnsupportedModel("queries, keys or values of one token depend on another token")
+    shuffled = torch.randperm(block.num_tokens, generator=generator).to(block.z.device)
+    if not _reproduces(block.finish(block.heads_out[shuffled], block.z[shuffled]), block.out[shuffled]):
+        raise UnsupportedModel("the part of the block after attention is not token by token")
+    rows = block.finish(block.heads_out, nudged)
+    if not _reproduces(rows[others], block.out[others]):
+        raise UnsupportedModel("the part of the block after attention lets one token move another")
+
+
+def _residual(block: Block) -> Residual | None:
+    """The module at whose output the stream after attention enters; None where there is none.
+
+    Either the module's output is u (post-norm: a norm ends the attention half), or u = output + z (pre-norm).
+    Accepted when putting u there, with a zero hidden state, reproduces the block's output.
+    """
+    found = None
+    for module, output, skipped in _after_attention(block):
+        if output.shape != block.out.shape or _reproduces(output, block.out):
+            continue
+        streams: tuple[tuple[Literal["output", "output + z"], Tensor], ...]
+        streams = (("output", output), ("output + z", output + block.z))
+        for holds, u in streams:
+            entry = Residual(module, skipped, holds)
+            if _reproduces(_rewired(block, residual=entry).finish_from_residual(u), block.out):
+                if holds == "output":
+                    return entry
+                found = found or entry
+    return found
+
+
+def _after_attention(block: Block) -> Iterator[tuple[nn.Module, Tensor, tuple[nn.Module, ...]]]:
+    """The block's parts, two levels deep, with their outputs and the linear maps that had run by then."""
+    parts: list[nn.Module] = []
+    for child in block.call.module.children():
+        parts += [*child.children()] if isinstance(child, nn.ModuleList) else [child, *child.children()]
+    trace: list[tuple[nn.Module, Tensor, tuple[nn.Module, ...]]] = []
+    ran: dict[nn.Module, None] = {}
+
+    def note_part(module: nn.Module, _args: object, output: object) -> None:
+        value = first_tensor(output) if isinstance(output, Tensor | tuple | list) else None
+        if isinstance(value, Tensor) and value.dim() == 3:
+            trace.append((module, value[0], tuple(ran)))
+
+    handles = [
+        m.register_forward_hook(lambda m, _args, _out: ran.update({m: None}))
+        for m in block.call.module.modules()
+        if linear_width(m) is not None
+    ]
+    handles += [part.register_forward_hook(note_part) for part in dict.fromkeys(parts)]
+    try:
+        block.replay(block.z[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    yield from trace
+
+
+def _reproduces(found: Tensor, expected: Tensor) -> bool:
+    return relative_error(found, expected) <= REPLAY_TOLERANCE[expected.dtype]

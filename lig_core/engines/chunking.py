@@ -1,0 +1,110 @@
+"""Work on (node, column) pairs in chunks that fit a byte budget."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lig_core.errors import OutOfMemory
+from lig_core.quadrature.integrand import Start, Sums
+
+DEFAULT_BUDGET = 192 * 2**20
+"""Bytes that the temporaries of one chunk may take; small enough for caches, large enough for full kernels."""
+
+
+@dataclass
+class Budget:
+    """Bytes for one chunk's temporaries; halved, for good, when memory runs out."""
+
+    size: int = DEFAULT_BUDGET
+
+    def halve(self) -> None:
+        """Half the budget; raises OutOfMemory below a megabyte."""
+        self.size //= 2
+        if self.size < 2**20:
+            raise OutOfMemory("not even a chunk of one megabyte fits in memory; use a shorter text or a larger device")
+
+
+class ChunkedIntegrand(ABC):
+    """An integrand whose rates are computed chunk by chunk and summed in float64.
+
+    Chunks are independent, so the result does not depend on them beyond the rounding of sums.
+    """
+
+    num_columns: int
+    num_sources: int
+    start: Start
+    dtype: torch.dtype
+    device: torch.device
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+
+    @abstractmethod
+    def bytes_per_pair(self) -> int:
+        """Temporaries of one (node, column) pair, in bytes."""
+
+    @abstractmethod
+    def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        """L [nodes, columns]."""
+
+    @abstractmethod
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """L [nodes, columns] and rates [nodes, columns, sources]."""
+
+    def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        """L_j(a) [nodes, columns], float64."""
+        result = torch.empty(len(a), len(columns), dtype=torch.float64)
+
+        def step(nodes: slice, part: slice) -> None:
+            result[nodes, part] = self._lengths(a[nodes].to(self.device), columns[part].to(self.device)).cpu().double()
+
+        self._for_chunks(len(a), len(columns), step)
+        return result
+
+    def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
+        """Rates at nodes a for the given columns, summed with weights [rules, nodes]."""
+        shape = (len(a), len(columns))
+        lengths, slopes = (torch.empty(shape, dtype=torch.float64) for _ in range(2))
+        weighted = torch.zeros(len(weights), len(columns), self.num_sources, dtype=torch.float64)
+
+        def step(nodes: slice, part: slice) -> None:
+            length, rate = self._rates(a[nodes].to(self.device), columns[part].to(self.device))
+            lengths[nodes, part] = length.cpu().double()
+            slopes[nodes, part] = rate.sum(-1).cpu().double()
+            share = weights[:, nodes].to(rate)
+            weighted[:, part] += torch.tensordot(share, rate, 1).cpu().double()
+
+        self._for_chunks(len(a), len(columns), step)
+        return Sums(lengths, slopes, weighted)
+
+    def _for_chunks(self, nodes: int, columns: int, step: Callable[[slice, slice], None]) -> None:
+        """Call `step` on every chunk; when memory runs out, halve the budget and redo that chunk in pieces."""
+        waiting = [(slice(0, nodes), slice(0, columns))]
+        while waiting:
+            chunk = waiting.pop()
+            pieces = list(_cut(*chunk, max(1, self._budget.size // self.bytes_per_pair())))
+            for k, piece in enumerate(pieces):
+                try:
+                    step(*piece)
+                except torch.OutOfMemoryError:
+                    self._budget.halve()
+                    waiting += pieces[k:]
+                    break
+
+
+def _cut(nodes: slice, columns: slice, pairs: int) -> Iterator[tuple[slice, slice]]:
+    """Pieces of at most `pairs` pairs: all columns of several nodes, or parts of the columns of one."""
+    width = columns.stop - columns.start
+    if width <= pairs:
+        several = pairs // max(width, 1)
+        for low in range(nodes.start, nodes.stop, several):
+            yield slice(low, min(low + several, nodes.stop)), columns
+    else:
+        for node in range(nodes.start, nodes.stop):
+            for low in range(columns.start, columns.stop, pairs):
+                yield slice(node, node + 1), slice(low, min(low + pairs, columns.stop))

@@ -1,0 +1,196 @@
+"""The factored engine: all targets at once, by meeting at the head outputs.
+
+A block is pre | mix | post. At one node of the path, for every target j at the same time:
+
+1. the path gives the head outputs o_j (attention, forward);
+2. one vector-Jacobian product of Σ_j L_j through post gives each target's own gradient c_j at o_j and r_j at
+   its residual input, because post is token by token;
+3. the two meet in the path's closed expression for the rates (engines.paths).
+
+So a node costs one attention and one forward and backward pass of post, not one backward pass per target.
+Source: the chain rule applied to set-to-set IG (LIG, arXiv 2606.21564).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lig_core.blocks.block import Block, linear_width
+from lig_core.engines.chunking import Budget, ChunkedIntegrand
+from lig_core.engines.paths import Path
+from lig_core.quadrature.integrand import Start
+
+
+class LayerIntegrand(ChunkedIntegrand):
+    """z→z': L_j = ‖block(z(a))_j − block(z⁰)_j‖₂; a column is a target token, a source a token."""
+
+    def __init__(self, block: Block, path: Path, targets: Tensor, budget: Budget) -> None:
+        super().__init__(budget)
+        self._block, self._path, self._targets = block, path, targets
+        self.num_columns, self.num_sources = len(targets), block.num_tokens
+        self.start: Start = "shared" if path.moving else "measured"
+        self.dtype, self.device = block.z.dtype, block.z.device
+        start = torch.zeros(1, dtype=torch.float64, device=self.device)
+        self._base = self._outputs(start, targets)[0]  # F(z⁰) at the targets, [targets, hidden]
+
+    @property
+    def reference(self) -> Tensor:
+        """‖block(z⁰)_j‖₂."""
+        return self._base.norm(dim=-1).cpu().double()
+
+    def bytes_per_pair(self) -> int:
+        """Attention's rows of scores, and the activations that the backward pass of post keeps."""
+        return mixing_bytes(self._block, self._path.num_heads) + post_bytes(self._block)
+
+    def _outputs(self, a: Tensor, rows: Tensor) -> Tensor:
+        heads = self._path.at(a).attend(rows).heads_out
+        with torch.no_grad():
+            out = self._block.finish(_as_rows(heads), self._path.residual_input(a, rows).flatten(0, 1))
+        return out.unflatten(0, (len(a), len(rows)))
+
+    def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        return (self._outputs(a, self._targets[columns]) - self._base[columns]).norm(dim=-1)
+
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        rows = self._targets[columns]
+        mixed = self._path.at(a).attend(rows)
+        z = self._path.residual_input(a, rows)  # [nodes, targets, hidden]
+        base = self._base[columns].expand_as(z).flatten(0, 1)
+        inputs = [_as_rows(mixed.heads_out)]
+        if self._path.moving:
+            inputs.append(z.flatten(0, 1))
+            lengths, (c, r) = lengths_and_gradients(self._block.finish, inputs, base)
+        else:
+            fixed = z.flatten(0, 1)
+            lengths, (c,) = lengths_and_gradients(lambda heads: self._block.finish(heads, fixed), inputs, base)
+        shape = (len(a), len(rows))
+        rate = mixed.rates(c.unflatten(0, shape).transpose(1, 2)).sum(1)  # [nodes, targets, sources]
+        if self._path.moving:
+            own = (r.unflatten(0, shape) * self._block.z[rows]).sum(-1)
+            rate[:, torch.arange(len(rows), device=rows.device), rows] += own
+        return lengths.unflatten(0, shape), rate
+
+
+class AttentionIntegrand(ChunkedIntegrand):
+    """z→u per head: L = ‖o_j^h(a) − o_j^h(0)‖₂ before the output projection; a column is (target, head)."""
+
+    def __init__(self, block: Block, path: Path, targets: Tensor, budget: Budget) -> None:
+        super().__init__(budget)
+        self._block, self._path, self._targets = block, path, targets
+        self.num_columns, self.num_sources = len(targets) * path.num_heads, block.num_tokens
+        self.start: Start = "shared" if path.moving else "measured"
+        self.dtype, self.device = block.z.dtype, block.z.device
+        start = torch.zeros(1, dtype=torch.float64, device=self.device)
+        self._base = path.at(start).attend(targets).heads_out[0]  # [heads, targets, head_dim]
+
+    @property
+    def reference(self) -> Tensor:
+        """‖o_j^h(0)‖₂."""
+        return self._base.norm(dim=-1).T.flatten().cpu().double()
+
+    def bytes_per_pair(self) -> int:
+        """Attention's rows of scores, for one head."""
+        return mixing_bytes(self._block, 1)
+
+    def _select(self, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The targets that the columns touch, and each column's place among them and its head."""
+        positions, place = torch.unique(columns // self._path.num_heads, return_inverse=True)
+        return positions, place, columns % self._path.num_heads
+
+    def _moved(self, heads_out: Tensor, positions: Tensor) -> Tensor:
+        return heads_out - self._base[:, positions]
+
+    def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        positions, place, head = self._select(columns)
+        heads_out = self._path.at(a).attend(self._targets[positions]).heads_out
+        return self._moved(heads_out, positions).norm(dim=-1)[:, head, place]
+
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        positions, place, head = self._select(columns)
+        mixed = self._path.at(a).attend(self._targets[positions])
+        moved = self._moved(mixed.heads_out, positions)
+        lengths = moved.norm(dim=-1)  # [nodes, heads, targets]
+        c = moved / lengths.unsqueeze(-1).clamp_min(torch.finfo(moved.dtype).tiny)
+        return lengths[:, head, place], mixed.rates(c)[:, head, place]
+
+
+class MlpIntegrand(ChunkedIntegrand):
+    """u→z', token by token: L_j = ‖F(u⁰_j + a (u_j − u⁰_j)) − F(u⁰_j)‖₂; a source is a dimension of u.
+
+    `function` maps rows of u [rows, dims] to z' [rows, hidden] for the target tokens given beside them.
+    """
+
+    def __init__(
+        self,
+        block: Block,
+        function: Callable[[Tensor, Tensor], Tensor],
+        u: Tensor,
+        baseline: Tensor,
+        targets: Tensor,
+        start: Start,
+        budget: Budget,
+    ) -> None:
+        super().__init__(budget)
+        self._block, self._function, self._targets = block, function, targets
+        self._from, self._step = baseline, u - baseline  # [targets, dims]
+        self.num_columns, self.num_sources = u.shape
+        self.start = start
+        self.dtype, self.device = u.dtype, u.device
+        with torch.no_grad():
+            self._base = function(baseline, targets)
+
+    @property
+    def reference(self) -> Tensor:
+        """‖F(u⁰_j)‖₂."""
+        return self._base.norm(dim=-1).cpu().double()
+
+    def bytes_per_pair(self) -> int:
+        """The activations that the backward pass of post keeps."""
+        return post_bytes(self._block)
+
+    def _here(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """u(a) as rows, the target token of each row, and F(u⁰) of each row."""
+        u = self._from[columns] + a.to(self.dtype)[:, None, None] * self._step[columns]
+        rows = self._targets[columns].repeat(len(a))
+        return u.flatten(0, 1), rows, self._base[columns].repeat(len(a), 1)
+
+    def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        u, rows, base = self._here(a, columns)
+        with torch.no_grad():
+            return (self._function(u, rows) - base).norm(dim=-1).unflatten(0, (len(a), len(columns)))
+
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        u, rows, base = self._here(a, columns)
+        lengths, (gradient,) = lengths_and_gradients(lambda x: self._function(x, rows), [u], base)
+        shape = (len(a), len(columns))
+        return lengths.unflatten(0, shape), gradient.unflatten(0, shape) * self._step[columns]
+
+
+def lengths_and_gradients(
+    function: Callable[..., Tensor], inputs: list[Tensor], base: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """L = ‖function(inputs) − base‖₂ [rows] and its gradient by each input, all rows in one backward pass."""
+    with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        lengths = (function(*leaves) - base).norm(dim=-1)
+        gradients = torch.autograd.grad(lengths.sum(), leaves)
+    return lengths.detach(), gradients
+
+
+def mixing_bytes(block: Block, heads: int) -> int:
+    """Bytes of about six rows of scores per head."""
+    return 6 * heads * block.num_tokens * block.z.element_size()
+
+
+def post_bytes(block: Block) -> int:
+    """Bytes of about three times the outputs of every linear map, and eight hidden states, for one token."""
+    widths = sum(linear_width(module) or 0 for module in block.call.module.modules())
+    return (3 * widths + 8 * block.z.shape[-1]) * block.z.element_size()
+
+
+def _as_rows(heads_out: Tensor) -> Tensor:
+    """[nodes, heads, targets, head_dim] → [nodes·targets, heads, head_dim]."""
+    return heads_out.transpose(1, 2).flatten(0, 1).contiguous()

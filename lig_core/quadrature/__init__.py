@@ -1,0 +1,7 @@
+"""Quadrature as first-class objects: `Adaptive` (the default), `GaussLegendre`, `RiemannTrapezoid`."""
+
+from lig_core.quadrature.adaptive import Adaptive
+from lig_core.quadrature.fixed import GaussLegendre, RiemannTrapezoid
+from lig_core.quadrature.integrand import Attribution, Integrand, Quadrature, Sums
+
+__all__ = ["Adaptive", "Attribution", "GaussLegendre", "Integrand", "Quadrature", "RiemannTrapezoid", "Sums"]

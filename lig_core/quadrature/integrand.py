@@ -1,0 +1,100 @@
+"""What a quadrature integrates, and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Start = Literal["shared", "grouped", "measured"]
+"""How a path behaves near a = 0, and so how its nodes are graded.
+
+shared    zero baseline through attention: nearly scale free, so the mass may sit at a ~ 1e-6; every node is
+          paid for all targets, so they share one grading
+grouped   zero baseline token by token: the same, but each group of targets can have a grading of its own
+measured  smooth unless seven nodes say otherwise
+"""
+
+Status = Literal["ok", "zero_path", "noise_limited", "discontinuous", "budget", "fixed"]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Values at nodes, and weighted sums of rates over nodes.
+
+    lengths [nodes, columns]: L_j(a); slopes [nodes, columns]: Σ_i rate_ij(a) = dL_j/da;
+    weighted [rules, columns, sources]: Σ_k w_mk rate_ij(a_k) for each row m of weights, in float64.
+    """
+
+    lengths: Tensor
+    slopes: Tensor
+    weighted: Tensor
+
+
+class Integrand(Protocol):
+    """The rates of a map along its paths. A column is one target (of one head); it spreads over sources."""
+
+    num_columns: int
+    num_sources: int
+    start: Start
+    dtype: torch.dtype  # the precision that L is computed in
+
+    @property
+    def reference(self) -> Tensor:
+        """‖F_j(z⁰)‖₂ [columns], float64: the size of what is subtracted, hence of the rounding in L_j."""
+        ...
+
+    def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        """L_j(a) = ‖F_j(z(a)) − F_j(z⁰)‖₂ [nodes, columns], float64, by forward passes alone."""
+        ...
+
+    def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
+        """Rates at nodes a [nodes] for the given columns, summed with weights [rules, nodes]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Integrated contributions with their certificate; one entry per column in all but `values`.
+
+    values [columns, sources]; total L_j(1); completeness_error |Σ_i values − total| relative to
+    max(total, 1e-3 · largest L met); nodes used; converged; status.
+    """
+
+    values: Tensor
+    total: Tensor
+    completeness_error: Tensor
+    nodes: Tensor
+    converged: Tensor
+    status: tuple[Status, ...]
+
+
+class Quadrature(Protocol):
+    """A way of integrating rates from a = 0 to a = 1."""
+
+    rtol: float | None
+
+    @property
+    def name(self) -> str:
+        """What the receipt says."""
+        ...
+
+    def integrate(self, integrand: Integrand) -> Attribution:
+        """The contributions of every source to every column."""
+        ...
+
+
+NEGLIGIBLE = 1e-3
+"""A total below this share of the largest L met is measured against that share, not against itself."""
+
+
+def scale_of(total: Tensor, largest: Tensor) -> Tensor:
+    """What an error in a column is relative to: its total, or a thousandth of the largest L met."""
+    return torch.maximum(total, NEGLIGIBLE * largest)
+
+
+def rounding_floor(integrand: Integrand, total: Tensor) -> Tensor:
+    """The absolute error that rounding in L_j alone can make: 64 ε (‖F_j(z⁰)‖ + L_j(1))."""
+    return 64 * torch.finfo(integrand.dtype).eps * (integrand.reference + total)
