@@ -1,0 +1,102 @@
+"""What the API shows of a job, over a store in memory."""
+
+import gzip
+
+import pytest
+
+from lig_core.errors import NotConverged
+
+
+@pytest.fixture
+def job(api):
+    return api.post("/v1/explain", json={"text": "The cat sat.", "model": "minilm"}).json()
+
+
+@pytest.mark.parametrize("path", ["/explain", "/v1/explain"])
+def test_an_accepted_request_is_202_with_the_place_to_look(api, jobs, path):
+    response = api.post(path, json={"text": "The cat sat.", "model": "minilm", "layers": [0]})
+    assert response.status_code == 202
+    assert response.headers["location"] == "/v1/jobs/job0" == response.json()["links"]["self"]
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["status"] == "queued"
+    assert jobs.requests[0].layers == [0]
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_a_finished_job_carries_its_result(api, jobs, job, prefix):
+    jobs.finish(job["id"], b'{"tokens":["a"]}')
+    shown = api.get(f"{prefix}/jobs/{job['id']}").json()
+    assert shown["status"] == "succeeded"
+    assert shown["result"] == {"tokens": ["a"]}
+    assert shown["links"]["result"] == f"/v1/jobs/{job['id']}/result"
+
+
+def test_embed_false_leaves_the_result_out(api, jobs, job):
+    jobs.finish(job["id"], b"{}")
+    assert "result" not in api.get(f"/v1/jobs/{job['id']}?embed=false").json()
+
+
+def test_a_large_result_is_not_embedded_but_linked(api, jobs, job):
+    jobs.finish(job["id"], b'"' + b"a" * 300_000 + b'"')
+    shown = api.get(f"/v1/jobs/{job['id']}").json()
+    assert "result" not in shown
+    assert len(api.get(shown["links"]["result"]).json()) == 300_000
+
+
+def test_a_failed_job_shows_its_problem(api, jobs, job):
+    jobs.fail(job["id"], NotConverged("raise rtol"))
+    shown = api.get(f"/v1/jobs/{job['id']}")
+    assert shown.status_code == 200
+    problem = shown.json()["problem"]
+    assert (problem["code"], problem["status"], problem["detail"]) == ("not_converged", 422, "raise rtol")
+    assert problem["job_id"] == job["id"]
+
+
+def test_the_result_of_a_failed_job_is_409_with_the_reason(api, jobs, job):
+    jobs.fail(job["id"], NotConverged("raise rtol"))
+    response = api.get(f"/v1/jobs/{job['id']}/result")
+    assert response.status_code == 409
+    assert response.json()["code"] == "job_has_no_result"
+    assert "raise rtol" in response.json()["detail"]
+
+
+def test_the_result_of_an_unfinished_job_is_409_and_says_how_to_wait(api, job):
+    response = api.get(f"/v1/jobs/{job['id']}/result")
+    assert response.status_code == 409
+    assert response.json()["code"] == "job_not_finished"
+    assert f"/v1/jobs/{job['id']}?wait=60" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/unknown", "/v1/jobs/unknown/result", "/jobs/unknown"])
+def test_an_unknown_job_is_404(api, path):
+    response = api.get(path)
+    assert response.status_code == 404
+    assert response.json()["code"] == "job_not_found"
+
+
+def test_the_result_travels_as_stored_to_who_accepts_gzip(api, jobs, job):
+    jobs.finish(job["id"], b'{"a":1}')
+    with api.stream("GET", f"/v1/jobs/{job['id']}/result", headers={"Accept-Encoding": "gzip"}) as response:
+        assert response.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(b"".join(response.iter_raw())) == b'{"a":1}'
+
+
+def test_the_result_travels_plain_to_who_does_not_accept_gzip(api, jobs, job):
+    jobs.finish(job["id"], b'{"a":1}')
+    response = api.get(f"/v1/jobs/{job['id']}/result", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in response.headers
+    assert response.content == b'{"a":1}'
+
+
+def test_without_wait_the_job_is_read_once(api, jobs, job):
+    api.get(f"/v1/jobs/{job['id']}")
+    assert jobs.read == 1
+
+
+def test_the_service_is_ready_only_with_a_worker(api, jobs):
+    assert api.get("/readyz").json() == {"ready": True, "workers": 1}
+    jobs.workers = 0
+    response = api.get("/readyz")
+    assert response.status_code == 503
+    assert "lig worker" in response.json()["detail"]
+    assert api.get("/livez").json() == {"alive": True}
