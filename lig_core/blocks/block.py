@@ -11,7 +11,7 @@ Everything is checked against the model's own numbers before it is trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Self
 
@@ -33,24 +33,31 @@ class Residual:
     """Where u, the stream after attention, can be put into a replay.
 
     Replacing the output of `module` by u, with a zero hidden state, gives the block's output from u alone.
-    `skipped` are projections that run before and whose results are then unused.
+    `skipped` are projections that run before and whose results are then unused. `bypass` says where u is
+    added to the MLP's output: at the block's output, at the input of the norm that ends the block, or
+    (None) nowhere that could be verified.
     """
 
     module: nn.Module
     skipped: tuple[nn.Module, ...]
     holds: Literal["output", "output + z"]
+    bypass: nn.Module | Literal["block output"] | None = None
 
 
 @dataclass(frozen=True)
 class Wiring:
     """What holds for one layer of one model at every text; found by experiment, once.
 
+    block       the module itself
+    attention   the module that calls the pluggable attention
     tiling      which captured one-text tensors must be repeated for a replay on several sequences
     projections the linear maps that make q, k, v: skipped once the head outputs are given
     any_length  whether post accepts sequences of another length than the text's (no rotary embedding)
     residual    where u enters, or None where attention and MLP run side by side
     """
 
+    block: nn.Module
+    attention: nn.Module
     tiling: Tiling
     projections: tuple[nn.Module, ...] = ()
     any_length: bool = False
@@ -81,7 +88,7 @@ class Block:
     @classmethod
     def open(cls, call: BlockCall, wiring: Wiring) -> Self:
         """The block of a recorded call; raises UnsupportedModel when a replay does not reproduce it."""
-        attention = _verified_attention(call, wiring.tiling)
+        attention = verified_attention(call, wiring.tiling)
         return cls(call, wiring, attention, attend(attention)[0])
 
     @property
@@ -150,17 +157,28 @@ class Block:
         u = seen[0].flatten(0, 1)[: len(z)]
         return u + z if entry.holds == "output + z" else u
 
-    def finish_from_residual(self, u: Tensor) -> Tensor:
-        """z' [rows, hidden] of the stream after attention u [rows, hidden]."""
+    def finish_from_residual(self, u: Tensor, *, bypass: bool = True) -> Tensor:
+        """z' [rows, hidden] of the stream after attention u [rows, hidden].
+
+        Without `bypass`, u reaches z' through the MLP alone: the residual connection around it is cut.
+        """
         entry = self._entry()
         rows, nothing = len(u), u.new_zeros(())
         heads = nothing.expand(rows, *self.heads_out.shape[1:])
-        with (
-            intercept(lambda _: self._fold(heads)),
-            skipping(entry.skipped),
-            replacing_output(entry.module, lambda _: self._fold(u)),
-        ):
-            return self.replay(self._fold(nothing.expand_as(u))).flatten(0, 1)[:rows]
+        with ExitStack() as stack:
+            stack.enter_context(intercept(lambda _: self._fold(heads)))
+            stack.enter_context(skipping(entry.skipped))
+            stack.enter_context(replacing_output(entry.module, lambda _: self._fold(u)))
+            if not bypass:
+                if entry.bypass is None:
+                    raise UnsupportedMap(
+                        "the residual connection around this block's MLP could not be found; "
+                        "use include_residual_connection=true"
+                    )
+                if isinstance(entry.bypass, nn.Module):
+                    stack.enter_context(changing_input(entry.bypass, lambda x: x - self._fold(u)))
+            out = self.replay(self._fold(nothing.expand_as(u))).flatten(0, 1)[:rows]
+        return out if bypass or entry.bypass != "block output" else out - u
 
     def _entry(self) -> Residual:
         if self.wiring.residual is None:
@@ -188,7 +206,7 @@ class Block:
         raise UnsupportedModel("the block did not reach its attention in a replay")
 
 
-def _verified_attention(call: BlockCall, tiling: Tiling) -> AttentionCall:
+def verified_attention(call: BlockCall, tiling: Tiling) -> AttentionCall:
     """Replay the block as it was called, check it against the model's output, return its attention call."""
     seen: list[AttentionCall] = []
 
@@ -210,7 +228,9 @@ def _verified_attention(call: BlockCall, tiling: Tiling) -> AttentionCall:
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Largest absolute difference over the largest absolute expected value."""
+    """Largest absolute difference over the largest absolute expected value; 0 when there is nothing to compare."""
+    if expected.numel() == 0:
+        return 0.0
     return float((found - expected).abs().max() / expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny))
 
 
@@ -260,6 +280,16 @@ def replacing_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> I
         return (change(output[0]), *output[1:])
 
     handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def changing_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the first argument of `module` by `change(argument)`."""
+    handle = module.register_forward_pre_hook(lambda _module, args: (change(args[0]), *args[1:]))
     try:
         yield
     finally:

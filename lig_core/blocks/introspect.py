@@ -6,8 +6,7 @@ on it reproduces the model's output, and refused otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -20,6 +19,7 @@ from lig_core.blocks.block import (
     Wiring,
     linear_width,
     relative_error,
+    verified_attention,
 )
 from lig_core.blocks.capture import BlockCall, Tiling, first_tensor
 from lig_core.errors import UnsupportedModel
@@ -30,7 +30,9 @@ TILINGS: tuple[Tiling, ...] = ("none", "floats", "all")
 @torch.no_grad()
 def find_wiring(call: BlockCall) -> Wiring:
     """The wiring of the layer that made this call. Raises UnsupportedModel when it does not split into parts."""
-    block = Block.open(call, Wiring(tiling=_tiling(call)))
+    tiling = _tiling(call)
+    attention = verified_attention(call, tiling)
+    block = Block.open(call, Wiring(call.module, attention.module, tiling))
     block = _rewired(block, projections=_projections(block))
     block = _rewired(block, any_length=_any_length(block))
     _require_token_by_token(block)
@@ -102,13 +104,14 @@ def _residual(block: Block) -> Residual | None:
     Accepted when putting u there, with a zero hidden state, reproduces the block's output.
     """
     found = None
-    for module, output, skipped in _after_attention(block):
-        if output.shape != block.out.shape or _reproduces(output, block.out):
+    trace = _trace(block)
+    for part in trace:
+        if part.output.shape != block.out.shape or _reproduces(part.output, block.out):
             continue
         streams: tuple[tuple[Literal["output", "output + z"], Tensor], ...]
-        streams = (("output", output), ("output + z", output + block.z))
+        streams = (("output", part.output), ("output + z", part.output + block.z))
         for holds, u in streams:
-            entry = Residual(module, skipped, holds)
+            entry = Residual(part.module, part.linears_before, holds, _bypass(block, trace, u))
             if _reproduces(_rewired(block, residual=entry).finish_from_residual(u), block.out):
                 if holds == "output":
                     return entry
@@ -116,18 +119,44 @@ def _residual(block: Block) -> Residual | None:
     return found
 
 
-def _after_attention(block: Block) -> Iterator[tuple[nn.Module, Tensor, tuple[nn.Module, ...]]]:
-    """The block's parts, two levels deep, with their outputs and the linear maps that had run by then."""
+def _bypass(block: Block, trace: list[_Part], u: Tensor) -> nn.Module | Literal["block output"] | None:
+    """Where u is added to another part's output: the sum is the block's output, or enters the norm that ends it."""
+
+    def is_a_part(x: Tensor) -> bool:
+        return any(part.output.shape == x.shape and _reproduces(part.output, x) for part in trace)
+
+    if is_a_part(block.out - u):
+        return "block output"
+    for part in trace:
+        ends_block = part.output.shape == block.out.shape and _reproduces(part.output, block.out)
+        if ends_block and part.input is not None and part.input.shape == u.shape and is_a_part(part.input - u):
+            return part.module
+    return None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A module inside the block in one replay: its first input, its output, the linear maps that ran before."""
+
+    module: nn.Module
+    input: Tensor | None
+    output: Tensor
+    linears_before: tuple[nn.Module, ...]
+
+
+def _trace(block: Block) -> list[_Part]:
+    """The block's parts, two levels deep, in the order in which they finish."""
     parts: list[nn.Module] = []
     for child in block.call.module.children():
         parts += [*child.children()] if isinstance(child, nn.ModuleList) else [child, *child.children()]
-    trace: list[tuple[nn.Module, Tensor, tuple[nn.Module, ...]]] = []
+    trace: list[_Part] = []
     ran: dict[nn.Module, None] = {}
 
-    def note_part(module: nn.Module, _args: object, output: object) -> None:
+    def note_part(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         value = first_tensor(output) if isinstance(output, Tensor | tuple | list) else None
+        first = args[0] if args else None
         if isinstance(value, Tensor) and value.dim() == 3:
-            trace.append((module, value[0], tuple(ran)))
+            trace.append(_Part(module, first[0] if isinstance(first, Tensor) else None, value[0], tuple(ran)))
 
     handles = [
         m.register_forward_hook(lambda m, _args, _out: ran.update({m: None}))
@@ -140,7 +169,7 @@ def _after_attention(block: Block) -> Iterator[tuple[nn.Module, Tensor, tuple[nn
     finally:
         for handle in handles:
             handle.remove()
-    yield from trace
+    return trace
 
 
 def _reproduces(found: Tensor, expected: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -18,6 +18,8 @@ measured  smooth unless seven nodes say otherwise
 """
 
 Status = Literal["ok", "zero_path", "noise_limited", "discontinuous", "budget", "fixed"]
+FINE: tuple[Status, ...] = ("ok", "zero_path", "fixed")
+"""Statuses that say nothing is wrong."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,41 @@ class Attribution:
     converged: Tensor
     status: tuple[Status, ...]
 
+    def corrected(self, values: Tensor, helper: Attribution | None = None) -> Attribution:
+        """Other values with the same column sums, made with the help of a second attribution.
+
+        Nodes add up; a column is converged only if both are, and takes the helper's status where that is worse.
+        """
+        if helper is None:
+            return replace(self, values=values)
+        status = tuple(b if a in FINE and b not in FINE else a for a, b in zip(self.status, helper.status, strict=True))
+        return replace(
+            self,
+            values=values,
+            nodes=self.nodes + helper.nodes,
+            converged=self.converged & helper.converged,
+            status=status,
+        )
+
+    def select(self, columns: Tensor) -> Attribution:
+        """Some of the columns (a boolean mask)."""
+        return Attribution(
+            values=self.values[columns],
+            total=self.total[columns],
+            completeness_error=self.completeness_error[columns],
+            nodes=self.nodes[columns],
+            converged=self.converged[columns],
+            status=tuple(s for s, keep in zip(self.status, columns.tolist(), strict=True) if keep),
+        )
+
 
 class Quadrature(Protocol):
     """A way of integrating rates from a = 0 to a = 1."""
 
-    rtol: float | None
+    @property
+    def rtol(self) -> float:
+        """The relative tolerance that `converged` is judged by."""
+        ...
 
     @property
     def name(self) -> str:

@@ -1,0 +1,36 @@
+"""Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.
+
+    from lig_core import explain
+    result = explain("The cat sat on the mat.", model="minilm")
+
+The public names load lazily, so that importing the contract or the client does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lig_core.boundaries import describe_boundaries
+    from lig_core.contract import ExplainRequest
+    from lig_core.explain import explain
+
+__all__ = ["ExplainRequest", "__version__", "describe_boundaries", "explain"]
+__version__ = version("lig-service")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "explain":
+        from lig_core.explain import explain
+
+        return explain
+    if name == "describe_boundaries":
+        from lig_core.boundaries import describe_boundaries
+
+        return describe_boundaries
+    if name == "ExplainRequest":
+        from lig_core.contract import ExplainRequest
+
+        return ExplainRequest
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,106 @@
+"""Where z, u and z' sit in a model, from its config alone. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lig_core.catalog import ModelCard, find_model
+from lig_core.errors import ModelNotFound
+from lig_core.families import FAMILIES, Family, Norms
+
+BLOCK_INPUT = "the block's input"
+BLOCK_OUTPUT = "the block's output, input of the next block"
+U_NODES: dict[Norms, str | None] = {
+    "post": "the stream after attention: output of the norm that follows z + attention(z)",
+    "pre": "the stream after attention: z + attention(norm(z))",
+    "sandwich": "the stream after attention: z + norm(attention(norm(z)))",
+    "parallel": None,
+}
+HEADS_NODE = "the concatenated head outputs, before the output projection"
+HOOK_NAMES = ("att_input", "att_core", "att_output", "mlp_input", "mlp_core", "mlp_output")
+
+
+def describe_boundaries(model: str, *, device: str | None = None, load_weights: bool = False) -> dict[str, Any]:
+    """The nodes z, u, z' of a model, the maps it supports and how that is known.
+
+    Without weights the answer comes from the config and the table of families; with weights the model's own
+    blocks are replayed and every statement is verified. Raises ModelNotFound, or UnsupportedModel with weights.
+    """
+    card = find_model(model)
+    if load_weights:
+        from lig_core.models import load_model  # noqa: PLC0415 - torch is needed for weights alone
+
+        return {**load_model(card, device=device).boundaries(), "model": model}
+    if not card.config:
+        raise ModelNotFound(
+            f"model '{model}': its config is not in the local cache; load it once with load_weights=True (`--weights`), "
+            "or name a local folder"
+        )
+    return {**from_config(card), "model": model}
+
+
+def from_config(card: ModelCard) -> dict[str, Any]:
+    """What the config says. A family that is not in the table needs the weights to be sure."""
+    family = FAMILIES.get(card.model_type)
+    if family is None:
+        return document(
+            card,
+            layout="unknown",
+            architecture="unknown",
+            u=None,
+            hooks={},
+            detection=f"config only: '{card.model_type}' is not in the table of families",
+            notes=["load the weights to have the blocks introspected"],
+        )
+    notes = [] if U_NODES[family.norms] else ["attention and MLP run side by side: use u_node='heads'"]
+    return document(
+        card,
+        layout=layout_name(family.norms, family.architecture),
+        architecture=family.architecture,
+        u=U_NODES[family.norms],
+        hooks=_hooks(family),
+        detection=f"config: model_type {card.model_type}",
+        notes=notes,
+    )
+
+
+def layout_name(norms: Norms, architecture: str) -> str:
+    """Such as post_ln_encoder."""
+    return f"{norms}_ln_{architecture}"
+
+
+def document(
+    card: ModelCard,
+    *,
+    layout: str,
+    architecture: str,
+    u: str | None,
+    hooks: dict[str, str],
+    detection: str,
+    notes: list[str],
+) -> dict[str, Any]:
+    """The answer's shape: the keys of the authors' library, and `u_nodes`."""
+    known = layout != "unknown"
+    return {
+        "layout": layout,
+        "architecture": architecture,
+        "model_type": card.model_type,
+        "num_layers": card.num_layers,
+        "supported_granularity": ["att", "composed", "layer", "mlp"] if known else [],
+        "nodes": {"z": BLOCK_INPUT, "u": u or HEADS_NODE, "z_next": BLOCK_OUTPUT},
+        "u_nodes": {"residual": u, "heads": HEADS_NODE},
+        "hook_points": {name: hooks.get(name) for name in HOOK_NAMES},
+        "detection": detection,
+        "notes": notes,
+    }
+
+
+def _hooks(family: Family) -> dict[str, str]:
+    return {
+        "att_input": BLOCK_INPUT,
+        "att_core": "softmax attention, per head",
+        "att_output": HEADS_NODE,
+        "mlp_input": U_NODES[family.norms] or BLOCK_INPUT,
+        "mlp_core": "the rest of the block, token by token",
+        "mlp_output": BLOCK_OUTPUT,
+    }

@@ -1,0 +1,148 @@
+"""The method, top to bottom: one forward pass gives every layer's z → u → z'; each map is integrated.
+
+For each layer asked for:
+    layer     z→z'  the whole block
+    att       z→u   each head's output before the output projection
+    mlp       u→z'  the rest of the block, over u's dimensions
+    composed  Σ_h att·mlp, compared with layer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lig_core.blocks.block import Block
+from lig_core.blocks.laws import PathLaws
+from lig_core.catalog import check_against_model, find_model
+from lig_core.compose import Composition, compose
+from lig_core.contract import ExplainRequest, Progress, parse_request
+from lig_core.errors import FieldError, InvalidRequest, NotConverged
+from lig_core.maps import Integrator
+from lig_core.models import LoadedModel, load_model
+from lig_core.quadrature import Adaptive, GaussLegendre, Quadrature
+from lig_core.results import LayerMaps, plain, render
+
+
+def explain(
+    text: str,
+    *,
+    model: str = "bert-base-uncased",
+    num_steps: int | None = None,
+    granularity: str | list[str] = "all",
+    baseline_att: str = "self_input_token",
+    baseline_mlp: str = "zero",
+    baseline_layer: str = "self_input_token",
+    layers: list[int] | None = None,
+    target_tokens: list[int] | None = None,
+    target_head: int | None = None,
+    device: str | None = None,
+    include_residual_connection: bool = True,
+    labels: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Layer-wise Integrated Gradients of one text, as JSON-able data.
+
+    num_steps None integrates adaptively to `rtol` (1e-3); a number takes that many Gauss-Legendre nodes.
+    device is `cpu` or `cuda`; None takes a GPU where there is one. `more` are the further fields of
+    `ExplainRequest`: u_node, rtol, on_unconverged, dtype. Matrices are [source][target]. Raises a LigError
+    that says what to do.
+    """
+    request = parse_request(
+        {
+            "text": text,
+            "model": model,
+            "num_steps": num_steps,
+            "granularity": granularity,
+            "baseline_att": baseline_att,
+            "baseline_mlp": baseline_mlp,
+            "baseline_layer": baseline_layer,
+            "layers": layers,
+            "target_tokens": target_tokens,
+            "target_head": target_head,
+            "include_residual_connection": include_residual_connection,
+            "labels": labels,
+            **more,
+        }
+    )
+    card = find_model(request.model)
+    check_against_model(request, card)
+    return plain(run(request, load_model(card, device=device, dtype=request.dtype), progress=progress))
+
+
+def run(
+    request: ExplainRequest, model: LoadedModel, *, progress: Callable[[Progress], None] | None = None
+) -> dict[str, Any]:
+    """Explain one text with a loaded model. Arrays in the result are NumPy's; NaN stands for not asked for."""
+    report = progress or (lambda _: None)
+    with model.computing():
+        encoded = model.encode(request.text)
+        targets = _targets(request, len(encoded.tokens), model.device)
+        (calls,) = model.capture(encoded.inputs)
+        layers = request.layers if request.layers is not None else list(range(model.num_layers))
+        explained: dict[int, LayerMaps] = {}
+        for done, layer in enumerate(layers):
+            report(Progress(phase="computing", done=done, total=len(layers), unit="layers"))
+            block = model.open_block(layer, calls[layer])
+            explained[layer] = explain_layer(block, model.facts[layer].laws, targets, request)
+        report(Progress(phase="computing", done=len(layers), total=len(layers), unit="layers"))
+    if request.on_unconverged == "fail":
+        _require_convergence(explained)
+    return render(request, model, encoded, targets.tolist(), explained)
+
+
+def explain_layer(block: Block, laws: PathLaws | None, targets: Tensor, request: ExplainRequest) -> LayerMaps:
+    """The maps asked for of one layer at one text."""
+    integrate = Integrator(block, laws, targets, quadrature_for(request))
+    asked = request.maps
+    head = request.target_head
+    every_head = range(block.num_heads)
+    heads = every_head if head is None or "composed" in asked else [head]
+
+    layer = integrate.layer(request.baseline_layer) if {"layer", "composed"} & {*asked} else None
+    att = integrate.att(request.baseline_att, heads) if {"att", "composed"} & {*asked} else None
+    mlp_heads = mlp = None
+    if "composed" in asked or ("mlp" in asked and request.u_node == "heads"):
+        mlp_heads = integrate.mlp_from_heads(request.baseline_mlp)
+    if "mlp" in asked and request.u_node == "residual":
+        mlp = integrate.mlp_from_residual(request.baseline_mlp, bypass=request.include_residual_connection)
+
+    composed: Composition | None = None
+    if "composed" in asked and layer is not None and att is not None and mlp_heads is not None:
+        composed = compose(layer, att, mlp_heads)
+    return LayerMaps(
+        quadrature=integrate.quadrature,
+        layer=layer if "layer" in asked else None,
+        att=(att.only(head) if att is not None and head is not None else att) if "att" in asked else None,
+        mlp=(mlp or mlp_heads) if "mlp" in asked else None,
+        composed=composed,
+    )
+
+
+def quadrature_for(request: ExplainRequest) -> Quadrature:
+    """Adaptive to `rtol`, or the fixed rule that `num_steps` asks for."""
+    if request.num_steps is None:
+        return Adaptive(rtol=request.rtol)
+    return GaussLegendre(request.num_steps, rtol=request.rtol)
+
+
+def _targets(request: ExplainRequest, count: int, device: torch.device) -> Tensor:
+    asked = request.target_tokens if request.target_tokens is not None else list(range(count))
+    beyond = [token for token in asked if token >= count]
+    if beyond:
+        detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {count - 1}"
+        raise InvalidRequest(detail, errors=[FieldError("/target_tokens", detail)])
+    return torch.tensor(sorted(asked), device=device)
+
+
+def _require_convergence(explained: Mapping[int, LayerMaps]) -> None:
+    missed = [layer for layer, maps in explained.items() if not maps.converged]
+    if missed:
+        raise NotConverged(
+            f"layers {', '.join(map(str, missed))} miss the tolerance for some target; ask for a larger rtol, "
+            "dtype float64, or on_unconverged='warn' to get the values with their certificates"
+        )

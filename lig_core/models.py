@@ -1,0 +1,190 @@
+"""Loading a model, and turning a text into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from lig_core.blocks.attention import IMPLEMENTATION, register
+from lig_core.blocks.block import Block, Wiring
+from lig_core.blocks.capture import BlockCall, capture_blocks
+from lig_core.blocks.introspect import find_wiring
+from lig_core.blocks.laws import PathLaws, find_laws
+from lig_core import boundaries
+from lig_core.catalog import ModelCard
+from lig_core.errors import ModelNotFound, TextTooLong
+from lig_core.families import FAMILIES, Norms
+from lig_core.precision import working_precision
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
+"""What a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What was found out about a layer once: its wiring and its path laws (None: use the general paths)."""
+
+    wiring: Wiring
+    laws: PathLaws | None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as the model sees it: token strings, and the tensors its forward pass takes."""
+
+    tokens: tuple[str, ...]
+    inputs: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A frozen model with its tokenizer, and the facts found about each layer, which do not depend on the text."""
+
+    card: ModelCard
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+    facts: tuple[LayerFacts, ...]
+
+    @classmethod
+    def of(cls, card: ModelCard, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """A model already built with `attn_implementation="lig"`, inspected on a probe sentence."""
+        weight = next(model.parameters())
+        model = model.eval().requires_grad_(False)
+        inputs = {name: x.to(weight.device) for name, x in tokenizer(PROBE_TEXT, return_tensors="pt").items()}
+        with working_precision(weight.dtype):
+            (calls,) = capture_blocks(model, inputs)
+            facts = tuple(_inspect(call) for call in calls)
+        return cls(card, model, tokenizer, weight.device, weight.dtype, facts)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer blocks."""
+        return int(self._text_config().num_hidden_layers)
+
+    @property
+    def num_heads(self) -> int:
+        """Number of query heads."""
+        return int(self._text_config().num_attention_heads)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest sequence the model has positions for, special tokens included; None when it has no such limit."""
+        limits = (getattr(self._text_config(), "max_position_embeddings", None), self.tokenizer.model_max_length)
+        found = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
+        return min(found, default=None)
+
+    def _text_config(self) -> Any:
+        return self.model.config.get_text_config()
+
+    @property
+    def revision(self) -> str | None:
+        """The commit that the hub's files came from; None for a folder."""
+        return getattr(self.model.config, "_commit_hash", None)
+
+    def boundaries(self) -> dict[str, Any]:
+        """Where z, u and z' sit in this model, as its first block showed when it was replayed."""
+        wiring = self.facts[0].wiring
+        paths = {module: path for path, module in self.model.named_modules()}
+        family = FAMILIES.get(self.card.model_type)
+        entry = wiring.residual
+        norms: Norms = "parallel" if entry is None else "post" if entry.holds == "output" else "pre"
+        if norms == "pre" and family is not None and family.norms == "sandwich":
+            norms = "sandwich"
+        causal = bool(getattr(wiring.attention, "is_causal", False))
+        architecture = family.architecture if family is not None else "decoder" if causal else "encoder"
+        hooks = {"att_core": paths[wiring.attention], "mlp_output": paths[wiring.block]}
+        if entry is not None:
+            hooks["mlp_input"] = paths[entry.module] + (" (its output)" if norms == "post" else " (its output + z)")
+        return boundaries.document(
+            self.card,
+            layout=boundaries.layout_name(norms, architecture),
+            architecture=architecture,
+            u=boundaries.U_NODES[norms],
+            hooks=hooks,
+            detection="the model's own blocks, replayed and verified",
+            notes=[self._engine_note()],
+        )
+
+    def _engine_note(self) -> str:
+        laws = self.facts[0].laws
+        if laws is None:
+            return "engine: factored, with forward-mode replays (no norm-and-linear law holds for q, k, v)"
+        key_norm = "" if laws.key_norm is None else ", key norm"
+        return f"engine: factored, closed form (norm: {laws.norm.kind}, positions: {laws.positions.kind}{key_norm})"
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """The context in which everything of this model is computed, so that its dtype is what it says."""
+        return working_precision(self.dtype)
+
+    def encode(self, text: str) -> Encoded:
+        """Token strings and input tensors of one text. Raises TextTooLong rather than cutting it."""
+        batch = self.tokenizer(text, return_tensors="pt", truncation=False, verbose=False)
+        count = batch["input_ids"].shape[1]
+        if self.max_tokens is not None and count > self.max_tokens:
+            raise TextTooLong(
+                f"the text has {count} tokens, {self.card.name} takes at most {self.max_tokens} "
+                "(special tokens included); shorten or split it"
+            )
+        tokens = self.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
+        inputs = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        return Encoded(tuple(tokens), inputs)
+
+    def capture(self, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
+        """One forward pass; for each text of the batch, the call of each layer."""
+        return capture_blocks(self.model, inputs)
+
+    def open_block(self, layer: int, call: BlockCall) -> Block:
+        """The block of a captured call, verified against the model's own output."""
+        return Block.open(call, self.facts[layer].wiring)
+
+
+def _inspect(call: BlockCall) -> LayerFacts:
+    wiring = find_wiring(call)
+    return LayerFacts(wiring, find_laws(Block.open(call, wiring)))
+
+
+def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:
+    """Load a model's weights (safetensors only, no remote code) for `cpu` or `cuda`; None: a GPU where there is one.
+
+    Raises ModelNotFound when neither a folder nor the hub has it.
+    """
+    register()
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = DTYPES[dtype]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(card.source, revision=card.revision, trust_remote_code=False)
+        model = AutoModel.from_pretrained(
+            card.source,
+            revision=card.revision,
+            attn_implementation=IMPLEMENTATION,
+            dtype=kind,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except OSError as error:
+        raise ModelNotFound(
+            f"model '{card.name}' is neither a folder here nor in the local cache, and the Hugging Face hub did not "
+            f"give it ({_first_sentence(error)}); check the name and the network, or use 'minilm', which needs none"
+        ) from error
+    return LoadedModel.of(card, model.to(device=place, dtype=kind), tokenizer)
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")[:200]
+
+
+def pad_batch(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, Tensor]:
+    """Several texts as one right-padded batch."""
+    batch: Mapping[str, Tensor] = tokenizer(
+        list(texts), return_tensors="pt", padding=True, padding_side="right", truncation=False
+    )
+    return dict(batch)
