@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 import httpx
@@ -21,6 +21,7 @@ from service.embedded import EmbeddedRedisError, embedded_redis
 from service.settings import Settings
 
 LOOK_EVERY_SECONDS = 0.1
+WORKER = (sys.executable, "-m", "worker")
 
 
 class ServeError(Exception):
@@ -31,7 +32,7 @@ class ServeError(Exception):
         self.exit_code = exit_code
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, worker: Sequence[str] = WORKER) -> None:
     """Run everything until SIGTERM or SIGINT; raises ServeError. Leaves no process and no socket behind."""
     if settings.binds_beyond_this_machine and not settings.insecure_bind:
         raise ServeError(
@@ -44,7 +45,7 @@ def serve(settings: Settings) -> None:
         told = settings.model_copy(
             update={"redis_url": SecretStr(redis_url), "port": listener.getsockname()[1]}
         )
-        with _children(told, listener) as started:
+        with _children(told, listener, worker) as started:
             processes = {**redis, **started}
             _wait_until_ready(told, processes, stop)
             if not stop.is_set():
@@ -104,7 +105,7 @@ def _redis(settings: Settings) -> Iterator[tuple[str, Mapping[str, subprocess.Po
 
 
 @contextlib.contextmanager
-def _children(settings: Settings, listener: socket.socket) -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
+def _children(settings: Settings, listener: socket.socket, worker: Sequence[str]) -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
     environment = settings.as_environment()
     started: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -113,7 +114,7 @@ def _children(settings: Settings, listener: socket.socket) -> Iterator[Mapping[s
             environment=environment,
             keep_open=[listener.fileno()],
         )
-        started["worker"] = child.start([sys.executable, "-m", "worker"], environment=environment)
+        started["worker"] = child.start(worker, environment=environment)
         yield started
     finally:
         for process in started.values():

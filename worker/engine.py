@@ -26,15 +26,16 @@ class CoreEngine:
 
     def __init__(self) -> None:
         # Here and not at the top: torch takes seconds, and `lig --help` imports this module.
-        from lig_core import explain, models  # noqa: PLC0415
+        from lig_core.explain import run  # noqa: PLC0415
+        from lig_core.models import load_model  # noqa: PLC0415
 
-        self._explain = explain
-        self._models = models
+        self._run = run
+        self._load = load_model
 
     def load(self, card: ModelCard, device: str | None, dtype: str) -> Any:
         """The model, ready to explain with."""
-        return self._models.load_model(card, device=device, dtype=dtype)
+        return self._load(card, device=device, dtype=dtype)
 
     def run(self, request: ExplainRequest, model: Any, report: Report) -> dict[str, Any]:
         """The explanation, as JSON-able data."""
-        return self._explain.run(request, model, progress=report)
+        return self._run(request, model, progress=report)

@@ -13,7 +13,7 @@ from lig_core.catalog import find_model
 from lig_core.errors import LigError
 from worker.engine import CoreEngine, Engine
 from worker.model_pool import ModelPool
-from worker.queue_worker import LeaseQueue, LeaseWorker
+from worker.queue_worker import LEASE_SECONDS, LeaseQueue, LeaseWorker
 from worker.results import ResultStore
 from worker.settings import Settings
 from worker.tasks import RUN_EXPLAIN, Explainer
@@ -33,7 +33,9 @@ def main(settings: Settings | None = None, *, burst: bool = False) -> None:
         sys.exit(f"lig worker: {error.detail}")
 
 
-def work(settings: Settings, redis_url: str, engine: Engine, *, burst: bool = False) -> None:
+def work(
+    settings: Settings, redis_url: str, engine: Engine, *, burst: bool = False, lease_seconds: int = LEASE_SECONDS
+) -> None:
     """Work with the given engine; raises LigError where a model to preload cannot be loaded."""
     redis = connect(redis_url)
     pool = ModelPool(engine, settings.device, settings.models_in_memory)
@@ -41,7 +43,8 @@ def work(settings: Settings, redis_url: str, engine: Engine, *, burst: bool = Fa
         pool.get(find_model(name, settings.models_folder), "float32")
     explainer = Explainer(engine, pool, ResultStore(redis, settings.result_ttl), settings.models_folder)
     queue = LeaseQueue(settings.queue, connection=redis, serializer="json")
-    LeaseWorker(queue, {RUN_EXPLAIN: explainer.run_explain}).work(burst=burst, logging_level="WARNING")
+    worker = LeaseWorker(queue, {RUN_EXPLAIN: explainer.run_explain}, lease_seconds)
+    worker.work(burst=burst, logging_level="WARNING")
 
 
 def connect(redis_url: str) -> Redis:

@@ -25,7 +25,11 @@ from lig_core.errors import LigError
 from worker.progress import announce
 
 LEASE_SECONDS = 30
-RENEW_EVERY_SECONDS = 5
+RENEWALS_PER_LEASE = 6
+IDLE_SECONDS = 5
+"""How long a worker waits for a job before it says again that it lives."""
+ALIVE_SECONDS = 30
+"""How long a worker counts as alive without saying so."""
 MAINTENANCE_SECONDS = 5
 LOCK_SECONDS = 10
 
@@ -101,30 +105,32 @@ class LeaseWorker(SimpleWorker):  # type: ignore[misc]
 
     queue_class = LeaseQueue
 
-    def __init__(self, queue: Queue, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, queue: Queue, tasks: Mapping[str, Task], lease_seconds: int) -> None:
         super().__init__(
             [queue],
             connection=queue.connection,
             serializer="json",
             job_class=job_class(tasks),
-            worker_ttl=RENEW_EVERY_SECONDS + 15,  # RQ waits for a job 15 s less than this, then renews
+            worker_ttl=IDLE_SECONDS + 15,  # RQ waits for a job 15 s less than this
             maintenance_interval=MAINTENANCE_SECONDS,
             exception_handlers=[_settle],
             log_job_description=False,
         )
+        self._lease_seconds = lease_seconds
         self._lease: _Lease | None = None
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """How long the job stays this worker's without a renewal, in seconds."""
-        return LEASE_SECONDS
+        return self._lease_seconds
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Say that this worker lives; the API counts workers by these signs."""
-        super().heartbeat(LEASE_SECONDS, pipeline)
+        super().heartbeat(ALIVE_SECONDS, pipeline)
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run the job under a lease."""
-        self._lease = _Lease(lambda: self.maintain_heartbeats(job, execution))
+        every = self._lease_seconds / RENEWALS_PER_LEASE
+        self._lease = _Lease(lambda: self.maintain_heartbeats(job, execution), every)
         try:
             return bool(super().perform_job(job, queue, execution))
         finally:
@@ -150,8 +156,9 @@ class LeaseWorker(SimpleWorker):  # type: ignore[misc]
 class _Lease:
     """Renews until ended, in a thread: the job's own thread is busy with the job."""
 
-    def __init__(self, renew: Callable[[], None]) -> None:
+    def __init__(self, renew: Callable[[], None], every: float) -> None:
         self._renew = renew
+        self._every = every
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
@@ -162,7 +169,7 @@ class _Lease:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(RENEW_EVERY_SECONDS):
+        while not self._ended.wait(self._every):
             try:
                 self._renew()
             except RedisError as error:

@@ -1,0 +1,242 @@
+"""A text goes in over HTTP, through Redis and a worker, and its result comes out."""
+
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from fastapi.testclient import TestClient
+from rq import Callback, Queue, SimpleWorker
+
+from service.app import create_app
+from service.rq_jobs import RqJobStore
+from service.settings import Settings
+
+
+def submit(api, text):
+    response = api.post("/v1/explain", json={"text": text, "model": "minilm"})
+    assert response.status_code == 202, response.text
+    return response.headers["location"]
+
+
+def wait_until(condition, seconds=15):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_a_text_becomes_a_result(api, work_off):
+    job = submit(api, "hello")
+    assert api.get(job).json()["status"] == "queued"
+    work_off()
+    shown = api.get(job).json()
+    assert shown["status"] == "succeeded"
+    assert shown["result"] == {"text": "hello", "model": "minilm"} == api.get(f"{job}/result").json()
+    assert shown["progress"]["phase"] == "done"
+    assert shown["created_at"] < shown["started_at"] < shown["finished_at"]
+
+
+def test_waiting_jobs_know_how_many_are_ahead(api):
+    jobs = [submit(api, "hello") for _ in range(3)]
+    assert [api.get(job).json()["queue_position"] for job in jobs] == [0, 1, 2]
+
+
+def test_a_failing_job_shows_its_problem_and_is_not_retried(api, work_off):
+    job = submit(api, "fail")
+    work_off()
+    shown = api.get(job).json()
+    assert shown["status"] == "failed"
+    assert shown["problem"]["code"] == "not_converged"
+    assert shown["problem"]["detail"] == "the tolerance was missed; raise rtol"
+    assert shown["finished_at"]
+    assert api.get("/v1/jobs/" + shown["id"] + "/result").status_code == 409
+
+
+def test_an_unexpected_fault_neither_tells_its_message_nor_leaves_it_in_redis(api, work_off, redis, caplog):
+    job = submit(api, "break")
+    work_off()
+    shown = api.get(job)
+    assert shown.json()["problem"]["code"] == "internal_error"
+    assert "secret" not in shown.text
+    assert "a secret" in caplog.text
+    stored = [redis.dump(key) for key in redis.keys()]
+    assert stored and not any(b"secret" in value for value in stored)
+
+
+def test_a_model_that_is_not_there_fails_the_job_with_its_own_code(api, work_off, monkeypatch, redis_url):
+    from lig_core.errors import ModelNotFound
+    from worker.main import work
+    from worker.settings import Settings as WorkerSettings
+
+    class EmptyHub:
+        def load(self, card, device, dtype):
+            raise ModelNotFound(f"model '{card.name}' is not here")
+
+    job = api.post("/v1/explain", json={"text": "hi", "model": "nobody/nothing"}).headers["location"]
+    work(WorkerSettings(), redis_url, EmptyHub(), burst=True)
+    assert api.get(job).json()["problem"]["code"] == "model_not_found"
+
+
+def test_a_waiting_request_is_answered_as_soon_as_the_job_ends(api, start_worker):
+    start_worker()
+    wait_until(lambda: api.get("/readyz").status_code == 200)
+    job = submit(api, "sleep 1")
+    began = time.monotonic()
+    shown = api.get(f"{job}?wait=30").json()
+    took = time.monotonic() - began
+    assert shown["status"] == "succeeded"
+    # The fallback looks every 5 s only: this fast means that the message came through.
+    assert 0.5 < took < 2.5
+
+
+def test_a_wait_shorter_than_the_job_answers_in_time(api):
+    job = submit(api, "hello")
+    began = time.monotonic()
+    assert api.get(f"{job}?wait=0.5").json()["status"] == "queued"
+    assert 0.4 < time.monotonic() - began < 2
+
+
+def test_a_hundred_waiting_requests_do_not_hold_up_others(api):
+    job = submit(api, "hello")
+    waiting = [threading.Thread(target=api.get, args=(f"{job}?wait=2",)) for _ in range(100)]
+    for thread in waiting:
+        thread.start()
+    began = time.monotonic()
+    assert api.get("/livez").status_code == 200
+    assert api.get(job).status_code == 200
+    assert time.monotonic() - began < 1.5
+    for thread in waiting:
+        thread.join()
+
+
+def test_progress_is_seen_while_the_job_runs(api, start_worker):
+    start_worker()
+    job = submit(api, "sleep 2")
+    wait_until(lambda: api.get(job).json()["status"] == "running")
+    wait_until(lambda: api.get(job).json()["progress"]["phase"] == "computing")
+    assert api.get(job).json()["progress"] == {"phase": "computing", "done": 1, "total": 2, "unit": "maps"}
+
+
+def test_readiness_follows_the_workers(api, start_worker):
+    assert api.get("/readyz").status_code == 503
+    worker = start_worker()
+    wait_until(lambda: api.get("/readyz").status_code == 200)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    assert api.get("/readyz").status_code == 503
+
+
+def test_a_terminated_worker_finishes_its_job_first(api, start_worker):
+    worker = start_worker()
+    job = submit(api, "sleep 1.5")
+    wait_until(lambda: api.get(job).json()["status"] == "running")
+    worker.terminate()
+    assert worker.wait(10) == 0
+    assert api.get(job).json()["status"] == "succeeded"
+
+
+def test_a_killed_worker_s_job_is_run_again_by_another(api, start_worker, tmp_path):
+    worker = start_worker(lease=2)
+    job = submit(api, "sleep 1")
+    wait_until(lambda: api.get(job).json()["status"] == "running")
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    start_worker(lease=2)
+    assert api.get(f"{job}?wait=20").json()["status"] == "succeeded"
+    assert (tmp_path / "runs").read_text() == "sleep 1\nsleep 1\n"
+
+
+def test_a_job_longer_than_the_lease_is_run_once(api, start_worker, tmp_path):
+    start_worker(lease=2)
+    start_worker(lease=2)
+    job = submit(api, "sleep 7")  # more than a lease and a round of maintenance
+    assert api.get(f"{job}?wait=20").json()["status"] == "succeeded"
+    assert (tmp_path / "runs").read_text() == "sleep 7\n"
+
+
+def test_a_job_over_its_time_fails_with_what_to_do(redis_url, work_off):
+    settings = Settings(job_timeout=1)
+    with TestClient(create_app(settings, RqJobStore(redis_url, settings))) as api:
+        job = submit(api, "sleep 5")
+        work_off()
+        problem = api.get(job).json()["problem"]
+    assert problem["code"] == "job_timed_out"
+    assert "fewer layers" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("function", "callbacks"),
+    [
+        ("planted.leave_mark", {}),
+        ("worker.main.connect", {}),
+        ("worker.tasks.run_explain", {"on_failure": Callback("planted.leave_mark")}),
+    ],
+)
+def test_a_planted_callable_does_not_run(redis, work_off, tmp_path, monkeypatch, function, callbacks):
+    monkeypatch.setenv("PLANTED_MARK", str(tmp_path / "mark"))
+    queue = Queue("lig", connection=redis, serializer="json")
+    planted = queue.enqueue(function, {}, **callbacks)
+    work_off()
+    assert planted.get_status() == "failed"
+    assert not (tmp_path / "mark").exists()
+
+
+def test_the_planted_callable_would_run_in_a_stock_worker(redis, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLANTED_MARK", str(tmp_path / "mark"))
+    queue = Queue("lig", connection=redis, serializer="json")
+    queue.enqueue("planted.leave_mark", {})
+    SimpleWorker([queue], connection=redis, serializer="json").work(burst=True, logging_level="ERROR")
+    assert (tmp_path / "mark").exists()
+
+
+def test_nothing_the_api_stores_is_pickled(api, redis):
+    submit(api, "hello")
+    values = [redis.hgetall(key) for key in redis.keys("rq:job:*")]
+    assert values and not any(value.startswith(b"\x80") for stored in values for value in stored.values())
+
+
+def test_an_expired_result_is_410(api, work_off, redis):
+    job = submit(api, "hello")
+    work_off()
+    redis.delete(*redis.keys("lig:result:*"))
+    response = api.get(f"{job}/result")
+    assert response.status_code == 410
+    assert "send the request again" in response.json()["detail"]
+
+
+def test_jobs_and_results_expire(api, work_off, redis):
+    for text in ("hello", "fail"):
+        submit(api, text)
+    work_off()
+    assert all(redis.ttl(key) > 0 for key in redis.keys("rq:job:*") + redis.keys("lig:result:*"))
+
+
+@pytest.fixture
+def silent_redis(tmp_path):
+    """A Redis that takes connections and never answers."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(16)
+        yield f"unix://{tmp_path}/s"
+
+
+@pytest.fixture(params=["absent", "silent"])
+def dead_redis(request, tmp_path, silent_redis):
+    return silent_redis if request.param == "silent" else f"unix://{tmp_path}/nothing"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/explain"), ("GET", "/v1/jobs/x"), ("GET", "/readyz")])
+def test_without_redis_the_answer_is_a_prompt_503(dead_redis, method, path):
+    settings = Settings(redis_timeout=0.3)
+    with TestClient(create_app(settings, RqJobStore(dead_redis, settings))) as api:
+        began = time.monotonic()
+        body = {"text": "hi", "model": "minilm"} if method == "POST" else None
+        response = api.request(method, path, json=body)
+        took = time.monotonic() - began
+        assert response.status_code == 503
+        assert response.json()["code"] == "store_unavailable"
+        assert dead_redis.removeprefix("unix://") not in response.text
+        assert took < 2
+        assert api.get("/livez").status_code == 200

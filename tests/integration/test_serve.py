@@ -1,0 +1,144 @@
+"""`lig serve`: everything up with one command, everything gone afterwards. """
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from lig_core.client import Client
+
+ROOT = Path(__file__).parents[2]
+REAL = ("-c", "import typer; from service.cli import serve; typer.run(serve)")
+SCRIPTED = (str(Path(__file__).parent / "scripted_serve.py"),)
+
+
+class Serve:
+    """One run of the command on a data folder of its own."""
+
+    def __init__(self, script, folder, *options, **environment):
+        self.socket = folder / "redis.sock"
+        self.process = subprocess.Popen(
+            [sys.executable, *script, "--port", "0", "--data-dir", str(folder), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **environment},
+        )
+        self.family = []
+
+    def wait_until_ready(self):
+        line = self.process.stdout.readline()
+        assert line.startswith("LIG service ready at http://127.0.0.1:"), self.process.stderr.read()
+        self.url = line.split()[4]
+        self.family = psutil.Process(self.process.pid).children(recursive=True)
+        return self
+
+    def child(self, word):
+        (found,) = [child for child in self.family if any(word in part for part in child.cmdline())]
+        return found
+
+    def end(self, signum=signal.SIGTERM):
+        self.process.send_signal(signum)
+        return self.process.wait(30)
+
+    def left_behind(self):
+        _, alive = psutil.wait_procs(self.family, timeout=5)
+        return alive
+
+
+@pytest.fixture
+def serve(tmp_path):
+    runs = []
+
+    def start(*options, script=SCRIPTED, **environment):
+        runs.append(Serve(script, tmp_path / "data", *options, **environment))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.process.kill()
+        run.process.communicate()
+
+
+def test_one_command_explains_a_sentence_and_sigterm_leaves_nothing(serve):
+    run = serve(script=REAL).wait_until_ready()
+    assert len(run.family) == 3
+    phases = []
+    with Client(run.url) as client:
+        result = client.explain(
+            "The cat sat.", model="minilm", layers=[0], on_progress=lambda progress: phases.append(progress.phase)
+        )
+    assert result["tokens"][:2] == ["[CLS]", "the"]
+    assert list(result["layers"]) == ["0"] or list(result["layers"]) == ["layer_0"]
+    assert phases[-1] == "done"
+    assert run.end(signal.SIGTERM) == 0
+    assert run.left_behind() == []
+    assert not run.socket.exists()
+
+
+def test_ctrl_c_leaves_nothing_even_while_a_request_waits(serve):
+    run = serve().wait_until_ready()
+    run.child("worker").suspend()  # so that the job stays queued
+    job = httpx.post(f"{run.url}/v1/explain", json={"text": "hi", "model": "minilm"}).json()["id"]
+    with socket.create_connection(httpx.URL(run.url).netloc.decode().split(":")) as waiting:
+        waiting.sendall(f"GET /v1/jobs/{job}?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        run.child("worker").resume()
+        began = time.monotonic()
+        assert run.end(signal.SIGINT) == 0
+        assert time.monotonic() - began < 15
+    assert run.left_behind() == []
+    assert not run.socket.exists()
+
+
+@pytest.mark.parametrize(("word", "name"), [("worker", "worker"), ("service.server", "API"), ("redis-server", "Redis")])
+def test_a_dying_child_takes_all_down_and_is_named(serve, word, name):
+    run = serve(LIG_STOP_GRACE="3").wait_until_ready()
+    run.child(word).kill()
+    assert run.process.wait(30) == 1
+    assert f"the {name} process ended (exit code -9)" in run.process.stderr.read()
+    assert run.left_behind() == []
+    assert not run.socket.exists()
+
+
+def test_nothing_outlives_a_killed_supervisor(serve):
+    run = serve().wait_until_ready()
+    run.end(signal.SIGKILL)
+    assert run.left_behind() == []
+
+
+def test_a_stop_before_it_is_ready_leaves_nothing(serve):
+    run = serve()
+    deadline = time.monotonic() + 10
+    while len(psutil.Process(run.process.pid).children()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    run.family = psutil.Process(run.process.pid).children(recursive=True)
+    assert run.end(signal.SIGTERM) == 0
+    assert run.left_behind() == []
+    assert not run.socket.exists()
+
+
+def test_a_taken_port_is_one_line_and_exit_code_2(serve):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = serve("--port", str(port))
+        assert run.process.wait(30) == 2
+    complaint = run.process.stderr.read()
+    assert complaint.count("\n") == 1
+    assert f"cannot listen on 127.0.0.1 port {port}" in complaint
+    assert "choose another with --port" in complaint
+
+
+def test_a_redis_that_cannot_be_started_is_one_line(serve):
+    run = serve(LIG_REDIS_SERVER="/bin/false")
+    assert run.process.wait(30) == 1
+    complaint = run.process.stderr.read()
+    assert complaint.count("\n") == 1
+    assert "LIG_REDIS_SERVER=/bin/false is not a redis-server" in complaint
