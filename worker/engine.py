@@ -17,8 +17,8 @@ class Engine(Protocol):
     def load(self, card: ModelCard, device: str | None, dtype: str) -> Any:
         """The model, ready to explain with."""
 
-    def run(self, request: ExplainRequest, model: Any, report: Report) -> dict[str, Any]:
-        """The explanation, as JSON-able data."""
+    def run(self, request: ExplainRequest, model: Any, report: Report) -> bytes:
+        """The explanation, as JSON."""
 
 
 class CoreEngine:
@@ -28,14 +28,16 @@ class CoreEngine:
         # Here and not at the top: torch takes seconds, and `lig --help` imports this module.
         from lig_core.explain import run  # noqa: PLC0415
         from lig_core.models import load_model  # noqa: PLC0415
+        from lig_core.results import to_json  # noqa: PLC0415
 
         self._run = run
         self._load = load_model
+        self._to_json = to_json
 
     def load(self, card: ModelCard, device: str | None, dtype: str) -> Any:
         """The model, ready to explain with."""
         return self._load(card, device=device, dtype=dtype)
 
-    def run(self, request: ExplainRequest, model: Any, report: Report) -> dict[str, Any]:
-        """The explanation, as JSON-able data."""
-        return self._run(request, model, progress=report)
+    def run(self, request: ExplainRequest, model: Any, report: Report) -> bytes:
+        """The explanation, as JSON."""
+        return self._to_json(self._run(request, model, progress=report))

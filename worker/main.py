@@ -34,7 +34,12 @@ def main(settings: Settings | None = None, *, burst: bool = False) -> None:
 
 
 def work(
-    settings: Settings, redis_url: str, engine: Engine, *, burst: bool = False, lease_seconds: int = LEASE_SECONDS
+    settings: Settings,
+    redis_url: str,
+    engine: Engine,
+    *,
+    burst: bool = False,
+    lease_seconds: int = LEASE_SECONDS,
 ) -> None:
     """Work with the given engine; raises LigError where a model to preload cannot be loaded."""
     redis = connect(redis_url)

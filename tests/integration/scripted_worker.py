@@ -4,6 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+import orjson
+
 from lig_core.contract import Progress
 from lig_core.errors import NotConverged
 from worker.main import work
@@ -31,10 +33,12 @@ class ScriptedEngine:
             raise NotConverged("the tolerance was missed; raise rtol")
         if word == "break":
             raise RuntimeError("a secret")
-        return {"text": request.text, "model": model}
+        return orjson.dumps({"text": request.text, "model": model})
 
 
 if __name__ == "__main__":
     settings = Settings()
     runs, lease = sys.argv[1:]
-    work(settings, settings.redis_url.get_secret_value(), ScriptedEngine(Path(runs)), lease_seconds=int(lease))
+    work(
+        settings, settings.redis_url.get_secret_value(), ScriptedEngine(Path(runs)), lease_seconds=int(lease)
+    )

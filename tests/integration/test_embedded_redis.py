@@ -85,7 +85,10 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
     (tmp_path / "appendonly.aof").write_text("this is no append-only file\n")
     (tmp_path / "appendonlydir").mkdir()
     (tmp_path / "appendonlydir" / "appendonly.aof.manifest").write_text("nor is this a manifest\n")
-    with pytest.raises(EmbeddedRedisError, match=r"did not start; .*redis\.log ends with"), embedded_redis(tmp_path):
+    with (
+        pytest.raises(EmbeddedRedisError, match=r"did not start; .*redis\.log ends with"),
+        embedded_redis(tmp_path),
+    ):
         pass
 
 

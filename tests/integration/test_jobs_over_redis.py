@@ -227,7 +227,9 @@ def dead_redis(request, tmp_path, silent_redis):
     return silent_redis if request.param == "silent" else f"unix://{tmp_path}/nothing"
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/explain"), ("GET", "/v1/jobs/x"), ("GET", "/readyz")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/explain"), ("GET", "/v1/jobs/x"), ("GET", "/readyz")]
+)
 def test_without_redis_the_answer_is_a_prompt_503(dead_redis, method, path):
     settings = Settings(redis_timeout=0.3)
     with TestClient(create_app(settings, RqJobStore(dead_redis, settings))) as api:

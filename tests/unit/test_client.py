@@ -72,12 +72,18 @@ def test_a_failed_job_is_raised_with_its_problem():
 
 
 def test_an_answer_from_something_else_is_told_apart():
-    with client(httpx.Response(502, text="<html>")) as c, pytest.raises(ServiceError, match="is it a LIG service"):
+    with (
+        client(httpx.Response(502, text="<html>")) as c,
+        pytest.raises(ServiceError, match="is it a LIG service"),
+    ):
         c.job("j")
 
 
 def test_waiting_ends_at_the_timeout_and_leaves_the_job():
-    with client(httpx.Response(200, json=job("running"))) as c, pytest.raises(TimeoutError, match="still running"):
+    with (
+        client(httpx.Response(200, json=job("running"))) as c,
+        pytest.raises(TimeoutError, match="still running"),
+    ):
         c.wait("j", timeout=0)
 
 

@@ -64,7 +64,11 @@ class MemoryJobs:
         self.results[job_id] = gzip.compress(json_text)
         pointer = ResultPointer(job_id, len(json_text))
         self.jobs[job_id] = replace(
-            self.jobs[job_id], status=JobStatus.SUCCEEDED, finished_at=NOW, queue_position=None, result=pointer
+            self.jobs[job_id],
+            status=JobStatus.SUCCEEDED,
+            finished_at=NOW,
+            queue_position=None,
+            result=pointer,
         )
 
     def fail(self, job_id, error):

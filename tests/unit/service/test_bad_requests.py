@@ -56,7 +56,9 @@ def test_a_missing_text_is_named(api):
 
 
 def test_a_model_that_cannot_exist_is_refused_at_once(api, jobs):
-    problem = problem_of(api.post("/v1/explain", json=GOOD | {"model": "no such model"}), 422, "model_not_found")
+    problem = problem_of(
+        api.post("/v1/explain", json=GOOD | {"model": "no such model"}), 422, "model_not_found"
+    )
     assert "'no such model'" in problem["detail"]
     assert not jobs.requests
 
@@ -74,11 +76,16 @@ def test_another_media_type_is_415_and_names_the_right_one(api, media_type):
 
 def test_json_with_a_charset_is_accepted(api):
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    assert api.post("/v1/explain", content=b'{"text": "a", "model": "minilm"}', headers=headers).status_code == 202
+    assert (
+        api.post("/v1/explain", content=b'{"text": "a", "model": "minilm"}', headers=headers).status_code
+        == 202
+    )
 
 
 def test_a_megabyte_of_text_is_413_and_names_the_limit(api):
-    problem = problem_of(api.post("/v1/explain", json=GOOD | {"text": "a" * 1_000_000}), 413, "body_too_large")
+    problem = problem_of(
+        api.post("/v1/explain", json=GOOD | {"text": "a" * 1_000_000}), 413, "body_too_large"
+    )
     assert "262144 bytes" in problem["detail"]
 
 
