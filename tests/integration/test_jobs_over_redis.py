@@ -12,6 +12,7 @@ from rq import Callback, Queue, SimpleWorker
 from service.app import create_app
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
+from worker.health import alive
 
 
 def submit(api, text):
@@ -126,6 +127,15 @@ def test_readiness_follows_the_workers(api, start_worker):
     worker.terminate()
     assert worker.wait(10) == 0
     assert api.get("/readyz").status_code == 503
+
+
+def test_a_container_s_check_sees_this_machine_s_worker(redis, start_worker):
+    assert not alive(redis, "lig")
+    worker = start_worker()
+    wait_until(lambda: alive(redis, "lig"))
+    worker.terminate()
+    worker.wait(10)
+    assert not alive(redis, "lig")
 
 
 def test_a_terminated_worker_finishes_its_job_first(api, start_worker):

@@ -1,0 +1,19 @@
+# A worker. For a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+FROM python:3.11-slim
+
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /app
+# First and by itself: the largest layer, and the one that changes least.
+RUN pip install "torch>=2.6" --index-url "${TORCH_INDEX}"
+COPY pyproject.toml README.md LICENSE ./
+COPY lig_core lig_core
+COPY service service
+COPY worker worker
+RUN pip install ".[worker,minilm]"
+
+# The cache of downloaded models is made here, so that a volume over it belongs to the user.
+RUN useradd --create-home --uid 10001 lig && install -d -o lig /home/lig/.cache/huggingface
+USER lig
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["python", "-m", "worker.health"]
+CMD ["python", "-m", "worker"]

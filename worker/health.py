@@ -1,0 +1,27 @@
+"""Whether a worker on this machine is alive, as an exit code: `python -m worker.health`, for a container's check."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any
+
+from redis import Redis
+from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+
+from worker.settings import Settings
+
+
+def alive(redis: Redis, queue: str) -> bool:
+    """Whether a worker of this host gave a sign of life lately: its key expires unless it renews it."""
+    names: Any = redis.smembers(WORKERS_BY_QUEUE_KEY % queue)
+    host = socket.gethostname().encode()
+    return any(redis.hget(name, "hostname") == host for name in names)
+
+
+if __name__ == "__main__":
+    settings = Settings()
+    if settings.redis_url is None:
+        sys.exit("no Redis: set LIG_REDIS_URL")
+    with Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5) as redis:
+        sys.exit(0 if alive(redis, settings.queue) else "no worker of this machine is alive")
