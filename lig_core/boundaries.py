@@ -33,7 +33,7 @@ def describe_boundaries(model: str, *, device: str | None = None, load_weights: 
         return {**load_model(card, device=device).boundaries(), "model": model}
     if not card.config:
         raise ModelNotFound(
-            f"model '{model}': its config is not in the local cache; load it once with load_weights=True (`--weights`), "
+            f"model '{model}': its config is not in the local cache; load it once with load_weights=True (--weights), "
             "or name a local folder"
         )
     return {**from_config(card), "model": model}

@@ -102,7 +102,9 @@ def _bundled_folder(name: str) -> Path:
 def _folder_card(name: str, folder: Path) -> ModelCard:
     config = folder / "config.json"
     if not config.is_file():
-        raise ModelNotFound(f"model '{name}': no config.json in that folder; point at a folder saved by save_pretrained()")
+        raise ModelNotFound(
+            f"model '{name}': no config.json in that folder; point at a folder saved by save_pretrained()"
+        )
     return ModelCard(name, str(folder), None, json.loads(config.read_text()))
 
 

@@ -56,9 +56,7 @@ class Client:
         job = self.wait(job["id"], on_progress=on_progress, timeout=timeout)
         if job["status"] == "succeeded":
             return self.result(job["id"])
-        raise ServiceError(
-            job.get("problem") or {"code": job["status"], "detail": f"the job was {job['status']}"}
-        )
+        raise ServiceError(job.get("problem") or {"code": job["status"], "detail": f"the job was {job['status']}"})
 
     def submit(self, request: ExplainRequest | str, **fields: Any) -> dict[str, Any]:
         """Queue a text or a request; returns the job at once."""
@@ -97,9 +95,7 @@ class Client:
             if job["status"] not in {"queued", "running"}:
                 return job
             if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(
-                    f"job {job_id} is still {job['status']} after {timeout} s; ask again with wait()"
-                )
+                raise TimeoutError(f"job {job_id} is still {job['status']} after {timeout} s; ask again with wait()")
 
     def result(self, job_id: str) -> dict[str, Any]:
         """The result of a job that succeeded."""

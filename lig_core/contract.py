@@ -34,16 +34,16 @@ class ExplainRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
 
     text: str = Field(
-        min_length=1,
         max_length=MAX_TEXT_CHARACTERS,
-        description="The text to explain.",
+        description="The text to explain; at least one visible character.",
         examples=["The cat sat on the mat."],
+        json_schema_extra={"minLength": 1},
     )
     model: str = Field(
         "bert-base-uncased",
         min_length=1,
         max_length=200,
-        description="A Hugging Face id (optionally `id@revision`), a folder under the models folder, or the bundled `minilm`.",
+        description="A Hugging Face id (or `id@revision`), a folder in the models folder, or the bundled `minilm`.",
         examples=["minilm"],
     )
     num_steps: int | None = Field(
@@ -69,7 +69,9 @@ class ExplainRequest(BaseModel):
     rtol: float = Field(1e-3, ge=1e-8, le=0.1, description="Relative tolerance of the adaptive quadrature.")
     on_unconverged: Literal["warn", "fail"] = "warn"
     dtype: Literal["float32", "float64"] = "float32"
-    labels: bool = Field(False, description="Add `token_to_token`: every matrix again, entry by entry, with token names.")
+    labels: bool = Field(
+        False, description="Add `token_to_token`: every matrix again, entry by entry, with token names."
+    )
 
     @field_validator("text")
     @classmethod

@@ -22,7 +22,9 @@ from lig_core.blocks.laws import PathLaws
 from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
 from lig_core.engines.chunking import Budget
 from lig_core.engines.factored import AttentionIntegrand, LayerIntegrand, MlpIntegrand
-from lig_core.engines.paths import Path, target_path, zero_path
+from lig_core.engines.path import Path
+from lig_core.engines.target_paths import target_path
+from lig_core.engines.zero_paths import zero_path
 from lig_core.quadrature import Attribution, Quadrature
 from lig_core.self_term import map_ratio, zero_ratio
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import torch
+import transformers
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
+from lig_core import boundaries
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, Wiring
-from lig_core.blocks.capture import BlockCall, capture_blocks
+from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
 from lig_core.blocks.introspect import find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
-from lig_core import boundaries
 from lig_core.catalog import ModelCard
-from lig_core.errors import ModelNotFound, TextTooLong
+from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong
 from lig_core.families import FAMILIES, Norms
 from lig_core.precision import working_precision
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+HUB_SECONDS = 10.0
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
 """What a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
 
@@ -78,12 +83,15 @@ class LoadedModel:
     @property
     def max_tokens(self) -> int | None:
         """Longest sequence the model has positions for, special tokens included; None when it has no such limit."""
-        limits = (getattr(self._text_config(), "max_position_embeddings", None), self.tokenizer.model_max_length)
+        limits = (
+            getattr(self._text_config(), "max_position_embeddings", None),
+            self.tokenizer.model_max_length,
+        )
         found = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
         return min(found, default=None)
 
     def _text_config(self) -> Any:
-        return self.model.config.get_text_config()
+        return text_config(self.model)
 
     @property
     def revision(self) -> str | None:
@@ -155,31 +163,55 @@ def _inspect(call: BlockCall) -> LayerFacts:
 def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:
     """Load a model's weights (safetensors only, no remote code) for `cpu` or `cuda`; None: a GPU where there is one.
 
-    Raises ModelNotFound when neither a folder nor the hub has it.
+    Raises ModelNotFound when neither a folder, nor the local cache, nor the hub has it.
     """
     register()
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    kind = DTYPES[dtype]
+    transformers.utils.logging.disable_progress_bar()
+    place, kind = _device(device), DTYPES[dtype]
+    where = {"revision": card.revision, "trust_remote_code": False, "local_files_only": not _on_hub(card)}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(card.source, revision=card.revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(card.source, **where)
         model = AutoModel.from_pretrained(
-            card.source,
-            revision=card.revision,
-            attn_implementation=IMPLEMENTATION,
-            dtype=kind,
-            use_safetensors=True,
-            trust_remote_code=False,
+            card.source, attn_implementation=IMPLEMENTATION, dtype=kind, use_safetensors=True, **where
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ModelNotFound(
-            f"model '{card.name}' is neither a folder here nor in the local cache, and the Hugging Face hub did not "
-            f"give it ({_first_sentence(error)}); check the name and the network, or use 'minilm', which needs none"
+            f"model '{card.name}' could not be loaded: {_first_line(error)}; check the name (and, for a Hugging Face "
+            "id, the network), or use 'minilm', which needs none"
         ) from error
     return LoadedModel.of(card, model.to(device=place, dtype=kind), tokenizer)
 
 
-def _first_sentence(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")[:200]
+def _device(name: str | None) -> torch.device:
+    available = torch.cuda.is_available()
+    if name is None:
+        return torch.device("cuda" if available else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not available):
+        raise InvalidRequest(f"device '{name}' is not available here; use cpu{' or cuda' if available else ''}")
+    return torch.device(name)
+
+
+def _on_hub(card: ModelCard) -> bool:
+    """Whether to ask the hub for files: one quick question, for the loaders retry an unreachable hub for minutes.
+
+    Raises ModelNotFound when the hub answers that it has no such model.
+    """
+    if Path(card.source).is_dir() or constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        HfApi().model_info(card.source, revision=card.revision, timeout=HUB_SECONDS)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise ModelNotFound(
+            f"the Hugging Face hub has no public model '{card.name}'; check its name and revision, or use 'minilm'"
+        ) from None
+    except Exception:
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")[:300]
 
 
 def pad_batch(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, Tensor]:

@@ -189,7 +189,11 @@ class _Writer:
             "description": MLP_DESCRIPTIONS[self.request.u_node],
             "contributions": values.numpy().astype(self.dtype),
             "l2_total": float(found.attribution.total[position]),
-            "completeness": {"error": difference, "mean_abs_error": abs(difference), "max_abs_error": abs(difference)},
+            "completeness": {
+                "error": difference,
+                "mean_abs_error": abs(difference),
+                "max_abs_error": abs(difference),
+            },
             **_column_certificate(found.attribution, position),
         }
         if found.per_head is not None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Self
 
 import torch
-import torch.autograd.forward_ad as forward_ad
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from transformers.pytorch_utils import Conv1D
 
 from lig_core.blocks.attention import AttentionCall, attend, intercept

@@ -12,7 +12,6 @@ from transformers.cache_utils import Cache
 
 from lig_core.errors import UnsupportedModel
 
-
 Tiling = Literal["none", "floats", "all"]
 """Which captured one-text tensors a replay on several sequences repeats; it differs from family to family."""
 
@@ -55,7 +54,7 @@ def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[
     module called many times, as in ALBERT, counts). Raises UnsupportedModel when there are none.
     """
     records = _record(model, inputs)
-    depth = model.config.get_text_config().num_hidden_layers
+    depth = text_config(model).num_hidden_layers
     by_class: dict[type[nn.Module], list[_Record]] = {}
     for record in records:
         by_class.setdefault(type(record.module), []).append(record)
@@ -63,11 +62,19 @@ def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[
         slots = [_hidden_slot(call) for call in calls]
         if len(calls) == depth and all(slot is not None for slot in slots):
             batch = next(iter(inputs.values())).shape[0]
-            return [[_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)]
+            return [
+                [_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)
+            ]
     seen = ", ".join(f"{kind.__name__} ×{len(calls)}" for kind, calls in by_class.items()) or "none"
     raise UnsupportedModel(
         f"{type(model).__name__}: no repeated module was called {depth} times with a hidden state (seen: {seen})"
     )
+
+
+def text_config(model: nn.Module) -> Any:
+    """The part of a model's config that describes its text layers."""
+    config: Any = model.config
+    return config.get_text_config()
 
 
 @dataclass

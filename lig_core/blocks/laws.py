@@ -7,7 +7,7 @@ embedding or a second norm). For such a map f,
 
 so along a straight path only the scalar σ has to be followed. Which σ, which ε, which rotary layout: each is
 accepted only if additivity on z, y and z + y holds, at normal amplitude and at amplitude √ε (only the
-second sees ε), and every use is verified once more on exact rows of the path (see engines.paths).
+second sees ε), and every use is verified once more on exact rows of the path (see the paths in engines).
 """
 
 from __future__ import annotations

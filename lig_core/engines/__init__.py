@@ -1,0 +1,1 @@
+"""Integrands: the rates of a map along its paths."""

@@ -5,7 +5,7 @@ A block is pre | mix | post. At one node of the path, for every target j at the 
 1. the path gives the head outputs o_j (attention, forward);
 2. one vector-Jacobian product of Σ_j L_j through post gives each target's own gradient c_j at o_j and r_j at
    its residual input, because post is token by token;
-3. the two meet in the path's closed expression for the rates (engines.paths).
+3. the two meet in the path's closed expression for the rates (engines.path).
 
 So a node costs one attention and one forward and backward pass of post, not one backward pass per target.
 Source: the chain rule applied to set-to-set IG (LIG, arXiv 2606.21564).
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lig_core.blocks.block import Block, linear_width
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
-from lig_core.engines.paths import Path
+from lig_core.engines.path import Path
 from lig_core.quadrature.integrand import Start
 
 

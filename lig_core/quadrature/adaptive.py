@@ -226,9 +226,7 @@ class _Run:
         between = [self.lengths_at(float(x), panel.columns) for x in a]
         ends = [panel.low, *edges, panel.high]
         lengths = [panel.at_low, *between, panel.at_high]
-        return [
-            _Panel(ends[k], ends[k + 1], panel.columns, lengths[k], lengths[k + 1]) for k in range(len(edges) + 1)
-        ]
+        return [_Panel(ends[k], ends[k + 1], panel.columns, lengths[k], lengths[k + 1]) for k in range(len(edges) + 1)]
 
     def result(self) -> Attribution:
         still = self.still

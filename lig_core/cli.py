@@ -1,0 +1,211 @@
+"""The `lig` command. Bad input is one line on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, Never
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from lig_core.catalog import check_against_model, find_model
+from lig_core.client import Client
+from lig_core.contract import ExplainRequest, Progress, parse_request
+from lig_core.errors import LigError
+
+app = typer.Typer(
+    name="lig",
+    help="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+Report = Callable[[Progress], None]
+
+
+@app.command()
+def explain(
+    text: Annotated[str, typer.Argument(help="The text to explain.")],
+    model: Annotated[
+        str, typer.Option(help="minilm, a Hugging Face id[@revision], or a local folder.")
+    ] = "bert-base-uncased",
+    steps: Annotated[int | None, typer.Option(help="Gauss-Legendre nodes [default: adaptive to --rtol].")] = None,
+    granularity: Annotated[str, typer.Option(help="att, mlp, layer, composed, all; comma-separated.")] = "all",
+    layers: Annotated[str | None, typer.Option(help="Layer indices, comma-separated [default: all].")] = None,
+    target_tokens: Annotated[
+        str | None, typer.Option(help="Target token indices, comma-separated [default: all].")
+    ] = None,
+    target_head: Annotated[int | None, typer.Option(help="One attention head for att [default: all].")] = None,
+    baseline_att: Annotated[
+        str, typer.Option(help="zero, self_input_token, itb_zero_ratio, itb_map_ratio.")
+    ] = "self_input_token",
+    baseline_mlp: Annotated[str, typer.Option(help="zero, att_itb_a0.")] = "zero",
+    baseline_layer: Annotated[str, typer.Option(help="zero, self_input_token, itb_zero_ratio.")] = "self_input_token",
+    u_node: Annotated[str, typer.Option(help="What mlp starts from: residual or heads.")] = "residual",
+    no_residual: Annotated[bool, typer.Option("--no-residual", help="Cut the residual around the MLP.")] = False,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance of the adaptive quadrature.")] = 1e-3,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    labels: Annotated[bool, typer.Option(help="Add every matrix entry by entry, with token names.")] = True,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda [default: a GPU where there is one].")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="URL of a LIG service to compute on [default: compute here].")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File to write: .json, or .html for a page to look at."),
+    ] = None,
+) -> None:
+    """Explain one text; JSON goes to standard output or to a file."""
+    with _errors_in_one_line():
+        request = parse_request(
+            {
+                "text": text,
+                "model": model,
+                "num_steps": steps,
+                "granularity": [part.strip() for part in granularity.split(",") if part.strip()],
+                "layers": _integers("--layers", layers),
+                "target_tokens": _integers("--target-tokens", target_tokens),
+                "target_head": target_head,
+                "baseline_att": baseline_att,
+                "baseline_mlp": baseline_mlp,
+                "baseline_layer": baseline_layer,
+                "u_node": u_node,
+                "include_residual_connection": not no_residual,
+                "rtol": rtol,
+                "dtype": dtype,
+                "labels": labels,
+            }
+        )
+        if server is not None and device is not None:
+            raise typer.BadParameter("--device is for computing here; the service chooses its own")
+        with _progress_bar() as report:
+            result = (
+                _explain_here(request, device, report) if server is None else _explain_there(request, server, report)
+            )
+        _write(result, output)
+
+
+@app.command()
+def boundaries(
+    models: Annotated[list[str], typer.Argument(help="Models to describe.")],
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Load the weights and verify on the model's own blocks.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda, with --weights.")] = None,
+) -> None:
+    """Where z, u and z' sit in models, and which maps each supports; nothing is computed."""
+    from lig_core.boundaries import describe_boundaries
+
+    with _errors_in_one_line():
+        described = [describe_boundaries(model, device=device, load_weights=weights) for model in models]
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        return
+    table = Table("model", "type", "layers", "layout", "maps", "u", "how it is known")
+    for row in described:
+        table.add_row(
+            row["model"],
+            row["model_type"],
+            str(row["num_layers"]),
+            row["layout"],
+            " ".join(row["supported_granularity"]) or "unknown",
+            row["nodes"]["u"],
+            "; ".join([row["detection"], *row["notes"]]),
+        )
+    Console().print(table)
+
+
+def _explain_here(request: ExplainRequest, device: str | None, report: Report) -> dict[str, Any]:
+    card = find_model(request.model)
+    check_against_model(request, card)
+    report(Progress(phase="loading", done=0, total=0, unit="layers"))
+    from lig_core.explain import run
+    from lig_core.models import load_model
+
+    return run(request, load_model(card, device=device, dtype=request.dtype), progress=report)
+
+
+def _explain_there(request: ExplainRequest, server: str, report: Report) -> dict[str, Any]:
+    with Client(server) as client:
+        return client.explain(request, on_progress=report)
+
+
+def _write(result: dict[str, Any], output: Path | None) -> None:
+    if output is not None and output.suffix == ".html":
+        from lig_core.page import render_page
+
+        output.write_text(render_page(orjson.loads(_json(result))), encoding="utf-8")
+    elif output is not None:
+        output.write_bytes(_json(result))
+    else:
+        sys.stdout.buffer.write(_json(result))
+
+
+def _json(result: dict[str, Any]) -> bytes:
+    return orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _integers(option: str, value: str | None) -> list[int] | None:
+    if value is None:
+        return None
+    try:
+        return [int(part) for part in value.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"{option} takes integers separated by commas, such as 0,5; got {value!r}") from None
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except LigError as error:
+        _fail(error.detail)
+    except typer.BadParameter as error:
+        _fail(error.message)
+    except OSError as error:
+        _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+
+
+def _fail(message: str) -> Never:
+    typer.echo(f"lig: {' '.join(message.split())}", err=True)
+    raise SystemExit(2)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Report]:
+    """A bar on a terminal; silence elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def report(progress: Progress) -> None:
+            total = progress.total or None
+            bar.update(task, description=progress.phase, completed=progress.done, total=total)
+
+        yield report
+
+
+def main() -> None:
+    """Run the command, with what other installed packages add to it."""
+    for point in entry_points(group="lig.commands"):
+        try:
+            command = point.load()
+        except ModuleNotFoundError:  # that part is not installed: no such command then
+            continue
+        app.command(name=point.name)(command)
+    app()
+
+
+if __name__ == "__main__":
+    main()

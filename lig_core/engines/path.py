@@ -1,0 +1,99 @@
+"""What attention does along the path from the baseline to z, for many targets at once.
+
+A path gives, at nodes a ∈ (0,1) and for target tokens j (`rows`), the head outputs o_j^h(a); and, once the
+gradient c_j^h = ∂L_j/∂o_j^h is known, the rate at which every source i feeds every target through attention:
+
+    rate_ij^h = A_ij [ c_j·v̇_i + (c_j·v_i − c_j·o_j) · (q_j·k̇_i) s g_ij ]
+              + δ_ij Σ_m A_mj (c_j·v_m − c_j·o_j) · (q̇_j·k_m) s g_mj
+
+with A_ij the attention weight of source i at target j, s the scale, g the soft-capping slope and a dot the
+derivative along the path (LIG, arXiv 2606.21564, with the chain rule split at the head outputs). Tensors
+are [nodes, heads, targets, sources].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lig_core.blocks.attention import repeat_groups
+from lig_core.blocks.block import Projections
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Head outputs at some nodes and targets, and how a gradient there becomes rates of the sources."""
+
+    heads_out: Tensor  # o, [nodes, heads, targets, head_dim]
+    rates: Callable[[Tensor], Tensor]  # c like o → [nodes, heads, targets, sources]; may overwrite its state
+
+
+class PathAt(Protocol):
+    """A path at given nodes."""
+
+    def attend(self, rows: Tensor) -> Mixed:
+        """Attention for the target tokens `rows`."""
+        ...
+
+
+class Path(Protocol):
+    """Where z and attention's inputs go as a runs from 0 to 1.
+
+    `moving` says that the targets' own residual input moves too (zero baseline); `law` names the mechanism.
+    """
+
+    moving: bool
+    law: str
+    num_heads: int
+
+    def at(self, a: Tensor) -> PathAt:
+        """The path at nodes a [nodes], float64."""
+        ...
+
+    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
+        """z at the target tokens themselves: [nodes, targets, hidden]."""
+        ...
+
+
+def for_heads(parts: Projections, heads: Tensor, num_heads: int) -> Projections:
+    """Queries, keys and values of the chosen heads, groups repeated to heads."""
+    query, key, value = (
+        parts.query,
+        repeat_groups(parts.key, num_heads),
+        repeat_groups(parts.value, num_heads),
+    )
+    if len(heads) < num_heads:
+        query, key, value = query[:, heads], key[:, heads], value[:, heads]
+    return Projections(query, key, value)
+
+
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Target rows of [..., targets, sources]; all of them without a copy."""
+    return x if len(rows) == x.shape[-2] else x[..., rows, :]
+
+
+def bias_rows(bias: Tensor | None, heads: Tensor, rows: Tensor) -> Tensor | None:
+    """The logit bias of the chosen heads and targets, [1, heads or 1, targets, sources]."""
+    if bias is None:
+        return None
+    if bias.shape[1] > 1:
+        bias = bias[:, heads]
+    return bias if bias.shape[-2] == 1 else take_rows(bias, rows)
+
+
+def add_own(rate: Tensor, rows: Tensor, own: Tensor) -> Tensor:
+    """Add each target's own term [nodes, heads, targets] where source = target."""
+    index = torch.arange(len(rows), device=rows.device)
+    rate[:, :, index, rows] += own
+    return rate
+
+
+def without_self(rate: Tensor, rows: Tensor) -> Tensor:
+    """The target itself does not move on its own path: its term is exactly zero."""
+    index = torch.arange(len(rows), device=rows.device)
+    rate[:, :, index, rows] = 0
+    return rate
