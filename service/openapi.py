@@ -17,9 +17,7 @@ def document() -> str:
     """The description as it stands in the repository."""
     settings = Settings.model_construct()  # the defaults, whatever the environment says
     store = RqJobStore("redis://localhost", settings)  # connects only when used
-    return (
-        json.dumps(create_app(settings, store).openapi(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    )
+    return json.dumps(create_app(settings, store).openapi(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":

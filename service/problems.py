@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from lig_core.errors import FieldError, InvalidRequest, LigError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+
+log = logging.getLogger(__name__)
 
 
 class MalformedJson(LigError):
@@ -128,9 +131,7 @@ STATUS: Mapping[str, int] = {
 class ProblemField(BaseModel):
     """One fault in a request."""
 
-    pointer: str = Field(
-        description="RFC 6901 pointer into the body, or `/query/<name>`.", examples=["/layers"]
-    )
+    pointer: str = Field(description="RFC 6901 pointer into the body, or `/query/<name>`.", examples=["/layers"])
     detail: str = Field(description="What is wrong and what to do.")
 
 
@@ -197,19 +198,17 @@ def install(app: FastAPI) -> None:
     """Answer every error that a handler raises, FastAPI's and Starlette's own included, with a problem."""
 
     def answer(request: Request, error: LigError, headers: Mapping[str, str] | None = None) -> Response:
-        return problem_response(
-            error, path=request.url.path, request_id=request.state.request_id, headers=headers
-        )
+        return problem_response(error, path=request.url.path, request_id=request.state.request_id, headers=headers)
 
     @app.exception_handler(LigError)
     def known(request: Request, error: LigError) -> Response:
+        if error.__cause__ is not None:
+            log.warning("request %s: %s: %r", request.state.request_id, error.code, error.__cause__)
         return answer(request, error)
 
     @app.exception_handler(RequestValidationError)
     def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
-        faults = [
-            FieldError("/" + "/".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()
-        ]
+        faults = [FieldError("/" + "/".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
         detail = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults)
         return answer(request, InvalidRequest(detail, errors=faults))
 

@@ -122,9 +122,7 @@ class RqJobStore:
             started_at=None if status is JobStatus.QUEUED else found.started_at,
             finished_at=found.ended_at if status.final else None,
             queue_position=self._queue.get_job_position(found.id) if status is JobStatus.QUEUED else None,
-            progress=Progress.model_validate(
-                found.meta.get("progress", {"phase": "queued", "done": 0, "total": 0})
-            ),
+            progress=Progress.model_validate(found.meta.get("progress", {"phase": "queued", "done": 0, "total": 0})),
             result=_pointer(found) if status is JobStatus.SUCCEEDED else None,
             error=_error(found) if status is JobStatus.FAILED else None,
         )
@@ -138,7 +136,7 @@ def _reachable() -> Iterator[None]:
         raise StoreUnavailable("Redis does not answer; nothing was lost, try again in a moment") from error
     except RedisError as error:
         raise StoreUnavailable(
-            "Redis refused a command, perhaps for lack of memory; see the service's log"
+            "Redis refused a command, perhaps for lack of memory; the service's log has its words"
         ) from error
 
 

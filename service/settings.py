@@ -16,18 +16,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
 
-    redis_url: SecretStr | None = Field(
-        default=None, description="Redis to use; absent: `lig serve` starts its own."
-    )
-    redis_server: Path | None = Field(
-        default=None, description="The redis-server or valkey-server binary to start."
-    )
-    redis_timeout: float = Field(
-        default=2.0, gt=0, description="How long one Redis command may take before 503."
-    )
-    data_dir: Path = Field(
-        default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log."
-    )
+    redis_url: SecretStr | None = Field(default=None, description="Redis to use; absent: `lig serve` starts its own.")
+    redis_server: Path | None = Field(default=None, description="The redis-server or valkey-server binary to start.")
+    redis_timeout: float = Field(default=2.0, gt=0, description="How long one Redis command may take before 503.")
+    data_dir: Path = Field(default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log.")
     models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
 
     host: str = "127.0.0.1"
@@ -43,13 +35,9 @@ class Settings(BaseSettings):
     job_timeout: int = Field(default=3600, ge=1, description="Longest run of one job.")
     result_ttl: int = Field(default=24 * 3600, ge=1, description="How long a result is kept.")
     failure_ttl: int = Field(default=24 * 3600, ge=1, description="How long a failure is kept.")
-    crash_retries: int = Field(
-        default=2, ge=0, description="How often a job is run again after its worker died."
-    )
+    crash_retries: int = Field(default=2, ge=0, description="How often a job is run again after its worker died.")
 
-    start_timeout: float = Field(
-        default=120.0, gt=0, description="How long `lig serve` waits to become ready."
-    )
+    start_timeout: float = Field(default=120.0, gt=0, description="How long `lig serve` waits to become ready.")
     stop_grace: float = Field(
         default=10.0, ge=0, description="How long a process may take to stop before it is killed."
     )

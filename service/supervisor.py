@@ -15,6 +15,10 @@ from types import FrameType
 
 import httpx
 from pydantic import SecretStr
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from service import child
 from service.embedded import EmbeddedRedisError, embedded_redis
@@ -42,9 +46,7 @@ def serve(settings: Settings, worker: Sequence[str] = WORKER) -> None:
         )
     with _stop_signals() as stop, _listener(settings) as listener, _redis(settings) as (redis_url, redis):
         # Known only now, and the children learn everything from the environment.
-        told = settings.model_copy(
-            update={"redis_url": SecretStr(redis_url), "port": listener.getsockname()[1]}
-        )
+        told = settings.model_copy(update={"redis_url": SecretStr(redis_url), "port": listener.getsockname()[1]})
         with _children(told, listener, worker) as started:
             processes = {**redis, **started}
             _wait_until_ready(told, processes, stop)
@@ -94,6 +96,7 @@ def _listener(settings: Settings) -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def _redis(settings: Settings) -> Iterator[tuple[str, Mapping[str, subprocess.Popen[bytes]]]]:
     if settings.redis_url is not None:
+        _require_answer(settings)
         yield settings.redis_url.get_secret_value(), {}
         return
     with contextlib.ExitStack() as stack:
@@ -104,8 +107,20 @@ def _redis(settings: Settings) -> Iterator[tuple[str, Mapping[str, subprocess.Po
         yield redis.url, {"Redis": redis.process}
 
 
+def _require_answer(settings: Settings) -> None:
+    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    try:
+        with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as redis:
+            redis.ping()
+    except (RedisError, ValueError) as error:
+        shown = settings.masked()["redis_url"]
+        raise ServeError(f"Redis at {shown} does not answer ({error}); start it, or leave LIG_REDIS_URL out") from None
+
+
 @contextlib.contextmanager
-def _children(settings: Settings, listener: socket.socket, worker: Sequence[str]) -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
+def _children(
+    settings: Settings, listener: socket.socket, worker: Sequence[str]
+) -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
     environment = settings.as_environment()
     started: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -144,9 +159,7 @@ def _wait_until_ready(
 def _check_alive(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
     for name, process in processes.items():
         if process.poll() is not None:
-            raise ServeError(
-                f"the {name} process ended (exit code {process.returncode}); stopping everything"
-            )
+            raise ServeError(f"the {name} process ended (exit code {process.returncode}); stopping everything")
 
 
 def _url(settings: Settings) -> str:

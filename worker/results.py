@@ -6,9 +6,10 @@ import gzip
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from redis import Redis
+from rq.job import Job
 
 KEY_PREFIX = "lig:result:"
+DEFAULT_TTL_SECONDS = 24 * 3600
 # The pointer is written after the result and expires with its job: it must not outlive what it points at.
 LONGER_THAN_POINTER_SECONDS = 60
 
@@ -27,17 +28,10 @@ class ResultPointer:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class ResultStore:
-    """Writes results that last `ttl` seconds."""
-
-    redis: Redis
-    ttl: int
-
-    def write(self, job_id: str, plain: bytes) -> ResultPointer:
-        """Store a result given as JSON."""
-        # gzip, because a browser or curl can be sent the stored bytes as they are; level 1 is as good on digits.
-        stored = gzip.compress(plain, compresslevel=1, mtime=0)
-        ref = KEY_PREFIX + job_id
-        self.redis.set(ref, stored, ex=self.ttl + LONGER_THAN_POINTER_SECONDS)
-        return ResultPointer(ref, len(plain), len(stored))
+def write_result(job: Job, plain: bytes) -> ResultPointer:
+    """Store a job's result, given as JSON, for as long as the job says."""
+    # gzip, because a browser or curl can be sent the stored bytes as they are; level 1 is as good on digits.
+    stored = gzip.compress(plain, compresslevel=1, mtime=0)
+    ref = KEY_PREFIX + job.id
+    job.connection.set(ref, stored, ex=job.get_result_ttl(DEFAULT_TTL_SECONDS) + LONGER_THAN_POINTER_SECONDS)
+    return ResultPointer(ref, len(plain), len(stored))

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Settings of a worker; every field is the variable `LIG_<FIELD>`. Durations are seconds."""
+    """Settings of a worker; every field is the variable `LIG_<FIELD>`."""
 
     model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
 
@@ -19,4 +19,3 @@ class Settings(BaseSettings):
     device: str | None = Field(default=None, description="Such as cpu or cuda:0; absent: the best there is.")
     preload: list[str] = Field(default=[], description="Models to load before the first job, as a JSON list.")
     models_in_memory: int = Field(default=2, ge=1, description="How many models stay loaded.")
-    result_ttl: int = Field(default=24 * 3600, ge=1, description="How long a result is kept.")

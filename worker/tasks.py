@@ -17,7 +17,7 @@ from worker.engine import Engine, Report
 from worker.model_pool import ModelPool
 from worker.progress import ProgressReport
 from worker.queue_worker import JobFailed
-from worker.results import ResultStore
+from worker.results import write_result
 
 RUN_EXPLAIN = "worker.tasks.run_explain"
 """The name under which the API queues an explanation."""
@@ -38,7 +38,6 @@ class Explainer:
 
     engine: Engine
     pool: ModelPool
-    results: ResultStore
     models_folder: Path | None
 
     def run_explain(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +65,7 @@ class Explainer:
         model = self.pool.get(card, request.dtype)
         result = self.engine.run(request, model, report)
         report(Progress(phase="storing", done=0, total=1, unit="results"))
-        pointer = self.results.write(job.id, result)
+        pointer = write_result(job, result)
         report(Progress(phase="done", done=1, total=1, unit="results"))
         return pointer.as_dict()
 
@@ -76,8 +75,6 @@ def _told(error: Exception, job: Job) -> LigError:
     if isinstance(error, LigError):
         return error
     if isinstance(error, JobTimeoutException):
-        return JobTimedOut(
-            f"stopped after {job.timeout} s; ask for fewer layers, targets or maps, or a shorter text"
-        )
+        return JobTimedOut(f"stopped after {job.timeout} s; ask for fewer layers, targets or maps, or a shorter text")
     log.exception("job %s failed", job.id, exc_info=error)
     return LigError(f"an unexpected fault; the worker's log has the details under job {job.id}")

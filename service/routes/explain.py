@@ -75,14 +75,12 @@ async def _read(request: Request) -> ExplainRequest:
     try:
         data = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
-        raise MalformedJson(
-            f'{error}; send an object such as {{"text": "The cat sat on the mat."}}'
-        ) from None
+        raise MalformedJson(f'{error}; send an object such as {{"text": "The cat sat on the mat."}}') from None
     return parse_request(data)
 
 
 def _refuse_paths(model: str) -> None:
     # The catalogue opens folders for the command line; a remote caller must not look around on this disk.
-    if model.startswith((".", "/", "~")) or ".." in model or "\\" in model:
-        detail = f"'{model}' is a path; over HTTP send a Hugging Face id or a name from the models folder"
+    if model.startswith((".", "/", "~")) or ".." in model or "\\" in model or not model.isprintable():
+        detail = f"{model!r} looks like a path; over HTTP send a Hugging Face id or a name from the models folder"
         raise InvalidRequest(detail, errors=[FieldError("/model", detail)])

@@ -31,9 +31,7 @@ def router(jobs: JobStore) -> APIRouter:
         """Answers while the process does; looks at nothing else."""
         return Alive()
 
-    @routes.get(
-        "/readyz", summary="Can it run a job now", responses=responses("not_ready", "store_unavailable")
-    )
+    @routes.get("/readyz", summary="Can it run a job now", responses=responses("not_ready", "store_unavailable"))
     def readyz() -> Ready:
         """Redis answers and at least one worker is alive."""
         workers = jobs.live_workers()

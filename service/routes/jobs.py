@@ -17,9 +17,7 @@ from service.problems import JobHasNoResult, JobNotFinished, responses
 from service.representation import JobResource, job_json, job_url
 from service.settings import Settings
 
-Wait = Annotated[
-    float, Query(ge=0, description="Answer when the job ends, or after this many seconds (60 at most).")
-]
+Wait = Annotated[float, Query(ge=0, description="Answer when the job ends, or after this many seconds (60 at most).")]
 Embed = Annotated[bool, Query(description="Put a small result into the answer.")]
 
 

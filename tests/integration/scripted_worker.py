@@ -39,6 +39,4 @@ class ScriptedEngine:
 if __name__ == "__main__":
     settings = Settings()
     runs, lease = sys.argv[1:]
-    work(
-        settings, settings.redis_url.get_secret_value(), ScriptedEngine(Path(runs)), lease_seconds=int(lease)
-    )
+    work(settings, settings.redis_url.get_secret_value(), ScriptedEngine(Path(runs)), lease_seconds=int(lease))

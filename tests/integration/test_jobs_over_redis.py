@@ -62,7 +62,7 @@ def test_an_unexpected_fault_neither_tells_its_message_nor_leaves_it_in_redis(ap
     assert shown.json()["problem"]["code"] == "internal_error"
     assert "secret" not in shown.text
     assert "a secret" in caplog.text
-    stored = [redis.dump(key) for key in redis.keys()]
+    stored = [redis.dump(key) for key in redis.scan_iter()]
     assert stored and not any(b"secret" in value for value in stored)
 
 
@@ -237,9 +237,7 @@ def dead_redis(request, tmp_path, silent_redis):
     return silent_redis if request.param == "silent" else f"unix://{tmp_path}/nothing"
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/v1/explain"), ("GET", "/v1/jobs/x"), ("GET", "/readyz")]
-)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/explain"), ("GET", "/v1/jobs/x"), ("GET", "/readyz")])
 def test_without_redis_the_answer_is_a_prompt_503(dead_redis, method, path):
     settings = Settings(redis_timeout=0.3)
     with TestClient(create_app(settings, RqJobStore(dead_redis, settings))) as api:

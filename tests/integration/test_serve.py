@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from redis import Redis
 
 from lig_core.client import Client
 
@@ -102,9 +103,7 @@ def test_ctrl_c_leaves_nothing_even_while_a_request_waits(serve):
     assert not run.socket.exists()
 
 
-@pytest.mark.parametrize(
-    ("word", "name"), [("worker", "worker"), ("service.server", "API"), ("redis-server", "Redis")]
-)
+@pytest.mark.parametrize(("word", "name"), [("worker", "worker"), ("service.server", "API"), ("redis-server", "Redis")])
 def test_a_dying_child_takes_all_down_and_is_named(serve, word, name):
     run = serve(LIG_STOP_GRACE="3").wait_until_ready()
     run.child(word).kill()
@@ -149,3 +148,22 @@ def test_a_redis_that_cannot_be_started_is_one_line(serve):
     complaint = run.process.stderr.read()
     assert complaint.count("\n") == 1
     assert "LIG_REDIS_SERVER=/bin/false is not a redis-server" in complaint
+
+
+def test_a_given_redis_that_does_not_answer_is_one_line_without_its_password(serve):
+    run = serve("--redis-url", "redis://user:hunter2@127.0.0.1:1/0")
+    assert run.process.wait(30) == 1
+    complaint = run.process.stderr.read()
+    assert complaint.count("\n") == 1
+    assert "Redis at redis://user:***@127.0.0.1:1/0 does not answer" in complaint
+    assert "hunter2" not in complaint
+
+
+def test_a_given_redis_is_used_and_left_running(serve, redis_url):
+    run = serve("--redis-url", redis_url).wait_until_ready()
+    assert len(run.family) == 2
+    assert httpx.post(f"{run.url}/explain", json={"text": "hi", "model": "minilm"}).status_code == 202
+    assert run.end() == 0
+    assert run.left_behind() == []
+    with Redis.from_url(redis_url) as redis:
+        assert redis.ping()

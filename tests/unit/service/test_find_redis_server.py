@@ -37,5 +37,5 @@ def test_an_old_server_on_the_path_is_passed_over(tmp_path, monkeypatch):
 
 def test_without_any_server_the_error_names_the_ways_out(monkeypatch):
     monkeypatch.setattr(embedded, "_candidates", lambda: iter(()))
-    with pytest.raises(EmbeddedRedisError, match="apt install redis-server.*LIG_REDIS_URL"):
+    with pytest.raises(EmbeddedRedisError, match=r"apt install redis-server.*LIG_REDIS_URL"):
         find_server()
