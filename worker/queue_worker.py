@@ -26,11 +26,9 @@ from worker.progress import announce
 
 LEASE_SECONDS = 30
 RENEWALS_PER_LEASE = 6
-IDLE_SECONDS = 5
-"""How long a worker waits for a job before it says again that it lives."""
+"""How often within a lease a busy worker renews it, and an idle one looks for leases that ran out."""
 ALIVE_SECONDS = 30
 """How long a worker counts as alive without saying so."""
-MAINTENANCE_SECONDS = 5
 LOCK_SECONDS = 10
 
 Task = Callable[..., Any]
@@ -106,18 +104,19 @@ class LeaseWorker(SimpleWorker):  # type: ignore[misc]
     queue_class = LeaseQueue
 
     def __init__(self, queue: Queue, tasks: Mapping[str, Task], lease_seconds: int) -> None:
+        self._lease_seconds = lease_seconds
+        self._renew_every = lease_seconds / RENEWALS_PER_LEASE
+        self._lease: _Lease | None = None
         super().__init__(
             [queue],
             connection=queue.connection,
             serializer="json",
             job_class=job_class(tasks),
-            worker_ttl=IDLE_SECONDS + 15,  # RQ waits for a job 15 s less than this
-            maintenance_interval=MAINTENANCE_SECONDS,
+            worker_ttl=round(self._renew_every) + 15,  # RQ waits for a job 15 s less than this
+            maintenance_interval=self._renew_every,
             exception_handlers=[_settle],
             log_job_description=False,
         )
-        self._lease_seconds = lease_seconds
-        self._lease: _Lease | None = None
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """How long the job stays this worker's without a renewal, in seconds."""
@@ -129,8 +128,7 @@ class LeaseWorker(SimpleWorker):  # type: ignore[misc]
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Run the job under a lease."""
-        every = self._lease_seconds / RENEWALS_PER_LEASE
-        self._lease = _Lease(lambda: self.maintain_heartbeats(job, execution), every)
+        self._lease = _Lease(lambda: self.maintain_heartbeats(job, execution), self._renew_every)
         try:
             return bool(super().perform_job(job, queue, execution))
         finally:

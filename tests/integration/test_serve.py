@@ -105,7 +105,7 @@ def test_ctrl_c_leaves_nothing_even_while_a_request_waits(serve):
 
 @pytest.mark.parametrize(("word", "name"), [("worker", "worker"), ("service.server", "API"), ("redis-server", "Redis")])
 def test_a_dying_child_takes_all_down_and_is_named(serve, word, name):
-    run = serve(LIG_STOP_GRACE="3").wait_until_ready()
+    run = serve(LIG_STOP_GRACE="1").wait_until_ready()
     run.child(word).kill()
     assert run.process.wait(30) == 1
     assert f"the {name} process ended (exit code -9)" in run.process.stderr.read()
