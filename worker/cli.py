@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from worker.main import main
 from worker.settings import Settings
@@ -17,5 +18,13 @@ def worker(
     models: Annotated[list[str] | None, typer.Option(help="A model to load at once; may be repeated.")] = None,
 ) -> None:
     """Compute queued explanations. The queue is the one in LIG_REDIS_URL."""
-    given = {name: value for name, value in (("device", device), ("preload", models)) if value is not None}
-    main(Settings().model_copy(update=given), burst=burst)
+    given: dict[str, Any] = {
+        name: value for name, value in (("device", device), ("preload", models)) if value is not None
+    }
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        faults = "; ".join(f"LIG_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        typer.echo(f"lig worker: settings: {faults}", err=True)
+        raise typer.Exit(2) from None
+    main(settings, burst=burst)

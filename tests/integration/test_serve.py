@@ -16,7 +16,7 @@ from redis import Redis
 from lig_core.client import Client
 
 ROOT = Path(__file__).parents[2]
-REAL = ("-c", "import typer; from service.cli import serve; typer.run(serve)")
+REAL = ("-m", "lig_core.cli", "serve")
 SCRIPTED = (str(Path(__file__).parent / "scripted_serve.py"),)
 
 

@@ -1,0 +1,33 @@
+"""A worker that cannot start says so in one line."""
+
+import typer
+from typer.testing import CliRunner
+
+from worker import cli
+
+
+def run(*options):
+    app = typer.Typer()
+    app.command()(cli.worker)
+    return CliRunner().invoke(app, options)
+
+
+def test_without_a_redis_it_says_where_to_get_one(monkeypatch):
+    monkeypatch.delenv("LIG_REDIS_URL", raising=False)
+    done = run()
+    assert done.exit_code == 1
+    assert "set LIG_REDIS_URL" in str(done.output)
+
+
+def test_an_impossible_variable_is_named(monkeypatch):
+    monkeypatch.setenv("LIG_MODELS_IN_MEMORY", "0")
+    done = run()
+    assert done.exit_code == 2
+    assert done.output.startswith("lig worker: settings: LIG_MODELS_IN_MEMORY: ")
+
+
+def test_a_model_to_preload_that_is_not_there_stops_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("LIG_REDIS_URL", f"unix://{tmp_path}/nothing")
+    done = run("--models", str(tmp_path / "nowhere"))
+    assert done.exit_code == 1
+    assert "no config.json in that folder" in done.output
