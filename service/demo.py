@@ -1,0 +1,92 @@
+"""`make demo`: a real sentence through the real service, from start to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from lig_core.client import Client
+from lig_core.contract import ExplainRequest, Progress
+from lig_core.errors import LigError
+from lig_core.page import render_page
+
+REQUEST = ExplainRequest(text="The cat sat on the mat.", model="minilm")
+STRONGEST = 4
+READY = "ready at "
+STOP_SECONDS = 30
+
+
+def demo(out: Path = Path("out")) -> None:
+    """Start the service, explain a sentence over HTTP, print and write what it says, stop the service."""
+    console = Console()
+    with _service() as url, Client(url) as client:
+        console.print(f'POST {url}/v1/explain  "{REQUEST.text}"  model={REQUEST.model}')
+        with Bar(console=console, transient=True) as bar:
+            task = bar.add_task("queued", total=None)
+
+            def show(progress: Progress) -> None:
+                bar.update(task, description=progress.phase, completed=progress.done, total=progress.total or None)
+
+            result = client.explain(REQUEST, on_progress=show)
+    console.print(strongest(result))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "demo.json").write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+    (out / "demo.html").write_text(render_page(result), encoding="utf-8")
+    console.print(f"wrote {out / 'demo.json'} and {out / 'demo.html'} (open it in a browser)")
+
+
+def strongest(result: dict[str, Any]) -> Table:
+    """The strongest contributions of each layer map: source → target, value, share of the target's total."""
+    tokens = result["tokens"]
+    table = Table("layer", "strongest contributions, source → target (share of the target's total)", "certificate")
+    for layer, maps in result["layers"].items():
+        certificate, matrix = maps["z2z"]["certificate"], maps["z2z"]["matrix"]
+        shares = [
+            (matrix[i][j] / total, i, j)
+            for j, total in enumerate(certificate["total"])
+            if total
+            for i in range(len(tokens))
+        ]
+        best = sorted(shares, key=lambda share: -abs(share[0]))[:STRONGEST]
+        worst = max(certificate["completeness_error"])
+        verdict = "converged" if certificate["all_converged"] else "NOT CONVERGED"
+        table.add_row(
+            layer,
+            "   ".join(f"{tokens[i]} → {tokens[j]} {share:+.0%}" for share, i, j in best),
+            f"{verdict}, completeness error ≤ {worst:.0e}",
+        )
+    return table
+
+
+@contextlib.contextmanager
+def _service() -> Iterator[str]:
+    """`lig serve` on a free port, with its data in a folder that is removed afterwards; yields its address."""
+    with tempfile.TemporaryDirectory(prefix="lig-demo-") as data:
+        command = [sys.executable, "-m", "lig_core.cli", "serve", "--port", "0", "--data-dir", data]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if READY in line:
+                    yield line.split(READY)[1].split()[0]
+                    return
+            raise LigError(f"the service did not start (exit code {process.wait()}); its messages are above")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(STOP_SECONDS)
+
+
+if __name__ == "__main__":
+    typer.run(demo)
