@@ -46,7 +46,7 @@ class Job:
     finished_at: datetime | None
     queue_position: int | None  # jobs ahead of it; None once it started
     progress: Progress
-    result: ResultPointer | None  # set once succeeded
+    result: ResultPointer | None  # set once succeeded, until it expires
     error: Mapping[str, Any] | None  # LigError.as_dict() of a failed job
 
 

@@ -60,10 +60,8 @@ class RqJobStore:
     def submit(self, request: ExplainRequest) -> Job:
         """Queue a request that was checked before."""
         job_id = uuid.uuid4().hex
-        with (
-            _reachable(),
-            contextlib.suppress(DuplicateJobError),
-        ):  # a repeated send whose first answer was lost
+        # Duplicate: the client sent the command again because the first answer was lost.
+        with _reachable(), contextlib.suppress(DuplicateJobError):
             self._queue.enqueue(
                 TASK,
                 args=(request.model_dump(mode="json"),),
@@ -140,9 +138,9 @@ def _reachable() -> Iterator[None]:
         ) from error
 
 
-def _pointer(found: RqJob) -> ResultPointer:
-    returned = found.return_value()
-    return ResultPointer(ref=returned["ref"], size=returned["size"])
+def _pointer(found: RqJob) -> ResultPointer | None:
+    returned = found.return_value()  # RQ keeps it beside the job, and it may expire a moment earlier
+    return ResultPointer(ref=returned["ref"], size=returned["size"]) if returned else None
 
 
 def _error(found: RqJob) -> dict[str, Any]:

@@ -20,11 +20,8 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     """Serve until SIGTERM or SIGINT, on `listener` where one is given."""
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL, or use `lig serve`, which starts one")
-    if settings.binds_beyond_this_machine and not settings.insecure_bind:
-        sys.exit(
-            f"{settings.host} can be reached by other machines and there are no keys; "
-            "set LIG_HOST=127.0.0.1, or LIG_INSECURE_BIND=true if something in front guards it"
-        )
+    if settings.bind_refusal:
+        sys.exit(settings.bind_refusal)
     app = create_app(settings, RqJobStore(settings.redis_url.get_secret_value(), settings))
     config = uvicorn.Config(
         app,

@@ -43,8 +43,17 @@ class Settings(BaseSettings):
     )
 
     @property
-    def binds_beyond_this_machine(self) -> bool:
-        """Whether `host` is an address that other machines can reach."""
+    def bind_refusal(self) -> str | None:
+        """Why the service may not listen on `host`, or None where it may."""
+        if self.insecure_bind or not self._binds_beyond_this_machine:
+            return None
+        return (
+            f"{self.host} can be reached by other machines and there are no keys; listen on 127.0.0.1, "
+            "or set LIG_INSECURE_BIND=true (lig serve --insecure-bind) if something in front guards it"
+        )
+
+    @property
+    def _binds_beyond_this_machine(self) -> bool:
         if self.host == "localhost":
             return False
         try:

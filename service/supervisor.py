@@ -38,12 +38,8 @@ class ServeError(Exception):
 
 def serve(settings: Settings, worker: Sequence[str] = WORKER) -> None:
     """Run everything until SIGTERM or SIGINT; raises ServeError. Leaves no process and no socket behind."""
-    if settings.binds_beyond_this_machine and not settings.insecure_bind:
-        raise ServeError(
-            f"{settings.host} can be reached by other machines and there are no keys; "
-            "use --host 127.0.0.1, or --insecure-bind if something in front guards it",
-            exit_code=2,
-        )
+    if settings.bind_refusal:
+        raise ServeError(settings.bind_refusal, exit_code=2)
     with _stop_signals() as stop, _listener(settings) as listener, _redis(settings) as (redis_url, redis):
         # Known only now, and the children learn everything from the environment.
         told = settings.model_copy(update={"redis_url": SecretStr(redis_url), "port": listener.getsockname()[1]})

@@ -15,7 +15,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
-from rq.exceptions import AbandonedJobError
+from rq.exceptions import AbandonedJobError, StopRequested
 from rq.executions import Execution
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
@@ -117,6 +117,19 @@ class LeaseWorker(SimpleWorker):  # type: ignore[misc]
             exception_handlers=[_settle],
             log_job_description=False,
         )
+
+    def work(self, *arguments: Any, **options: Any) -> bool:
+        """Work until asked to stop; whether any job was done."""
+        try:
+            return bool(super().work(*arguments, **options))
+        except StopRequested:  # while it was still starting
+            self.teardown()
+            return False
+
+    def bootstrap(self, *arguments: Any, **options: Any) -> None:
+        """Register. RQ listens to SIGTERM only afterwards; stopped in between, it would be counted as alive."""
+        self._install_signal_handlers()
+        super().bootstrap(*arguments, **options)
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """How long the job stays this worker's without a renewal, in seconds."""

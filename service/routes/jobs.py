@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from lig_core.contract import ExplainResult
 from service.jobs import Job, JobStatus, JobStore, ResultPointer
-from service.problems import JobHasNoResult, JobNotFinished, responses
+from service.problems import JobHasNoResult, JobNotFinished, ResultExpired, responses
 from service.representation import JobResource, job_json, job_url
 from service.settings import Settings
 
@@ -83,6 +83,8 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
 def _pointer(job: Job) -> ResultPointer:
     if job.result is not None:
         return job.result
+    if job.status is JobStatus.SUCCEEDED:
+        raise ResultExpired("the result is no longer kept; send the request again")
     if job.error is not None:
         raise JobHasNoResult(f"the job failed: {job.error['detail']}")
     if job.status is JobStatus.CANCELLED:

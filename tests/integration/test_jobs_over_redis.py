@@ -134,7 +134,7 @@ def test_a_container_s_check_sees_this_machine_s_worker(redis, start_worker):
     worker = start_worker()
     wait_until(lambda: alive(redis, "lig"))
     worker.terminate()
-    worker.wait(10)
+    assert worker.wait(10) == 0
     assert not alive(redis, "lig")
 
 
@@ -207,10 +207,11 @@ def test_nothing_the_api_stores_is_pickled(api, redis):
     assert values and not any(value.startswith(b"\x80") for stored in values for value in stored.values())
 
 
-def test_an_expired_result_is_410(api, work_off, redis):
+@pytest.mark.parametrize("expired", ["lig:result:*", "rq:results:*"])
+def test_an_expired_result_is_410(api, work_off, redis, expired):
     job = submit(api, "hello")
     work_off()
-    redis.delete(*redis.keys("lig:result:*"))
+    redis.delete(*redis.keys(expired))
     response = api.get(f"{job}/result")
     assert response.status_code == 410
     assert "send the request again" in response.json()["detail"]

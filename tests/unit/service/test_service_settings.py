@@ -25,8 +25,9 @@ def test_a_child_s_environment_gives_it_the_same_settings(monkeypatch, tmp_path)
     ("host", "beyond"),
     [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("example.org", True)],
 )
-def test_only_loopback_stays_within_this_machine(host, beyond):
-    assert Settings(host=host).binds_beyond_this_machine is beyond
+def test_only_loopback_is_open_without_the_flag(host, beyond):
+    assert bool(Settings(host=host).bind_refusal) is beyond
+    assert Settings(host=host, insecure_bind=True).bind_refusal is None
 
 
 def test_check_prints_settings_and_masks_the_password(monkeypatch):
