@@ -10,6 +10,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from lig_core.blocks.block import Block
+from lig_core.blocks.capture import BlockCall
 from lig_core.catalog import find_model
 from lig_core.models import LoadedModel, load_model
 
@@ -57,6 +58,12 @@ def bert_base(folder: Path) -> LoadedModel:
     return load_model(find_model(str(folder)), device="cpu")
 
 
+def split_block(loaded: LoadedModel, call: BlockCall) -> Block:
+    wiring = loaded.facts[LAYER].wiring
+    assert wiring is not None
+    return Block.open(call, wiring)
+
+
 def case(name: str, loaded: LoadedModel, tokens: int) -> Case:
     """A sentence repeated and cut to exactly so many tokens."""
     folder = Path(loaded.card.source)
@@ -65,6 +72,4 @@ def case(name: str, loaded: LoadedModel, tokens: int) -> Case:
     input_ids = [tokenizer.cls_token_id, *body, tokenizer.sep_token_id]
     inputs = {"input_ids": torch.tensor([input_ids]), "attention_mask": torch.ones(1, tokens, dtype=torch.long)}
     (calls,) = loaded.capture(inputs)
-    return Case(name, tokens, input_ids, folder, loaded, loaded.open_block(LAYER, calls[LAYER]))
-
-
+    return Case(name, tokens, input_ids, folder, loaded, split_block(loaded, calls[LAYER]))

@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.cases import LAYER, Case, bert_base, case, minilm
 from benchmarks.floor import floor
-from lig_core.maps import Integrator
+from lig_core.maps import SplitBlockIntegrator
 from lig_core.quadrature import Adaptive, Attribution, Quadrature, RiemannTrapezoid
 from lig_core.quadrature.rules import riemann_trapezoid
 
@@ -52,7 +52,9 @@ def main() -> None:
         cases = [case("minilm", small, tokens) for tokens in (9, 41, 128)]
         cases += [case("bert-base shape", large, tokens) for tokens in (128, 512)]
         rows = [row for found in cases for row in measure(found, ask, Path(scratch))]
-        memory = [memory_row(folder, tokens, baseline) for baseline in ("zero", "self_input_token") for tokens in (256, 512)]
+        memory = [
+            memory_row(folder, tokens, baseline) for baseline in ("zero", "self_input_token") for tokens in (256, 512)
+        ]
     report = {"machine": machine(), "rows": rows, "memory": memory}
     (HERE / "core.json").write_text(json.dumps(report, indent=1) + "\n")
     (HERE / "core.md").write_text(table(report))
@@ -65,7 +67,9 @@ def measure(found: Case, ask: Callable[[dict[str, Any]], dict[str, Any]], scratc
     np.save(scratch / "z.npy", block.z.numpy())
     nodes, _ = riemann_trapezoid(STEPS)
     floor_seconds = best(lambda: floor(block, nodes[1:]))
-    sample = list(range(0, found.tokens, max(1, found.tokens // PEER_COLUMNS[found.tokens])))[: PEER_COLUMNS[found.tokens]]
+    sample = list(range(0, found.tokens, max(1, found.tokens // PEER_COLUMNS[found.tokens])))[
+        : PEER_COLUMNS[found.tokens]
+    ]
     for name, baseline in MAPS:
         if found.tokens == 512 and name != "layer":
             continue
@@ -117,7 +121,9 @@ def measure(found: Case, ask: Callable[[dict[str, Any]], dict[str, Any]], scratc
 
 def run(found: Case, name: str, baseline: Any, quadrature: Quadrature) -> Attribution:
     """One map of the case's layer, everything included: fitting the path, checking it, integrating."""
-    integrator = Integrator(found.block, found.loaded.facts[LAYER].laws, torch.arange(found.tokens), quadrature)
+    integrator = SplitBlockIntegrator(
+        found.block, found.loaded.facts[LAYER].laws, torch.arange(found.tokens), quadrature
+    )
     if name == "layer":
         return integrator.layer(baseline).attribution
     if name == "att":
@@ -143,7 +149,9 @@ def peer() -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
         for package in PEER_PACKAGES:  # torch first, alone: the library's own range would take another build
             subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=True)
         (PEER_VENV / ".ready").touch()
-    process = subprocess.Popen([python, HERE / "peer_side.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [python, HERE / "peer_side.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdin is not None and process.stdout is not None
 
     def ask(request: dict[str, Any]) -> dict[str, Any]:
@@ -185,8 +193,8 @@ def table(report: dict[str, Any]) -> str:
         "# The core against the authors' library and the floor",
         "",
         f"One run, {report['machine']['threads']} threads, torch {report['machine']['torch']}, float32, layer {LAYER}; "
-        f"peer: layer-wise-integrated-gradients 0.1.0, {STEPS} trapezoid steps, timed on a sample of columns and scaled "
-        "to all. Same nodes: ours with the peer's trapezoid. Floor: projections, attention forward, forward and VJP of "
+        f"peer: layer-wise-integrated-gradients 0.1.0, {STEPS} trapezoid steps, timed on some columns, scaled "
+        "to all. Same nodes: ours with the same trapezoid. Floor: projections, attention forward, forward and VJP of "
         "the token-wise part at the same nodes. Completeness is relative to each target's total.",
         "",
         f"| {head} |",

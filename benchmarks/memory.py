@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from benchmarks.cases import bert_base, case
-from lig_core.maps import Integrator
+from lig_core.maps import SplitBlockIntegrator
 from lig_core.quadrature import GaussLegendre
 
 NODES = 16
@@ -33,7 +33,7 @@ def main(folder: str, tokens: str, baseline: str) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    integrator = Integrator(found.block, loaded.facts[3].laws, targets, GaussLegendre(NODES))
+    integrator = SplitBlockIntegrator(found.block, loaded.facts[3].laws, targets, GaussLegendre(NODES))
     seconds = []
     for _ in range(3):
         start = time.perf_counter()

@@ -95,6 +95,21 @@ def document(
     }
 
 
+def whole_block(card: ModelCard, reason: str) -> dict[str, Any]:
+    """A model whose blocks do not split: z→z' alone."""
+    described = document(
+        card,
+        layout="block_only",
+        architecture="unknown",
+        u=None,
+        hooks={"att_input": BLOCK_INPUT, "mlp_output": BLOCK_OUTPUT},
+        detection="the model's own blocks, replayed and verified",
+        notes=[f"engine: dense; {reason}"],
+    )
+    nodes = {"z": BLOCK_INPUT, "u": None, "z_next": BLOCK_OUTPUT}
+    return {**described, "supported_granularity": ["layer"], "nodes": nodes, "u_nodes": {}}
+
+
 def _hooks(family: Family) -> dict[str, str]:
     return {
         "att_input": BLOCK_INPUT,

@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lig_core.blocks.block import Block
-from lig_core.blocks.laws import PathLaws
 from lig_core.catalog import check_against_model, find_model
 from lig_core.compose import Composition, compose
 from lig_core.contract import ExplainRequest, Progress, parse_request
@@ -87,20 +85,19 @@ def run(
         explained: dict[int, LayerMaps] = {}
         for done, layer in enumerate(layers):
             report(Progress(phase="computing", done=done, total=len(layers), unit="layers"))
-            block = model.open_block(layer, calls[layer])
-            explained[layer] = explain_layer(block, model.facts[layer].laws, targets, request)
+            integrator = model.integrator(layer, calls[layer], targets, quadrature_for(request))
+            explained[layer] = explain_layer(integrator, request)
         report(Progress(phase="computing", done=len(layers), total=len(layers), unit="layers"))
     if request.on_unconverged == "fail":
         _require_convergence(explained)
     return render(request, model, encoded, targets.tolist(), explained)
 
 
-def explain_layer(block: Block, laws: PathLaws | None, targets: Tensor, request: ExplainRequest) -> LayerMaps:
+def explain_layer(integrate: Integrator, request: ExplainRequest) -> LayerMaps:
     """The maps asked for of one layer at one text."""
-    integrate = Integrator(block, laws, targets, quadrature_for(request))
     asked = request.maps
     head = request.target_head
-    every_head = range(block.num_heads)
+    every_head = range(integrate.num_heads)
     heads = every_head if head is None or "composed" in asked else [head]
 
     layer = integrate.layer(request.baseline_layer) if {"layer", "composed"} & {*asked} else None

@@ -10,22 +10,25 @@ For u→z': zero, or att_itb_a0: u as it is when every token is z_j.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lig_core.blocks.attention import probabilities, repeat_groups
-from lig_core.blocks.block import Block
+from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.laws import PathLaws
 from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
 from lig_core.engines.chunking import Budget
+from lig_core.engines.dense import DenseTarget, DenseZero
 from lig_core.engines.factored import AttentionIntegrand, LayerIntegrand, MlpIntegrand
 from lig_core.engines.path import Path
 from lig_core.engines.target_paths import target_path
 from lig_core.engines.zero_paths import zero_path
-from lig_core.quadrature import Attribution, Quadrature
+from lig_core.errors import UnsupportedMap
+from lig_core.quadrature import Attribution, Integrand, Quadrature
 from lig_core.self_term import map_ratio, zero_ratio
 
 
@@ -64,15 +67,32 @@ class MlpMap:
     per_head: Tensor | None
 
 
-@dataclass(frozen=True)
-class Integrator:
+class Integrator(ABC):
     """Integrates the maps of one block for some target tokens."""
 
-    block: Block
-    laws: PathLaws | None
-    targets: Tensor
-    quadrature: Quadrature
-    budget: Budget = field(default_factory=Budget)
+    def __init__(self, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None) -> None:
+        self.targets, self.quadrature, self.budget = targets, quadrature, budget or Budget()
+
+    @property
+    @abstractmethod
+    def num_heads(self) -> int:
+        """Attention heads, 0 where there are none to tell apart."""
+
+    @abstractmethod
+    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+        """The rates of z→z' from the zero baseline or from ITB, and the engine's name."""
+
+    @abstractmethod
+    def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
+        """z→u: each head's output before the output projection."""
+
+    @abstractmethod
+    def mlp_from_residual(self, baseline: MlpBaseline, *, bypass: bool = True) -> MlpMap:
+        """u→z' with u the stream after attention; without `bypass`, through the MLP alone."""
+
+    @abstractmethod
+    def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
+        """u→z' with u the concatenated head outputs; z's own residual is held fixed."""
 
     def layer(self, baseline: LayerBaseline) -> LayerMap:
         """z→z' of the whole block."""
@@ -80,9 +100,71 @@ class Integrator:
             itb, zero = self.layer("self_input_token"), self.layer("zero")
             values = zero_ratio(itb.attribution.values, zero.attribution.values, self._tokens)
             return LayerMap(itb.attribution.corrected(values, zero.attribution), f"{itb.engine}+{zero.engine}")
-        path = self._path(baseline == "zero", self._every_head)
-        integrand = LayerIntegrand(self.block, path, self.targets, self.budget)
-        return LayerMap(self.quadrature.integrate(integrand), f"factored/{path.law}")
+        integrand, engine = self.layer_integrand(zero=baseline == "zero")
+        return LayerMap(self.quadrature.integrate(integrand), engine)
+
+    @property
+    def _tokens(self) -> Tensor:
+        return self.targets.cpu()
+
+
+class WholeBlockIntegrator(Integrator):
+    """A block that does not split: z→z' by the dense engine. `reason` says why there is no more."""
+
+    num_heads = 0
+
+    def __init__(
+        self, block: WholeBlock, reason: str, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None
+    ) -> None:
+        super().__init__(targets, quadrature, budget)
+        self._block, self._reason = block, reason
+
+    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+        """The dense engine's rates."""
+        engine = DenseZero if zero else DenseTarget
+        return engine(self._block, self.targets, self.budget), "dense"
+
+    def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
+        """Refused."""
+        raise self._refusal("att")
+
+    def mlp_from_residual(self, baseline: MlpBaseline, *, bypass: bool = True) -> MlpMap:
+        """Refused."""
+        raise self._refusal("mlp")
+
+    def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
+        """Refused."""
+        raise self._refusal("mlp")
+
+    def _refusal(self, name: str) -> UnsupportedMap:
+        return UnsupportedMap(
+            f"'{name}' needs attention and MLP apart, and {self._reason}; ask for granularity 'layer'"
+        )
+
+
+class SplitBlockIntegrator(Integrator):
+    """A block in three parts: every map, by the factored engine."""
+
+    def __init__(
+        self,
+        block: Block,
+        laws: PathLaws | None,
+        targets: Tensor,
+        quadrature: Quadrature,
+        budget: Budget | None = None,
+    ) -> None:
+        super().__init__(targets, quadrature, budget)
+        self.block, self.laws = block, laws
+
+    @property
+    def num_heads(self) -> int:
+        """Query heads."""
+        return self.block.num_heads
+
+    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+        """The factored engine's rates."""
+        path = self._path(zero, self._every_head)
+        return LayerIntegrand(self.block, path, self.targets, self.budget), f"factored/{path.law}"
 
     def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
         """z→u: each head's output before the output projection."""
@@ -154,10 +236,6 @@ class Integrator:
     @property
     def _every_head(self) -> Tensor:
         return torch.arange(self.block.num_heads, device=self.block.z.device)
-
-    @property
-    def _tokens(self) -> Tensor:
-        return self.targets.cpu()
 
     def _tokens_by_head(self, heads: Sequence[int]) -> Tensor:
         return self._tokens.repeat_interleave(len(heads))

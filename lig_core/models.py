@@ -17,27 +17,37 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from lig_core import boundaries
 from lig_core.blocks.attention import IMPLEMENTATION, register
-from lig_core.blocks.block import Block, Wiring
-from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
-from lig_core.blocks.introspect import find_wiring
+from lig_core.blocks.block import Block, WholeBlock, Wiring, relative_error
+from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks, text_config
+from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
 from lig_core.catalog import ModelCard
-from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong
+from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong, UnsupportedModel
 from lig_core.families import FAMILIES, Norms
+from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.precision import working_precision
+from lig_core.quadrature import Adaptive, Quadrature
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 HUB_SECONDS = 10.0
+SPOT_CHECK_AT = 0.61
+SPOT_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
 """What a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
 
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What was found out about a layer once: its wiring and its path laws (None: use the general paths)."""
+    """What was found out about a layer once, on a probe sentence, and holds for every text.
 
-    wiring: Wiring
+    wiring is None for a block that does not split into parts, and `note` says why; laws is None where queries,
+    keys and values follow no simple law, so that the general paths are used.
+    """
+
+    tiling: Tiling
+    wiring: Wiring | None
     laws: PathLaws | None
+    note: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class LoadedModel:
         inputs = {name: x.to(weight.device) for name, x in tokenizer(PROBE_TEXT, return_tensors="pt").items()}
         with working_precision(weight.dtype):
             (calls,) = capture_blocks(model, inputs)
-            facts = tuple(_inspect(call) for call in calls)
+            facts = tuple(inspect_layer(call) for call in calls)
         return cls(card, model, tokenizer, weight.device, weight.dtype, facts)
 
     @property
@@ -101,6 +111,8 @@ class LoadedModel:
     def boundaries(self) -> dict[str, Any]:
         """Where z, u and z' sit in this model, as its first block showed when it was replayed."""
         wiring = self.facts[0].wiring
+        if wiring is None:
+            return boundaries.whole_block(self.card, self.facts[0].note)
         paths = {module: path for path, module in self.model.named_modules()}
         family = FAMILIES.get(self.card.model_type)
         entry = wiring.residual
@@ -119,15 +131,8 @@ class LoadedModel:
             u=boundaries.U_NODES[norms],
             hooks=hooks,
             detection="the model's own blocks, replayed and verified",
-            notes=[self._engine_note()],
+            notes=[f"engine: factored; {self.facts[0].note}"],
         )
-
-    def _engine_note(self) -> str:
-        laws = self.facts[0].laws
-        if laws is None:
-            return "engine: factored, with forward-mode replays (no norm-and-linear law holds for q, k, v)"
-        key_norm = "" if laws.key_norm is None else ", key norm"
-        return f"engine: factored, closed form (norm: {laws.norm.kind}, positions: {laws.positions.kind}{key_norm})"
 
     def computing(self) -> AbstractContextManager[Any]:
         """The context in which everything of this model is computed, so that its dtype is what it says."""
@@ -150,14 +155,53 @@ class LoadedModel:
         """One forward pass; for each text of the batch, the call of each layer."""
         return capture_blocks(self.model, inputs)
 
-    def open_block(self, layer: int, call: BlockCall) -> Block:
-        """The block of a captured call, verified against the model's own output."""
-        return Block.open(call, self.facts[layer].wiring)
+    def integrator(self, layer: int, call: BlockCall, targets: Tensor, quadrature: Quadrature) -> Integrator:
+        """What integrates the maps of a captured call; its block is verified against the model's own output first."""
+        facts = self.facts[layer]
+        if facts.wiring is None:
+            return WholeBlockIntegrator(WholeBlock(call, facts.tiling), facts.note, targets, quadrature)
+        return SplitBlockIntegrator(Block.open(call, facts.wiring), facts.laws, targets, quadrature)
 
 
-def _inspect(call: BlockCall) -> LayerFacts:
-    wiring = find_wiring(call)
-    return LayerFacts(wiring, find_laws(Block.open(call, wiring)))
+def inspect_layer(call: BlockCall) -> LayerFacts:
+    """Find out how a layer is wired and check its rates against the dense engine's.
+
+    A block that does not split, or whose rates do not agree, is left whole. Raises UnsupportedModel for one
+    that cannot even be replayed.
+    """
+    tiling = find_tiling(call)
+    try:
+        wiring = find_wiring(call, tiling)
+    except UnsupportedModel as error:
+        return LayerFacts(tiling, None, None, error.detail)
+    block = Block.open(call, wiring)
+    laws = find_laws(block)
+    if not rates_agree(block, laws):
+        return LayerFacts(tiling, None, None, "its rates by parts differ from plain automatic differentiation")
+    if laws is None:
+        return LayerFacts(
+            tiling, wiring, None, "queries, keys and values follow no norm-and-linear law: replayed paths"
+        )
+    key_norm = "" if laws.key_norm is None else ", key norm"
+    return LayerFacts(
+        tiling, wiring, laws, f"closed-form paths (norm: {laws.norm.kind}, positions: {laws.positions.kind}{key_norm})"
+    )
+
+
+def rates_agree(block: Block, laws: PathLaws | None) -> bool:
+    """Whether the factored and the dense engine give the same rates at one node, for two targets and both baselines."""
+    targets = torch.tensor(sorted({block.num_tokens // 2, block.num_tokens - 1}), device=block.z.device)
+    node, one = torch.tensor([SPOT_CHECK_AT], dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    columns = torch.arange(len(targets))
+    both = (
+        SplitBlockIntegrator(block, laws, targets, Adaptive()),
+        WholeBlockIntegrator(block, "", targets, Adaptive()),
+    )
+    for zero in (True, False):
+        fast, plain = (each.layer_integrand(zero=zero)[0].accumulate(node, columns, one).weighted for each in both)
+        if relative_error(fast, plain) > SPOT_CHECK_TOLERANCE[block.z.dtype]:
+            return False
+    return True
 
 
 def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:

@@ -77,19 +77,11 @@ class Projections:
 
 
 @dataclass(frozen=True)
-class Block:
-    """One layer at one text: the recorded call, its attention call, and the three parts."""
+class WholeBlock:
+    """One layer at one text, replayed as a whole: all that can be done with a block that does not split."""
 
     call: BlockCall
-    wiring: Wiring
-    attention: AttentionCall
-    heads_out: Tensor  # o, [tokens, heads, head_dim]
-
-    @classmethod
-    def open(cls, call: BlockCall, wiring: Wiring) -> Self:
-        """The block of a recorded call; raises UnsupportedModel when a replay does not reproduce it."""
-        attention = verified_attention(call, wiring.tiling)
-        return cls(call, wiring, attention, attend(attention)[0])
+    tiling: Tiling
 
     @property
     def z(self) -> Tensor:
@@ -102,23 +94,38 @@ class Block:
         return self.call.out[0]
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens in the sequence, padding included."""
+        return self.z.shape[0]
+
+    def replay(self, hidden: Tensor) -> Tensor:
+        """z' of the whole block at hidden states [n, tokens, hidden], attention included."""
+        return self.call.replay(hidden, self.tiling)
+
+
+@dataclass(frozen=True)
+class Block(WholeBlock):
+    """One layer at one text: the recorded call, its attention call, and the three parts."""
+
+    wiring: Wiring
+    attention: AttentionCall
+    heads_out: Tensor  # o, [tokens, heads, head_dim]
+
+    @classmethod
+    def open(cls, call: BlockCall, wiring: Wiring) -> Self:
+        """The block of a recorded call; raises UnsupportedModel when a replay does not reproduce it."""
+        attention = verified_attention(call, wiring.tiling)
+        return cls(call, wiring.tiling, wiring, attention, attend(attention)[0])
+
+    @property
     def projections(self) -> Projections:
         """q, k, v at z."""
         return Projections(self.attention.query, self.attention.key, self.attention.value)
 
     @property
-    def num_tokens(self) -> int:
-        """Tokens in the sequence, padding included."""
-        return self.z.shape[0]
-
-    @property
     def num_heads(self) -> int:
         """Query heads."""
         return self.attention.query.shape[1]
-
-    def replay(self, hidden: Tensor) -> Tensor:
-        """z' of the whole block at hidden states [n, tokens, hidden], attention included."""
-        return self.call.replay(hidden, self.wiring.tiling)
 
     def project(self, hidden: Tensor) -> Projections:
         """pre: queries, keys and values at hidden states [n, tokens, hidden]."""

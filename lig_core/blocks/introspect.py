@@ -28,9 +28,8 @@ TILINGS: tuple[Tiling, ...] = ("none", "floats", "all")
 
 
 @torch.no_grad()
-def find_wiring(call: BlockCall) -> Wiring:
+def find_wiring(call: BlockCall, tiling: Tiling) -> Wiring:
     """The wiring of the layer that made this call. Raises UnsupportedModel when it does not split into parts."""
-    tiling = _tiling(call)
     attention = verified_attention(call, tiling)
     block = Block.open(call, Wiring(call.module, attention.module, tiling))
     block = _rewired(block, projections=_projections(block))
@@ -43,7 +42,9 @@ def _rewired(block: Block, **facts: Any) -> Block:
     return replace(block, wiring=replace(block.wiring, **facts))
 
 
-def _tiling(call: BlockCall) -> Tiling:
+@torch.no_grad()
+def find_tiling(call: BlockCall) -> Tiling:
+    """How to replay this call on several sequences. Raises UnsupportedModel when no way reproduces its output."""
     several = torch.cat([call.z, 0.5 * call.z])
     for tiling in TILINGS:
         try:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lig_core.blocks.block import Block, linear_width
+from lig_core.blocks.block import Block, WholeBlock, linear_width
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.engines.path import Path
 from lig_core.quadrature.integrand import Start
@@ -185,7 +185,7 @@ def mixing_bytes(block: Block, heads: int) -> int:
     return 6 * heads * block.num_tokens * block.z.element_size()
 
 
-def post_bytes(block: Block) -> int:
+def post_bytes(block: WholeBlock) -> int:
     """Bytes of about three times the outputs of every linear map, and eight hidden states, for one token."""
     widths = sum(linear_width(module) or 0 for module in block.call.module.modules())
     return (3 * widths + 8 * block.z.shape[-1]) * block.z.element_size()

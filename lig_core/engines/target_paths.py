@@ -90,7 +90,7 @@ class _ReplayedAt:
 
 
 class ClosedTargetPath:
-    """ITB in closed form: logits by PairLogits, values v_ij(a) = b_v + [(1−a) Ṽ_j + a Ṽ_i] / σ_ij(a), Ṽ = (v − b_v) σ."""
+    """ITB in closed form: logits by PairLogits, v_ij(a) = b_v + [(1−a) Ṽ_j + a Ṽ_i] / σ_ij(a) with Ṽ = (v − b_v) σ."""
 
     moving = False
     law = "closed"
