@@ -1,0 +1,62 @@
+"""A result as one HTML page: it loads nothing from anywhere, so it can be saved, sent and opened offline."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import orjson
+
+TITLE_CHARACTERS = 80
+"""Longest part of the explained text that goes into the page's title."""
+
+_SLOT = re.compile(r"\{\{(title|policy|data)\}\}")
+_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+# None of these characters occurs in JSON outside a string, so escaping them everywhere is still JSON. Without
+# `<`, no text can end the script element or open a comment in it.
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+def render_page(result: Mapping[str, Any]) -> str:
+    """The page that shows `result`, a document as `explain` returns it or the service serves it.
+
+    Whatever maps the document holds can be looked at; what it lacks is left out. NaN is read as null.
+    """
+    values = {"title": html.escape(_title(result)), "policy": _policy(), "data": _embedded(result)}
+    # One pass, so that a slot's name inside the text stays text.
+    return _SLOT.sub(lambda slot: values[slot[1]], _template())
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    text = " ".join(str(result.get("text", "")).split())
+    if len(text) > TITLE_CHARACTERS:
+        text = text[: TITLE_CHARACTERS - 1].rstrip() + "…"
+    return f"{text} · {result.get('model', '')} · Layer-wise Integrated Gradients"
+
+
+def _embedded(result: Mapping[str, Any]) -> str:
+    """The document as JSON that can stand inside a script element."""
+    return orjson.dumps(dict(result), option=orjson.OPT_SERIALIZE_NUMPY).decode().translate(_ESCAPES)
+
+
+@cache
+def _template() -> str:
+    return (files("lig_core") / "page.html").read_text(encoding="utf-8")
+
+
+@cache
+def _policy() -> str:
+    """A Content-Security-Policy under which the page's own script runs, nothing else does, and nothing loads."""
+    script = _SCRIPT.search(_template())
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
