@@ -1,11 +1,12 @@
-# A worker. For a GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
+# A worker, on CPU or GPU by the torch build that pip is told to take, for instance
+#   --build-arg TORCH_PIP_OPTIONS="--index-url <the index of your CPU or CUDA build>"
 FROM python:3.11-slim
 
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_PIP_OPTIONS=""
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 # First and by itself: the largest layer, and the one that changes least.
-RUN pip install "torch>=2.6" --index-url "${TORCH_INDEX}"
+RUN pip install ${TORCH_PIP_OPTIONS} "torch>=2.6"
 COPY pyproject.toml README.md LICENSE ./
 COPY lig_core lig_core
 COPY service service

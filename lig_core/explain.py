@@ -9,7 +9,7 @@ For each layer asked for:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,21 +76,37 @@ def run(
     request: ExplainRequest, model: LoadedModel, *, progress: Callable[[Progress], None] | None = None
 ) -> dict[str, Any]:
     """Explain one text with a loaded model. Arrays in the result are NumPy's; NaN stands for not asked for."""
-    report = progress or (lambda _: None)
+    return run_batch([request], model, progress=progress)[0]
+
+
+def run_batch(
+    requests: Sequence[ExplainRequest], model: LoadedModel, *, progress: Callable[[Progress], None] | None = None
+) -> list[dict[str, Any]]:
+    """Explain several texts after one padded forward pass; each gets the numbers that it gets alone.
+
+    Texts of like length go well together: a short text is computed at the length of the longest.
+    """
     with model.computing():
-        encoded = model.encode(request.text)
-        targets = _targets(request, len(encoded.tokens), model.device)
-        (calls,) = model.capture(encoded.inputs)
-        layers = request.layers if request.layers is not None else list(range(model.num_layers))
-        explained: dict[int, LayerMaps] = {}
-        for done, layer in enumerate(layers):
-            report(Progress(phase="computing", done=done, total=len(layers), unit="layers"))
-            integrator = model.integrator(layer, calls[layer], targets, quadrature_for(request))
-            explained[layer] = explain_layer(integrator, request)
-        report(Progress(phase="computing", done=len(layers), total=len(layers), unit="layers"))
-    if request.on_unconverged == "fail":
-        _require_convergence(explained)
-    return render(request, model, encoded, targets.tolist(), explained)
+        encoded = model.encode([request.text for request in requests])
+        targets = [_targets(r, len(t), model.device) for r, t in zip(requests, encoded.tokens, strict=True)]
+        layers = [r.layers if r.layers is not None else list(range(model.num_layers)) for r in requests]
+        total, done = sum(map(len, layers)), 0
+        documents = []
+        for text, calls in enumerate(model.capture(encoded.inputs)):
+            request = requests[text]
+            explained: dict[int, LayerMaps] = {}
+            for layer in layers[text]:
+                if progress is not None:
+                    progress(Progress(phase="computing", done=done, total=total, unit="layers"))
+                integrator = model.integrator(layer, calls[layer], targets[text], quadrature_for(request))
+                explained[layer] = explain_layer(integrator, request)
+                done += 1
+            if request.on_unconverged == "fail":
+                _require_convergence(explained)
+            documents.append(render(request, model, encoded.tokens[text], targets[text].tolist(), explained))
+    if progress is not None:
+        progress(Progress(phase="computing", done=total, total=total, unit="layers"))
+    return documents
 
 
 def explain_layer(integrate: Integrator, request: ExplainRequest) -> LayerMaps:

@@ -13,6 +13,7 @@ import transformers
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from lig_core import boundaries
@@ -52,9 +53,9 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A text as the model sees it: token strings, and the tensors its forward pass takes."""
+    """Texts as the model sees them: token strings of each, and the tensors that a forward pass takes."""
 
-    tokens: tuple[str, ...]
+    tokens: list[tuple[str, ...]]
     inputs: Mapping[str, Tensor]
 
 
@@ -138,18 +139,23 @@ class LoadedModel:
         """The context in which everything of this model is computed, so that its dtype is what it says."""
         return working_precision(self.dtype)
 
-    def encode(self, text: str) -> Encoded:
-        """Token strings and input tensors of one text. Raises TextTooLong rather than cutting it."""
-        batch = self.tokenizer(text, return_tensors="pt", truncation=False, verbose=False)
-        count = batch["input_ids"].shape[1]
-        if self.max_tokens is not None and count > self.max_tokens:
-            raise TextTooLong(
-                f"the text has {count} tokens, {self.card.name} takes at most {self.max_tokens} "
-                "(special tokens included); shorten or split it"
-            )
-        tokens = self.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
-        inputs = {name: tensor.to(self.device) for name, tensor in batch.items()}
-        return Encoded(tuple(tokens), inputs)
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Token strings and input tensors of some texts, right-padded; raises TextTooLong rather than cut one."""
+        found = [self.tokenizer(text, truncation=False, verbose=False) for text in texts]
+        for text in found:
+            count = len(text["input_ids"])
+            if self.max_tokens is not None and count > self.max_tokens:
+                raise TextTooLong(
+                    f"the text has {count} tokens, {self.card.name} takes at most {self.max_tokens} "
+                    "(special tokens included); shorten or split it"
+                )
+        padding = {"input_ids": self.tokenizer.pad_token_id or 0}
+        inputs = {
+            name: pad_sequence([torch.tensor(text[name]) for text in found], True, padding.get(name, 0)).to(self.device)
+            for name in found[0]
+        }
+        tokens = [tuple(self.tokenizer.convert_ids_to_tokens(text["input_ids"])) for text in found]
+        return Encoded(tokens, inputs)
 
     def capture(self, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
         """One forward pass; for each text of the batch, the call of each layer."""
@@ -256,11 +262,3 @@ def _on_hub(card: ModelCard) -> bool:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0].rstrip(".")[:300]
-
-
-def pad_batch(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, Tensor]:
-    """Several texts as one right-padded batch."""
-    batch: Mapping[str, Tensor] = tokenizer(
-        list(texts), return_tensors="pt", padding=True, padding_side="right", truncation=False
-    )
-    return dict(batch)

@@ -17,7 +17,7 @@ from torch import Tensor
 from lig_core.compose import Comparison, Composition
 from lig_core.contract import ExplainRequest
 from lig_core.maps import HeadMap, LayerMap, MlpMap
-from lig_core.models import Encoded, LoadedModel
+from lig_core.models import LoadedModel
 from lig_core.quadrature import Attribution, Quadrature
 
 Document = dict[str, Any]
@@ -51,12 +51,11 @@ class LayerMaps:
 def render(
     request: ExplainRequest,
     model: LoadedModel,
-    encoded: Encoded,
+    tokens: Sequence[str],
     targets: Sequence[int],
     layers: Mapping[int, LayerMaps],
 ) -> Document:
     """The result document. Matrices are NumPy arrays in the model's dtype; NaN marks columns not asked for."""
-    tokens = encoded.tokens
     writer = _Writer(request, tokens, targets, np.dtype(str(model.dtype).removeprefix("torch.")))
     return {
         "text": request.text,
