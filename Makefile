@@ -47,8 +47,9 @@ format: $(VENV)/.dev ## format the code
 openapi: $(VENV)/.runtime ## write openapi/openapi.json
 	$(BIN)/python -m service.openapi
 
-bench: $(VENV)/.dev ## against the authors' library and the physical floor; writes benchmarks/
+bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core
+	$(BIN)/python -m benchmarks.quadrature
 
 clean: ## remove what make made
 	rm -rf $(VENV) out .lig build *.egg-info

@@ -3,7 +3,8 @@
     from lig_core import explain
     result = explain("The cat sat on the mat.", model="minilm")
 
-The public names load lazily, so that importing the contract or the client does not import torch.
+The public names load lazily, so that importing the contract or the client does not import torch. No submodule
+may have the name of a public function: importing it would put the module in the function's place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lig_core.boundaries import describe_boundaries
     from lig_core.contract import ExplainRequest
-    from lig_core.explain import explain
+    from lig_core.method import explain
 
 __all__ = ["ExplainRequest", "__version__", "describe_boundaries", "explain"]
 __version__ = version("lig-service")
@@ -22,7 +23,7 @@ __version__ = version("lig-service")
 
 def __getattr__(name: str) -> Any:
     if name == "explain":
-        from lig_core.explain import explain
+        from lig_core.method import explain
 
         return explain
     if name == "describe_boundaries":

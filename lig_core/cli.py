@@ -129,7 +129,7 @@ def _explain_here(request: ExplainRequest, device: str | None, report: Report) -
     card = find_model(request.model)
     check_against_model(request, card)
     report(Progress(phase="loading", done=0, total=0, unit="layers"))
-    from lig_core.explain import run
+    from lig_core.method import run
     from lig_core.models import load_model
 
     return run(request, load_model(card, device=device, dtype=request.dtype), progress=report)

@@ -135,7 +135,7 @@ class Certificate(BaseModel):
     `total` is L_j(1) = ‖F_j(z) − F_j(z⁰)‖₂; the contributions of a column sum to it up to
     `completeness_error` (relative to the total, or to a thousandth of the largest value the path met if that
     is more). `status` is ok, zero_path (nothing moves along the path: all contributions are 0),
-    noise_limited, discontinuous, budget, or fixed (a fixed rule: no tolerance was aimed at).
+    noise_limited, discontinuous, budget, or fixed (a fixed rule, judged by the same tolerance but not refined).
     Entries of targets that were not asked for are null.
     """
 
@@ -145,7 +145,7 @@ class Certificate(BaseModel):
     converged: list[bool | None]
     status: list[str | None]
     all_converged: bool
-    rtol: float | None = Field(description="The tolerance aimed at; null for a fixed rule.")
+    rtol: float = Field(description="The relative tolerance that `converged` is judged by.")
     quadrature: str
     engine: str
 

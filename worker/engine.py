@@ -26,7 +26,7 @@ class CoreEngine:
 
     def __init__(self) -> None:
         # Here and not at the top: torch takes seconds, and `lig --help` imports this module.
-        from lig_core.explain import run  # noqa: PLC0415
+        from lig_core.method import run  # noqa: PLC0415
         from lig_core.models import load_model  # noqa: PLC0415
         from lig_core.results import to_json  # noqa: PLC0415
 

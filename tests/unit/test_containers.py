@@ -55,7 +55,7 @@ def test_the_api_image_installs_nothing_that_needs_torch():
 
 def test_the_worker_image_takes_torch_from_the_chosen_index():
     lines = instructions(ROOT / "docker" / "worker.Dockerfile")
-    assert "ARG TORCH_PIP_OPTIONS=\"\"" in lines
+    assert 'ARG TORCH_PIP_OPTIONS=""' in lines
     assert 'RUN pip install ${TORCH_PIP_OPTIONS} "torch>=2.6"' in lines
     assert "TORCH_PIP_OPTIONS" in SERVICES["worker"]["build"]["args"]
 
