@@ -1,7 +1,7 @@
 """The quadratures on integrands whose integrals are known.
 
-`Known` spreads a column over sources with given antiderivatives G_i, so that L = |Σ G_i| and the contribution
-of source i is G_i(1), exactly.
+`Known` spreads a column over sources with given antiderivatives G_i, with Σ G_i ≥ 0, so that L = Σ G_i and the
+contribution of source i is G_i(1), exactly.
 """
 
 from __future__ import annotations
@@ -87,13 +87,12 @@ class Known:
         return torch.stack(rows, 1)  # [nodes, columns, sources]
 
     def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        return self._over_sources("value", a, columns).sum(-1).abs()
+        return self._over_sources("value", a, columns).sum(-1)
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         self.asked_at += a.tolist()
-        assert ((a > 0) & (a < 1)).all()
-        sign = self._over_sources("value", a, columns).sum(-1).sign().unsqueeze(-1)
-        rates = sign * self._over_sources("slope", a, columns)
+        assert (a > 0).all()  # L has a kink there
+        rates = self._over_sources("slope", a, columns)
         return Sums(self.lengths(a, columns), rates.sum(-1), torch.einsum("mk,kci->mci", weights, rates))
 
 
@@ -153,7 +152,7 @@ def test_kinks_are_integrated_to_the_tolerance(rtol: float, start: Any) -> None:
 
 @pytest.mark.parametrize("rtol", TOLERANCES)
 def test_waves_are_integrated_to_the_tolerance(rtol: float) -> None:
-    integrand = Known([[wave(0.1, periods), power(1.0), wave(-0.02, 3)] for periods in (1, 2, 5, 11)])
+    integrand = Known([[wave(0.1 / periods, periods), power(1.0), wave(-0.01, 3)] for periods in (1, 2, 5, 11)])
     found = Adaptive(rtol, strictness=1).integrate(integrand)
     assert found.status == ("ok",) * 4
     assert (error(found, integrand) <= rtol).all()
@@ -191,7 +190,7 @@ def test_a_path_on_which_nothing_moves_gives_0_and_says_so() -> None:
 
 def test_a_column_of_rounding_alone_is_a_zero_path() -> None:
     """float32 noise below what rounding in F allows, with a spurious unit direction as gradient."""
-    tiny = Term(lambda a: 1e-6 * (a > 0).to(a), torch.ones_like)
+    tiny = Term(lambda a: 4e-7 * (a > 0).to(a), torch.ones_like)
     integrand = Known([[tiny, tiny]], dtype=torch.float32)
     integrand.reference = torch.ones(1, dtype=torch.float64)
     found = Adaptive().integrate(integrand)
@@ -217,7 +216,7 @@ def test_noise_above_the_rounding_floor_is_never_called_converged() -> None:
     found = Adaptive(rtol=1e-6).integrate(Known([[noisy(1e-3)]]))
     assert not found.converged.any()
     assert found.status[0] in ("budget", "discontinuous")
-    assert float(found.values) == pytest.approx(1.0)  # the best value all the same
+    assert float(found.values) == pytest.approx(1.0, rel=1e-3)  # the best value all the same
 
 
 def test_a_budget_that_runs_out_is_flagged() -> None:
@@ -233,7 +232,7 @@ def test_what_is_called_converged_meets_the_tolerance_whatever_the_budget(rtol: 
     problems = [column for width in WIDTHS for column in layers(width).values()]
     problems += [
         [kink(0.3), power(1.0), wave(0.2, 7), jump(0.6, 0.0)],
-        [jump(0.2, 1e-2), power(1.0), power(2.0), wave(1, 1)],
+        [jump(0.2, 1e-2), power(1.0), power(2.0), wave(0.1, 1)],
     ]
     for budget in (7, 15, 31, 60, 120):
         integrand = Known(problems)
@@ -266,7 +265,7 @@ def test_only_columns_that_fail_are_refined() -> None:
 
 def test_no_node_is_ever_at_an_end_of_the_path() -> None:
     integrand = Known([column for width in WIDTHS for column in layers(width).values()])
-    Adaptive(1e-6).integrate(integrand)  # `accumulate` refuses a = 0 and a = 1
+    Adaptive(1e-6).integrate(integrand)
     assert min(integrand.asked_at) > 0
     assert max(integrand.asked_at) < 1
 
