@@ -14,6 +14,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -23,7 +24,7 @@ from lig_core.errors import LigError
 from lig_core.page import render_page
 
 REQUEST = ExplainRequest(text="The cat sat on the mat.", model="minilm")
-STRONGEST = 4
+STRONGEST = 3
 READY = "ready at "
 STOP_SECONDS = 30
 
@@ -48,24 +49,23 @@ def demo(out: Path = Path("out")) -> None:
 
 
 def strongest(result: dict[str, Any]) -> Table:
-    """The strongest contributions of each layer map: source → target, value, share of the target's total."""
+    """The strongest contributions of each layer map: source → target, and its share of the target's total."""
     tokens = result["tokens"]
-    table = Table("layer", "strongest contributions, source → target (share of the target's total)", "certificate")
+    table = Table("layer", *(f"strongest, {n + 1}" for n in range(STRONGEST)), "worst error", "converged")
     for layer, maps in result["layers"].items():
         certificate, matrix = maps["z2z"]["certificate"], maps["z2z"]["matrix"]
         shares = [
-            (matrix[i][j] / total, i, j)
+            (matrix[i][j] / total, f"{tokens[i]} → {tokens[j]}")
             for j, total in enumerate(certificate["total"])
             if total
             for i in range(len(tokens))
         ]
         best = sorted(shares, key=lambda share: -abs(share[0]))[:STRONGEST]
-        worst = max(certificate["completeness_error"])
-        verdict = "converged" if certificate["all_converged"] else "NOT CONVERGED"
         table.add_row(
             layer,
-            "   ".join(f"{tokens[i]} → {tokens[j]} {share:+.0%}" for share, i, j in best),
-            f"{verdict}, completeness error ≤ {worst:.0e}",
+            *(escape(f"{pair} {share:+.0%}") for share, pair in best),
+            f"{max(certificate['completeness_error']):.0e}",
+            "yes" if certificate["all_converged"] else "NO",
         )
     return table
 
