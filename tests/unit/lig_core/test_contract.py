@@ -1,0 +1,132 @@
+"""What a request may say, and that every refusal names the field at fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from lig_core.catalog import ModelCard, check_against_model
+from lig_core.contract import MAX_TEXT_CHARACTERS, ExplainRequest, parse_request
+from lig_core.errors import InvalidRequest
+
+CARD = ModelCard("six layers", "", None, {"model_type": "bert", "num_hidden_layers": 6, "num_attention_heads": 12})
+
+
+def pointers(**fields: Any) -> list[str]:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_request({"text": "a text", **fields})
+    assert refused.value.code == "invalid_request"
+    assert all(fault.detail for fault in refused.value.errors)
+    return [fault.pointer for fault in refused.value.errors]
+
+
+def test_an_unknown_field_is_refused_by_its_name() -> None:
+    assert pointers(steps=3) == ["/steps"]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t "])
+def test_an_empty_text_is_refused(text: str) -> None:
+    assert pointers(text=text) == ["/text"]
+
+
+def test_a_text_beyond_the_limit_is_refused() -> None:
+    parse_request({"text": "a" * MAX_TEXT_CHARACTERS})
+    assert pointers(text="a" * (MAX_TEXT_CHARACTERS + 1)) == ["/text"]
+
+
+def test_a_missing_text_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_request({})
+    assert [fault.pointer for fault in refused.value.errors] == ["/text"]
+
+
+@pytest.mark.parametrize("granularity", ["heads", [], ["att", "heads"], 3, None])
+def test_a_bad_granularity_is_refused(granularity: Any) -> None:
+    assert pointers(granularity=granularity) == ["/granularity"]
+
+
+@pytest.mark.parametrize(
+    "field", ["baseline_att", "baseline_mlp", "baseline_layer", "u_node", "on_unconverged", "dtype"]
+)
+def test_a_choice_that_does_not_exist_is_refused(field: str) -> None:
+    assert pointers(**{field: "nonsense"}) == [f"/{field}"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("rtol", 0), ("rtol", 0.5), ("num_steps", 0), ("num_steps", 5000)])
+def test_a_number_out_of_range_is_refused(field: str, value: float) -> None:
+    assert pointers(**{field: value}) == [f"/{field}"]
+
+
+@pytest.mark.parametrize("field", ["layers", "target_tokens"])
+def test_a_negative_or_missing_index_is_refused(field: str) -> None:
+    assert pointers(**{field: [0, -1]}) == [f"/{field}/1"]
+    assert pointers(**{field: []}) == [f"/{field}"]
+
+
+def test_every_fault_of_a_request_is_named_at_once() -> None:
+    assert pointers(rtol=7, dtype="float16", nonsense=1) == ["/rtol", "/dtype", "/nonsense"]
+
+
+@pytest.mark.parametrize("data", [None, 3, "text", ["text"]])
+def test_what_is_no_object_is_refused(data: object) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_request(data)
+
+
+def test_duplicates_are_refused() -> None:
+    for field in ("layers", "target_tokens"):
+        with pytest.raises(InvalidRequest, match=field):
+            parse_request({"text": "a text", field: [2, 1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"layers": [0, 6]}, ["/layers"]),
+        ({"target_head": 12}, ["/target_head"]),
+        ({"layers": [9], "target_head": 99}, ["/layers", "/target_head"]),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused(fields: dict[str, Any], expected: list[str]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_against_model(parse_request({"text": "a text", **fields}), CARD)
+    assert [fault.pointer for fault in refused.value.errors] == expected
+    assert "0 to" in refused.value.detail
+
+
+def test_what_the_model_has_is_accepted() -> None:
+    check_against_model(parse_request({"text": "a text", "layers": [0, 5], "target_head": 11}), CARD)
+
+
+def test_a_model_whose_config_is_unknown_is_not_judged() -> None:
+    check_against_model(parse_request({"text": "a text", "layers": [99]}), ModelCard("unknown", "", None, {}))
+
+
+def test_the_defaults_are_those_of_the_authors_library() -> None:
+    request = parse_request({"text": "a text"})
+    assert (request.baseline_att, request.baseline_mlp, request.baseline_layer) == (
+        "self_input_token",
+        "zero",
+        "self_input_token",
+    )
+    assert request.maps == ("att", "mlp", "layer", "composed")
+    assert request.include_residual_connection
+
+
+def test_maps_are_listed_once_and_in_order() -> None:
+    assert parse_request({"text": "t", "granularity": ["layer", "att", "layer"]}).maps == ("att", "layer")
+    assert parse_request({"text": "t", "granularity": ["mlp", "all"]}).maps == ("att", "mlp", "layer", "composed")
+    assert parse_request({"text": "t", "granularity": "composed"}).maps == ("composed",)
+
+
+def test_a_request_cannot_be_changed() -> None:
+    request = parse_request({"text": "a text"})
+    with pytest.raises(ValidationError):
+        request.text = "another"  # type: ignore[misc]
+
+
+def test_a_request_survives_json() -> None:
+    request = parse_request({"text": "a text", "granularity": ["att"], "layers": [1], "rtol": 1e-4})
+    assert ExplainRequest.model_validate_json(request.model_dump_json()) == request
