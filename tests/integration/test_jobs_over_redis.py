@@ -75,7 +75,7 @@ def test_a_model_that_is_not_there_fails_the_job_with_its_own_code(api, work_off
         def load(self, card, device, dtype):
             raise ModelNotFound(f"model '{card.name}' is not here")
 
-    job = api.post("/v1/explain", json={"text": "hi", "model": "nobody/nothing"}).headers["location"]
+    job = api.post("/v1/explain", json={"text": "hi", "model": "minilm"}).headers["location"]
     work(WorkerSettings(), redis_url, EmptyHub(), burst=True)
     assert api.get(job).json()["problem"]["code"] == "model_not_found"
 

@@ -3,11 +3,14 @@
 import json
 
 import pytest
+from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lig_core.contract import ExplainRequest
+from service.app import create_app
 from service.problems import StoreUnavailable
+from service.settings import Settings
 
 JSON = {"Content-Type": "application/json"}
 GOOD = {"text": "The cat sat.", "model": "minilm"}
@@ -65,6 +68,19 @@ def test_a_model_that_cannot_exist_is_refused_at_once(api, jobs):
     problem = problem_of(api.post("/v1/explain", json=GOOD | {"model": "no such model"}), 422, "model_not_found")
     assert "'no such model'" in problem["detail"]
     assert not jobs.requests
+
+
+def test_a_model_that_no_hub_has_is_refused_and_another_is_named(api, jobs, monkeypatch):
+    monkeypatch.setattr("lig_core.catalog.hub_has", lambda card: False)
+    problem = problem_of(api.post("/v1/explain", json=GOOD | {"model": "nobody/nothing"}), 422, "model_not_found")
+    assert "'nobody/nothing'" in problem["detail"]
+    assert "minilm" in problem["detail"]
+    assert not jobs.requests
+
+
+def test_a_model_that_only_workers_can_reach_is_queued(jobs):
+    api = TestClient(create_app(Settings(ask_hub=False), jobs))
+    assert api.post("/v1/explain", json=GOOD | {"model": "nobody/nothing"}).status_code == 202
 
 
 @given(
