@@ -573,9 +573,9 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 @cache
-def truth(name: str, layer: int) -> TinyTruth:
-    """The truth of one layer of a family's tiny model at IDS."""
-    return TinyTruth(name, layer)
+def truth(name: str, layer: int, ids: tuple[int, ...] = IDS) -> TinyTruth:
+    """The truth of one layer of a family's tiny model at one text."""
+    return TinyTruth(name, layer, ids)
 
 
 def _first(out: Any) -> Tensor:
