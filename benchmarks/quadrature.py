@@ -121,11 +121,12 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         "# The adaptive quadrature on real weights",
         "",
-        f"`minilm`, {len(report['tokens'])} sentences of {min(report['tokens'])} to {max(report['tokens'])} tokens, all "
-        f"six layers, rtol {report['rtol']:g}, float32. A column is one target (of one head). Completeness: |sum − total| "
-        "over the total, of converged columns whose total is not negligible (a thousandth of its map's largest).",
+        f"`minilm`, {len(report['tokens'])} sentences of {min(report['tokens'])} to {max(report['tokens'])} tokens, "
+        f"every layer, rtol {report['rtol']:g}, float32. A column is one target (of one head). Completeness: "
+        "|sum − total| over the total, the worst of converged columns whose total is at least a thousandth of their "
+        "map's largest.",
         "",
-        "| map, baseline | columns | nodes: mean, p95, max | worst completeness | not converged | beyond rtol, unflagged |",
+        "| map, baseline | columns | nodes: mean, p95, max | completeness | not converged | missed unflagged |",
         "|---|---|---|---|---|---|",
     ]
     for r in report["rows"]:

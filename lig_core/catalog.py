@@ -100,22 +100,27 @@ def _hub_config(card: ModelCard) -> Mapping[str, Any]:
 
 
 def check_against_model(request: ExplainRequest, card: ModelCard) -> None:
-    """Refuse indices the model does not have; raises InvalidRequest naming each one."""
+    """Refuse indices that the model, as far as its config says, does not have."""
+    check_indices(request, card.name, card.num_layers, card.num_heads)
+
+
+def check_indices(request: ExplainRequest, name: str, num_layers: int | None, num_heads: int | None) -> None:
+    """Refuse layers and heads out of range (None: any); raises InvalidRequest naming each one."""
     faults = []
-    if request.layers is not None and card.num_layers is not None:
-        beyond = [layer for layer in request.layers if layer >= card.num_layers]
+    if request.layers is not None and num_layers is not None:
+        beyond = [layer for layer in request.layers if layer >= num_layers]
         if beyond:
             faults.append(
                 FieldError(
                     "/layers",
-                    f"layer {', '.join(map(str, beyond))} asked, but {card.name} has layers 0 to {card.num_layers - 1}",
+                    f"layer {', '.join(map(str, beyond))} asked, but {name} has layers 0 to {num_layers - 1}",
                 )
             )
-    if request.target_head is not None and card.num_heads is not None and request.target_head >= card.num_heads:
+    if request.target_head is not None and num_heads is not None and request.target_head >= num_heads:
         faults.append(
             FieldError(
                 "/target_head",
-                f"head {request.target_head} asked, but {card.name} has heads 0 to {card.num_heads - 1}",
+                f"head {request.target_head} asked, but {name} has heads 0 to {num_heads - 1}",
             )
         )
     if faults:

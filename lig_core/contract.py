@@ -6,9 +6,9 @@ Names, defaults and result keys equal those of the authors' library (layer-wise-
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from lig_core.errors import FieldError, InvalidRequest
 
@@ -59,12 +59,12 @@ class ExplainRequest(BaseModel):
     layers: list[Index] | None = Field(None, min_length=1, description="Layer indices; absent: all.")
     target_tokens: list[Index] | None = Field(None, min_length=1, description="Target token indices; absent: all.")
     target_head: Index | None = Field(None, description="One attention head for `att`; absent: every head.")
-    include_residual_connection: bool = Field(
-        True, description="Whether u reaches z' through the residual connection as well as through the MLP."
-    )
     u_node: Literal["residual", "heads"] = Field(
         "residual",
         description="The u that `mlp` starts from: the stream after attention, or the concatenated head outputs.",
+    )
+    include_residual_connection: bool = Field(
+        True, description="Whether u reaches z' through the residual connection as well as through the MLP."
     )
     rtol: float = Field(1e-3, ge=1e-8, le=0.1, description="Relative tolerance of the adaptive quadrature.")
     on_unconverged: Literal["warn", "fail"] = "warn"
@@ -87,13 +87,19 @@ class ExplainRequest(BaseModel):
             raise ValueError(f"name at least one of {', '.join(ALL_MAPS)}, or 'all'")
         return granularity
 
-    @model_validator(mode="after")
-    def _no_duplicates(self) -> Self:
-        for name in ("layers", "target_tokens"):
-            indices = getattr(self, name)
-            if indices is not None and len(set(indices)) != len(indices):
-                raise ValueError(f"{name} names an index twice; send each index once")
-        return self
+    @field_validator("layers", "target_tokens")
+    @classmethod
+    def _each_index_once(cls, indices: list[int] | None) -> list[int] | None:
+        if indices is not None and len(set(indices)) != len(indices):
+            raise ValueError("an index is named twice; send each index once")
+        return indices
+
+    @field_validator("include_residual_connection")
+    @classmethod
+    def _residual_is_there_to_cut(cls, include: bool, info: ValidationInfo) -> bool:
+        if not include and info.data.get("u_node") == "heads":
+            raise ValueError("false cuts the residual connection from u_node 'residual'; 'heads' has none to cut")
+        return include
 
     @property
     def maps(self) -> tuple[MapName, ...]:
@@ -116,13 +122,18 @@ def invalid_request(error: ValidationError, *, skip: int = 0) -> InvalidRequest:
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         where = [str(part) for part in fault["loc"][skip:]]
         field = where[:1] if fault["type"] != "extra_forbidden" else where
-        pointer = "".join(f"/{part}" for part in (field if _is_union(where) else where))
+        pointer = "".join(f"/{_escaped(part)}" for part in (field if _is_union(where) else where))
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = f"unknown field; known are {', '.join(ExplainRequest.model_fields)}"
         faults.setdefault(pointer, message)
     found = [FieldError(pointer, message) for pointer, message in faults.items()]
     return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in found), errors=found)
+
+
+def _escaped(part: str) -> str:
+    """A part of a JSON pointer (RFC 6901)."""
+    return part.replace("~", "~0").replace("/", "~1")
 
 
 def _is_union(where: list[str]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lig_core.catalog import check_against_model, find_model
+from lig_core.catalog import check_against_model, check_indices, find_model
 from lig_core.compose import Composition, compose
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import FieldError, InvalidRequest, NotConverged
@@ -86,6 +86,8 @@ def run_batch(
 
     Texts of like length go well together: a short text is computed at the length of the longest.
     """
+    for request in requests:
+        check_indices(request, model.card.name, model.num_layers, model.num_heads)
     with model.computing():
         encoded = model.encode([request.text for request in requests])
         targets = [_targets(r, len(t), model.device) for r, t in zip(requests, encoded.tokens, strict=True)]

@@ -113,14 +113,15 @@ class LoadedModel:
         paths = {module: path for path, module in self.model.named_modules()}
         family = FAMILIES.get(self.card.model_type)
         entry = wiring.residual
-        norms: Norms = "parallel" if entry is None else "post" if entry.holds == "output" else "pre"
+        ends_in_norm = entry is not None and isinstance(entry.bypass, nn.Module)
+        norms: Norms = "parallel" if entry is None else "post" if ends_in_norm else "pre"
         if norms == "pre" and family is not None and family.norms == "sandwich":
             norms = "sandwich"
         causal = bool(getattr(wiring.attention, "is_causal", False))
         architecture = family.architecture if family is not None else "decoder" if causal else "encoder"
         hooks = {"att_core": paths[wiring.attention], "mlp_output": paths[wiring.block]}
         if entry is not None:
-            hooks["mlp_input"] = paths[entry.module] + (" (its output)" if norms == "post" else " (its output + z)")
+            hooks["mlp_input"] = f"{paths[entry.module]} (its {entry.holds})"
         return boundaries.document(
             self.card,
             layout=boundaries.layout_name(norms, architecture),
@@ -217,9 +218,10 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     where = {"revision": card.revision, "trust_remote_code": False, "local_files_only": not hub_has(card)}
     try:
         tokenizer = AutoTokenizer.from_pretrained(card.source, **where)
-        model = AutoModel.from_pretrained(
-            card.source, attn_implementation=IMPLEMENTATION, dtype=kind, use_safetensors=True, **where
-        )
+        with working_precision(kind):  # rotary frequencies are made here
+            model = AutoModel.from_pretrained(
+                card.source, attn_implementation=IMPLEMENTATION, dtype=kind, use_safetensors=True, **where
+            )
     except (OSError, ValueError) as error:
         raise ModelNotFound(
             f"model '{card.name}' could not be loaded: {_first_line(error)}; check the name (and, for a Hugging Face "

@@ -147,7 +147,7 @@ class _Writer:
                 "target_token": self.tokens[j],
                 "contributions": [
                     {"source_token_idx": i, "source_token": self.tokens[i], "value": float(matrix[i, j])}
-                    for i in self.targets
+                    for i in range(len(self.tokens))
                 ],
             }
             for j in self.targets

@@ -349,7 +349,7 @@ def build(family: Family, implementation: str, dtype: torch.dtype = torch.float6
     config._experts_implementation = "eager"  # the grouped kernels have no float64
     if implementation == "eager":
         config.use_cache = False  # the truth calls a layer again; the code under test has to cope with a cache
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), working_precision(dtype):  # rotary frequencies are made here
         torch.manual_seed(0)
         model = T5EncoderModel(config) if family.name == "t5_encoder" else AutoModel.from_config(config)
     generator = torch.Generator().manual_seed(0)

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,19 +30,42 @@ class AttentionCall:
     """One call of an attention module: what it mixes and how.
 
     query [batch, heads, tokens, head_dim]; key and value [batch, groups, tokens, head_dim] with heads a
-    multiple of groups (grouped-query attention); bias [batch or 1, heads or 1, tokens, tokens] is added to
-    the logits (mask, position bias); softcap c replaces a logit x by c·tanh(x/c); sinks [heads] are extra
-    logits that take probability and give no value.
+    multiple of groups (grouped-query attention); mask and position_bias [batch or 1, heads or 1, tokens or 1,
+    tokens] are added to the logits, a boolean mask as −∞ where it is false; softcap c replaces a logit x by
+    c·tanh(x/c); sinks [heads] are extra logits that take probability and give no value.
     """
 
     module: torch.nn.Module
     query: Tensor
     key: Tensor
     value: Tensor
-    bias: Tensor | None
     scale: float
-    softcap: float | None
-    sinks: Tensor | None
+    mask: Tensor | None = None
+    position_bias: Tensor | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """What is added to the logits. Made on demand: a replay that is given its head outputs has no use for it."""
+        if self.mask is None:
+            return self.position_bias
+        mask = self.mask[..., : self.key.shape[-2]]
+        if mask.dtype == torch.bool:
+            blocked = torch.finfo(self.query.dtype).min
+            mask = torch.zeros_like(mask, dtype=self.query.dtype).masked_fill(~mask, blocked)
+        return mask if self.position_bias is None else mask + self.position_bias
+
+    def of_heads(self, heads: Tensor) -> AttentionCall:
+        """The call with the mask, bias and sinks of some heads; query, key and value are left as they are."""
+        if len(heads) == self.query.shape[1]:
+            return self
+
+        def chosen(x: Tensor | None) -> Tensor | None:
+            return x[:, heads] if x is not None and x.shape[1] > 1 else x
+
+        sinks = None if self.sinks is None else self.sinks[heads]
+        return replace(self, mask=chosen(self.mask), position_bias=chosen(self.position_bias), sinks=sinks)
 
 
 def probabilities(call: AttentionCall, logits: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -103,28 +127,18 @@ def attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The function registered with transformers; the signature is the registry's."""
-    bias = _additive(attention_mask, query.dtype)
-    if bias is not None:
-        bias = bias[..., : key.shape[-2]]
-    if position_bias is not None:
-        bias = position_bias if bias is None else bias + position_bias
     call = AttentionCall(
         module=module,
         query=query,
         key=key,
         value=value,
-        bias=bias,
         scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+        mask=attention_mask,
+        position_bias=position_bias,
         softcap=softcap,
         sinks=s_aux,
     )
     return _handler.get()(call), None
-
-
-def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    if mask is None or mask.dtype != torch.bool:
-        return mask
-    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def register() -> None:

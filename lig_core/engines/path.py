@@ -76,13 +76,9 @@ def take_rows(x: Tensor, rows: Tensor) -> Tensor:
     return x if len(rows) == x.shape[-2] else x[..., rows, :]
 
 
-def bias_rows(bias: Tensor | None, heads: Tensor, rows: Tensor) -> Tensor | None:
-    """The logit bias of the chosen heads and targets, [1, heads or 1, targets, sources]."""
-    if bias is None:
-        return None
-    if bias.shape[1] > 1:
-        bias = bias[:, heads]
-    return bias if bias.shape[-2] == 1 else take_rows(bias, rows)
+def bias_rows(bias: Tensor | None, rows: Tensor) -> Tensor | None:
+    """The logit bias of the chosen targets, [1, heads or 1, targets, sources]."""
+    return bias if bias is None or bias.shape[-2] == 1 else take_rows(bias, rows)
 
 
 def add_own(rate: Tensor, rows: Tensor, own: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class _ReplayedAt:
     a: Tensor
 
     def attend(self, rows: Tensor) -> Mixed:
-        block, call = self.block, self.block.attention
+        block, call = self.block, self.block.attention.of_heads(self.heads)
         start = block.z[rows][None, :, None]  # z_j, [1, targets, 1, hidden]
         direction = (block.z - start).expand(len(self.a), -1, -1, -1)  # [nodes, targets, sources, hidden]
         here = start + self.a.to(block.z)[:, None, None, None] * direction
@@ -67,7 +67,7 @@ class _ReplayedAt:
         query = query.expand(len(self.a), -1, -1, -1, -1).flatten(0, 1)
         logits = query @ point.key.transpose(-1, -2)
         logits *= call.scale
-        bias = bias_rows(call.bias, self.heads, rows)
+        bias = bias_rows(call.bias, rows)
         if bias is not None:  # [1, heads, targets, sources] → [nodes·targets, heads, 1, sources]
             bias = bias.expand(1, -1, len(rows), -1).transpose(1, 2).unsqueeze(3)
             bias = bias.expand(len(self.a), -1, -1, -1, -1).flatten(0, 1)
@@ -97,6 +97,7 @@ class ClosedTargetPath:
 
     def __init__(self, block: Block, laws: PathLaws, heads: Tensor) -> None:
         self.block, self.heads = block, heads
+        self.call = block.attention.of_heads(heads)
         self.num_heads = len(heads)
         norm = laws.norm
         self.sigma2 = None if norm.kind == "none" else Quadratic.of(norm.gram(block.z), norm.eps)
@@ -139,10 +140,10 @@ class _ClosedAt:
     a: Tensor
 
     def attend(self, rows: Tensor) -> Mixed:
-        path, call = self.path, self.path.block.attention
+        path, call = self.path, self.path.call
         b64 = 1 - self.a
         logits, slope = path.logits.at(self.a, b64, rows)
-        weights, cap = probabilities(call, logits, bias_rows(call.bias, path.heads, rows))
+        weights, cap = probabilities(call, logits, bias_rows(call.bias, rows))
         if cap is not None:
             slope = slope * cap
         a, b = (x.to(weights)[:, None, None, None] for x in (self.a, b64))

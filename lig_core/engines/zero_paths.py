@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lig_core.blocks.attention import probabilities
+from lig_core.blocks.attention import AttentionCall, probabilities
 from lig_core.blocks.block import Block, Projections, relative_error
 from lig_core.blocks.laws import LAW_TOLERANCE, NormLaw, PathLaws
 from lig_core.engines.path import Mixed, Path, PathAt, add_own, bias_rows, for_heads
@@ -41,7 +41,7 @@ class ScaledPath:
         self.step = Projections(*(x1 - x0 for x1, x0 in zip(end, self.start, strict=True)))
         self._mean_square = norm.mean_square(block.z)  # [tokens]
         # A key offset that is the same at every source shifts a target's logits alike: softmax does not see it.
-        call = block.attention
+        self.call = call = block.attention.of_heads(heads)
         constant = torch.equal(self.start.key, self.start.key[:, :, :1].expand_as(self.start.key))
         self.key_offset = bool((not constant or call.softcap or call.sinks is not None) and self.start.key.any())
         self.value_offset = self.start.value[:, :, :1]  # biases: the same at every token
@@ -84,7 +84,7 @@ class _ScaledAt:
 
     def attend(self, rows: Tensor) -> Mixed:
         path = self.path
-        call = path.block.attention
+        call = path.call
         start, step = path.start, path.step
         scale, slope = self.scale[:, None, None, :], self.slope[:, None, None, :]  # at the sources
         scale_j, slope_j = (x[:, None, rows, None] for x in (self.scale, self.slope))
@@ -94,7 +94,7 @@ class _ScaledAt:
         logits = products * scale
         if path.key_offset:
             logits += query @ start.key.transpose(-1, -2) * call.scale
-        weights, cap = probabilities(call, logits, bias_rows(call.bias, path.heads, rows))
+        weights, cap = probabilities(call, logits, bias_rows(call.bias, rows))
         heads_out = (weights * scale) @ step.value
         offset = path.value_offset
         heads_out += offset if call.sinks is None else weights.sum(-1, keepdim=True) * offset
@@ -137,22 +137,21 @@ class TangentPath:
         here = a.to(z)[:, None, None] * z
         parts = self.block.project_with_tangent(here, z.expand_as(here).contiguous())
         point, tangent = (for_heads(part, self.heads, self.block.num_heads) for part in parts)
-        return _TangentAt(self.block, self.heads, point, tangent)
+        return _TangentAt(self.block.attention.of_heads(self.heads), point, tangent)
 
 
 @dataclass(frozen=True)
 class _TangentAt:
-    block: Block
-    heads: Tensor
+    call: AttentionCall
     point: Projections
     tangent: Projections
 
     def attend(self, rows: Tensor) -> Mixed:
-        call = self.block.attention
+        call = self.call
         query, key, value = self.point.query[:, :, rows], self.point.key, self.point.value
         logits = query @ key.transpose(-1, -2)
         logits *= call.scale
-        weights, cap = probabilities(call, logits, bias_rows(call.bias, self.heads, rows))
+        weights, cap = probabilities(call, logits, bias_rows(call.bias, rows))
         heads_out = weights @ value
 
         def rates(c: Tensor) -> Tensor:
