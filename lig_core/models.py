@@ -223,6 +223,11 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
             model = AutoModel.from_pretrained(
                 card.source, attn_implementation=IMPLEMENTATION, dtype=kind, use_safetensors=True, **where
             )
+    except KeyError as error:  # a class that keeps its own table of attention functions
+        raise UnsupportedModel(
+            f"'{card.name}' ({card.model_type}) does not call its attention through the registry of transformers, "
+            "by which blocks are split; choose a family that `lig boundaries` knows"
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelNotFound(
             f"model '{card.name}' could not be loaded: {_first_line(error)}; check the name (and, for a Hugging Face "

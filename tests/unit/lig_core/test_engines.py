@@ -247,7 +247,7 @@ def test_some_targets_are_columns_of_the_full_result(name: str) -> None:
 
 
 @pytest.mark.parametrize("baseline", ["zero", "self_input_token", "itb_zero_ratio", "itb_map_ratio"])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "gpt_oss"])
+@pytest.mark.parametrize("name", NAMES)
 def test_some_heads_are_a_slice_of_the_full_result(name: str, baseline: Any) -> None:
     found = opened(name)[1]
     whole, some = integrator(found).att(baseline, EVERY_HEAD), integrator(found).att(baseline, [3, 1])
@@ -256,7 +256,7 @@ def test_some_heads_are_a_slice_of_the_full_result(name: str, baseline: Any) -> 
     assert relative(whole.only(1).values[:, 0], whole.values[:, 1]) == 0
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "t5_encoder"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_text_padded_inside_a_batch_gives_the_numbers_it_gives_alone(name: str) -> None:
     model = pluggable(name)
     ids = torch.tensor([[*IDS, 0, 0, 0], [9, 8, 7, 6, 5, 4, 30, 31, 32]])

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from lig_core.catalog import find_model
-from lig_core.contract import ExplainRequest, ExplainResult, Progress
+from lig_core.contract import ExplainRequest, ExplainResult, Progress, parse_request
 from lig_core.errors import InvalidRequest, NotConverged, TextTooLong, UnsupportedMap
 from lig_core.method import run, run_batch
 from lig_core.models import LoadedModel, load_model
@@ -227,7 +227,7 @@ def test_a_text_of_one_token_is_explained() -> None:
         assert own["layers"]["0"]["z2z"]["certificate"]["status"] == ["zero_path"]
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "gemma2", "modernbert"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "gemma2", "modernbert", "t5_encoder"])
 def test_texts_explained_in_a_batch_get_the_numbers_they_get_alone(name: str) -> None:
     texts = (TEXT, "dogs sat", "the brown fox jumped over")
     requests = [ExplainRequest(text=text, num_steps=3, dtype="float64") for text in texts]
@@ -281,6 +281,38 @@ def test_a_parallel_model_has_an_mlp_map_from_the_heads_alone() -> None:
     with pytest.raises(UnsupportedMap, match="u_node='heads'"):
         explained(loaded("gpt_neox"), granularity="mlp", num_steps=2)
     assert explained(loaded("gpt_neox"), granularity="mlp", num_steps=2, u_node="heads")["layers"]
+
+
+def test_a_layer_the_loaded_model_does_not_have_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        explained(loaded("bert"), layers=[7], num_steps=1)
+
+
+def test_a_head_the_loaded_model_does_not_have_is_refused() -> None:
+    with pytest.raises(InvalidRequest):
+        explained(loaded("bert"), target_head=7, num_steps=1, granularity="att")
+
+
+def test_cutting_the_residual_connection_is_not_ignored_from_the_heads() -> None:
+    """Either it is done, or it is refused; the same numbers under another name are neither."""
+    asked = {"text": TEXT, "granularity": "mlp", "u_node": "heads", "num_steps": 2, "layers": [0]}
+    with_bypass = run(ExplainRequest.model_validate(asked), loaded("bert"))
+    try:
+        without = run(parse_request({**asked, "include_residual_connection": False}), loaded("bert"))
+    except InvalidRequest:
+        return
+    found, other = (d["layers"]["0"]["targets"]["0"]["u2z"]["contributions"] for d in (with_bypass, without))
+    assert found.tolist() != other.tolist()
+
+
+def test_labels_of_some_targets_name_every_source() -> None:
+    request = ExplainRequest(text=TEXT, granularity="layer", target_tokens=[1], labels=True, num_steps=1)
+    (column,) = run(request, loaded("bert"))["layers"]["0"]["z2z"]["token_to_token"]
+    assert [entry["source_token_idx"] for entry in column["contributions"]] == list(range(7))
+
+
+def test_a_t5_encoder_is_not_described_as_post_norm() -> None:
+    assert loaded("t5_encoder").boundaries()["layout"] == "pre_ln_encoder"
 
 
 # the bundled model
