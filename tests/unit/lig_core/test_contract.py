@@ -69,6 +69,11 @@ def test_every_fault_of_a_request_is_named_at_once() -> None:
     assert pointers(rtol=7, dtype="float16", nonsense=1) == ["/rtol", "/dtype", "/nonsense"]
 
 
+def test_cutting_the_residual_connection_is_refused_where_u_is_the_heads() -> None:
+    assert pointers(u_node="heads", include_residual_connection=False) == ["/include_residual_connection"]
+    assert not parse_request({"text": "a text", "include_residual_connection": False}).include_residual_connection
+
+
 @pytest.mark.parametrize("data", [None, 3, "text", ["text"]])
 def test_what_is_no_object_is_refused(data: object) -> None:
     with pytest.raises(InvalidRequest):

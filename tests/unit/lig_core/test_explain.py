@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from lig_core.catalog import find_model
-from lig_core.contract import ExplainRequest, ExplainResult, Progress, parse_request
+from lig_core.contract import ExplainRequest, ExplainResult, Progress
 from lig_core.errors import InvalidRequest, NotConverged, TextTooLong, UnsupportedMap
 from lig_core.method import run, run_batch
 from lig_core.models import LoadedModel, load_model
@@ -291,18 +291,6 @@ def test_a_layer_the_loaded_model_does_not_have_is_refused() -> None:
 def test_a_head_the_loaded_model_does_not_have_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         explained(loaded("bert"), target_head=7, num_steps=1, granularity="att")
-
-
-def test_cutting_the_residual_connection_is_not_ignored_from_the_heads() -> None:
-    """Either it is done, or it is refused; the same numbers under another name are neither."""
-    asked = {"text": TEXT, "granularity": "mlp", "u_node": "heads", "num_steps": 2, "layers": [0]}
-    with_bypass = run(ExplainRequest.model_validate(asked), loaded("bert"))
-    try:
-        without = run(parse_request({**asked, "include_residual_connection": False}), loaded("bert"))
-    except InvalidRequest:
-        return
-    found, other = (d["layers"]["0"]["targets"]["0"]["u2z"]["contributions"] for d in (with_bypass, without))
-    assert found.tolist() != other.tolist()
 
 
 def test_labels_of_some_targets_name_every_source() -> None:
