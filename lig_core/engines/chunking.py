@@ -91,10 +91,17 @@ class ChunkedIntegrand(ABC):
             for k, piece in enumerate(pieces):
                 try:
                     step(*piece)
-                except torch.OutOfMemoryError:
+                except RuntimeError as error:
+                    if not _out_of_memory(error):
+                        raise
                     self._budget.halve()
                     waiting += pieces[k:]
                     break
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory ran out, on a GPU (an exception of its own) or on the CPU (a sentence of the allocator's)."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _cut(nodes: slice, columns: slice, pairs: int) -> Iterator[tuple[slice, slice]]:
