@@ -14,6 +14,7 @@ U_NODES: dict[Norms, str | None] = {
     "post": "the stream after attention: output of the norm that follows z + attention(z)",
     "pre": "the stream after attention: z + attention(norm(z))",
     "sandwich": "the stream after attention: z + norm(attention(norm(z)))",
+    "reordered": "the stream after attention: z + norm(attention(z))",
     "parallel": None,
 }
 HEADS_NODE = "the concatenated head outputs, before the output projection"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Norms = Literal["post", "pre", "sandwich", "parallel"]
+Norms = Literal["post", "pre", "sandwich", "reordered", "parallel"]
 Architecture = Literal["encoder", "decoder"]
 
 
@@ -20,6 +20,7 @@ class Family:
     post      attention, add, norm; MLP, add, norm
     pre       norm, attention, add; norm, MLP, add
     sandwich  a norm before and after each half, then add
+    reordered attention, norm, add; MLP, norm, add
     parallel  attention and MLP side by side on the same input
     """
 
@@ -31,6 +32,7 @@ POST_ENCODER = Family("post", "encoder")
 PRE_ENCODER = Family("pre", "encoder")
 PRE_DECODER = Family("pre", "decoder")
 SANDWICH_DECODER = Family("sandwich", "decoder")
+REORDERED_DECODER = Family("reordered", "decoder")
 PARALLEL_DECODER = Family("parallel", "decoder")
 
 FAMILIES: dict[str, Family] = {
@@ -54,6 +56,6 @@ FAMILIES: dict[str, Family] = {
     "phi3": PRE_DECODER,
     "gemma2": SANDWICH_DECODER,
     "gemma3_text": SANDWICH_DECODER,
-    "olmo2": SANDWICH_DECODER,
+    "olmo2": REORDERED_DECODER,
     "gpt_neox": PARALLEL_DECODER,
 }

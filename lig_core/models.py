@@ -27,6 +27,8 @@ from lig_core.precision import working_precision
 from lig_core.quadrature import Adaptive, Quadrature
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+NO_LIMIT = 10**9
+"""Tokenizers write 'no limit' as a number beyond this."""
 SPOT_CHECK_AT = 0.61
 SPOT_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
@@ -71,7 +73,8 @@ class LoadedModel:
         """A model already built with `attn_implementation="lig"`, inspected on a probe sentence."""
         weight = next(model.parameters())
         model = model.eval().requires_grad_(False)
-        inputs = {name: x.to(weight.device) for name, x in tokenizer(PROBE_TEXT, return_tensors="pt").items()}
+        probe = tokenizer(PROBE_TEXT, return_tensors="pt", truncation=True, max_length=max_tokens(model, tokenizer))
+        inputs = {name: x.to(weight.device) for name, x in probe.items()}
         with working_precision(weight.dtype):
             (calls,) = capture_blocks(model, inputs)
             facts = tuple(inspect_layer(call) for call in calls)
@@ -90,12 +93,7 @@ class LoadedModel:
     @property
     def max_tokens(self) -> int | None:
         """Longest sequence the model has positions for, special tokens included; None when it has no such limit."""
-        limits = (
-            getattr(self._text_config(), "max_position_embeddings", None),
-            self.tokenizer.model_max_length,
-        )
-        found = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
-        return min(found, default=None)
+        return max_tokens(self.model, self.tokenizer)
 
     def _text_config(self) -> Any:
         return text_config(self.model)
@@ -115,8 +113,8 @@ class LoadedModel:
         entry = wiring.residual
         ends_in_norm = entry is not None and isinstance(entry.bypass, nn.Module)
         norms: Norms = "parallel" if entry is None else "post" if ends_in_norm else "pre"
-        if norms == "pre" and family is not None and family.norms == "sandwich":
-            norms = "sandwich"
+        if norms == "pre" and family is not None and family.norms in ("sandwich", "reordered"):
+            norms = family.norms
         causal = bool(getattr(wiring.attention, "is_causal", False))
         architecture = family.architecture if family is not None else "decoder" if causal else "encoder"
         hooks = {"att_core": paths[wiring.attention], "mlp_output": paths[wiring.block]}
@@ -151,6 +149,9 @@ class LoadedModel:
             name: pad_sequence([torch.tensor(text[name]) for text in found], True, padding.get(name, 0)).to(self.device)
             for name in found[0]
         }
+        if "attention_mask" not in inputs and len(texts) > 1:
+            ones = [torch.ones(len(text["input_ids"]), dtype=torch.long) for text in found]
+            inputs["attention_mask"] = pad_sequence(ones, True, 0).to(self.device)
         tokens = [tuple(self.tokenizer.convert_ids_to_tokens(text["input_ids"])) for text in found]
         return Encoded(tokens, inputs)
 
@@ -164,6 +165,19 @@ class LoadedModel:
         if facts.wiring is None:
             return WholeBlockIntegrator(WholeBlock(call, facts.tiling), facts.note, targets, quadrature)
         return SplitBlockIntegrator(Block.open(call, facts.wiring), facts.laws, targets, quadrature)
+
+
+def max_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Positions that a model and its tokenizer have for tokens; None for no limit.
+
+    An embedding of positions that keeps a padding index (as RoBERTa's does) spends all up to it on padding.
+    """
+    positions = getattr(text_config(model), "max_position_embeddings", None)
+    if isinstance(positions, int):
+        tables = (m for m in model.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == positions)
+        positions -= max((m.padding_idx + 1 for m in tables if m.padding_idx is not None), default=0)
+    limits = [n for n in (positions, tokenizer.model_max_length) if isinstance(n, int) and 0 < n < NO_LIMIT]
+    return min(limits, default=None)
 
 
 def inspect_layer(call: BlockCall) -> LayerFacts:

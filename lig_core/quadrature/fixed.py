@@ -52,7 +52,7 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
     total = integrand.lengths(torch.ones(1, dtype=torch.float64), columns)[0]
     sums = integrand.accumulate(nodes, columns, weights[None])
     values = sums.weighted[0]
-    largest = torch.maximum(total, sums.lengths.amax(0))
+    largest = torch.cat([total[None], sums.lengths]).amax(0)
     floor = rounding_floor(integrand, total)
     still = largest <= floor
     values = torch.where(still[:, None], 0.0, values)

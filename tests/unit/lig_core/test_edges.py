@@ -1,4 +1,4 @@
-"""Faults of the core that are known and not yet mended: each test fails until its fault is."""
+"""Edges: missing masks, few positions, one node, unusual norms."""
 
 from __future__ import annotations
 
