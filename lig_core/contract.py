@@ -20,7 +20,7 @@ GranularityName = Literal["att", "mlp", "layer", "composed", "all"]
 AttBaseline = Literal["zero", "self_input_token", "itb_zero_ratio", "itb_map_ratio"]
 MlpBaseline = Literal["zero", "att_itb_a0"]
 LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
-Index = Annotated[int, Field(ge=0)]
+Index = Annotated[int, Field(ge=0, strict=True)]
 ALL_MAPS: tuple[MapName, ...] = ("att", "mlp", "layer", "composed")
 
 
@@ -49,7 +49,7 @@ class ExplainRequest(BaseModel):
     num_steps: int | None = Field(
         None, ge=1, le=4096, description="Gauss-Legendre nodes; absent: adaptive quadrature to `rtol`."
     )
-    granularity: GranularityName | list[GranularityName] = Field(
+    granularity: GranularityName | Annotated[list[GranularityName], Field(max_length=5)] = Field(
         "all",
         description="Which maps: att (z→u per head), mlp (u→z'), layer (z→z'), composed (att∘mlp), or all.",
     )

@@ -86,6 +86,8 @@ def run_batch(
 
     Texts of like length go well together: a short text is computed at the length of the longest.
     """
+    if not requests:
+        return []
     for request in requests:
         check_indices(request, model.card.name, model.num_layers, model.num_heads)
     with model.computing():
