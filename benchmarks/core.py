@@ -92,8 +92,8 @@ def measure(found: Case, ask: Callable[[dict[str, Any]], dict[str, Any]], scratc
             }
         )
         columns = found.tokens * (block.num_heads if name == "att" else 1)
-        their_seconds = theirs["seconds"] / (theirs["columns"] - 1) * columns
-        sums = np.array(theirs["sums"][1:] if theirs["columns"] > len(sample) else theirs["sums"])
+        their_seconds = theirs["seconds"] / theirs["columns"] * columns
+        sums = np.array(theirs["sums"])
         heads = block.num_heads if name == "att" else 1
         totals = fixed.total.numpy().reshape(-1, heads)[sample, 0]
         row = {
@@ -102,7 +102,7 @@ def measure(found: Case, ask: Callable[[dict[str, Any]], dict[str, Any]], scratc
             "map": name,
             "baseline": baseline,
             "peer_seconds": their_seconds,
-            "peer_columns_timed": theirs["columns"] - 1,
+            "peer_columns_timed": theirs["columns"],
             "ours_seconds_same_nodes": seconds,
             "ours_seconds_adaptive": adaptive_seconds,
             "speedup_same_nodes": their_seconds / seconds,
