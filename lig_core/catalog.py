@@ -87,7 +87,8 @@ def check_against_model(request: ExplainRequest, card: ModelCard) -> None:
 
 
 def _first_int(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
-    found = (config.get(key) for key in keys)
+    # A multimodal config keeps what describes its text layers apart.
+    found = (part.get(key) for part in (config, config.get("text_config") or {}) for key in keys)
     return next((value for value in found if isinstance(value, int)), None)
 
 

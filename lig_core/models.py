@@ -229,6 +229,8 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
             f"model '{card.name}' could not be loaded: {_first_line(error)}; check the name (and, for a Hugging Face "
             "id, the network), or use 'minilm', which needs none"
         ) from error
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
     return LoadedModel.of(card, model.to(device=place, dtype=kind), tokenizer)
 
 

@@ -104,10 +104,10 @@ def attention(
 ) -> tuple[Tensor, None]:
     """The function registered with transformers; the signature is the registry's."""
     bias = _additive(attention_mask, query.dtype)
-    if bias is not None:
-        bias = bias[..., : key.shape[-2]]
     if position_bias is not None:
         bias = position_bias if bias is None else bias + position_bias
+    if bias is not None:  # last, for in a replay of fewer rows mask and position bias both have the text's length
+        bias = bias[..., : key.shape[-2]]
     call = AttentionCall(
         module=module,
         query=query,

@@ -53,6 +53,7 @@ class Wiring:
     tiling      which captured one-text tensors must be repeated for a replay on several sequences
     projections the linear maps that make q, k, v: skipped once the head outputs are given
     any_length  whether post accepts sequences of another length than the text's (no rotary embedding)
+    capacity    most tokens of a sequence that one routed expert takes; None: no such limit
     residual    where u enters, or None where attention and MLP run side by side
     """
 
@@ -61,6 +62,7 @@ class Wiring:
     tiling: Tiling
     projections: tuple[nn.Module, ...] = ()
     any_length: bool = False
+    capacity: int | None = None
     residual: Residual | None = None
 
 
@@ -127,6 +129,11 @@ class Block(WholeBlock):
         """Query heads."""
         return self.attention.query.shape[1]
 
+    @property
+    def crowded(self) -> bool:
+        """Whether an expert could overflow: whether one token is routed then depends on the others, also in post."""
+        return self.wiring.capacity is not None and self.num_tokens > self.wiring.capacity
+
     def project(self, hidden: Tensor) -> Projections:
         """pre: queries, keys and values at hidden states [n, tokens, hidden]."""
         with torch.no_grad():
@@ -145,8 +152,9 @@ class Block(WholeBlock):
         """post: z' [rows, hidden] of head outputs [rows, heads, head_dim] and residual inputs z [rows, hidden].
 
         A row is any token at any node of the path: post is token by token, so rows are packed into
-        sequences as they come.
+        sequences as they come. Raises UnsupportedMap where it is not, in a crowded block.
         """
+        self._require_room()
         with intercept(lambda _: self._fold(heads)), skipping(self.wiring.projections):
             return self.replay(self._fold(z)).flatten(0, 1)[: len(z)]
 
@@ -169,6 +177,7 @@ class Block(WholeBlock):
 
         Without `bypass`, u reaches z' through the MLP alone: the residual connection around it is cut.
         """
+        self._require_room()
         entry = self._entry()
         rows, nothing = len(u), u.new_zeros(())
         heads = nothing.expand(rows, *self.heads_out.shape[1:])
@@ -183,7 +192,7 @@ class Block(WholeBlock):
                         "use include_residual_connection=true"
                     )
                 if isinstance(entry.bypass, nn.Module):
-                    stack.enter_context(changing_input(entry.bypass, lambda x: x - self._fold(u)))
+                    stack.enter_context(changing_input(entry.bypass, lambda x: x - self._fold(u).reshape(x.shape)))
             out = self.replay(self._fold(nothing.expand_as(u))).flatten(0, 1)[:rows]
         return out if bypass or entry.bypass != "block output" else out - u
 
@@ -194,6 +203,14 @@ class Block(WholeBlock):
                 "ask for u_node='heads'"
             )
         return self.wiring.residual
+
+    def _require_room(self) -> None:
+        if self.crowded:
+            raise UnsupportedMap(
+                f"an expert of this block takes {self.wiring.capacity} tokens of a sequence and the text has "
+                f"{self.num_tokens}: the part after attention is not token by token then; ask for granularity 'layer' "
+                "or 'att', or shorten the text"
+            )
 
     def _fold(self, rows: Tensor) -> Tensor:
         """[rows, ...] as sequences [n, length, ...], the last one filled up with zeros."""

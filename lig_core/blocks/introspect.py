@@ -31,9 +31,10 @@ TILINGS: tuple[Tiling, ...] = ("none", "floats", "all")
 def find_wiring(call: BlockCall, tiling: Tiling) -> Wiring:
     """The wiring of the layer that made this call. Raises UnsupportedModel when it does not split into parts."""
     attention = verified_attention(call, tiling)
-    block = Block.open(call, Wiring(call.module, attention.module, tiling))
+    block = Block.open(call, Wiring(call.module, attention.module, tiling, capacity=expert_capacity(call.module)))
     block = _rewired(block, projections=_projections(block))
-    block = _rewired(block, any_length=_any_length(block))
+    if block.wiring.capacity is None:  # many rows in one sequence would crowd the experts
+        block = _rewired(block, any_length=_any_length(block))
     _require_token_by_token(block)
     return replace(block.wiring, residual=_residual(block))
 
@@ -45,15 +46,23 @@ def _rewired(block: Block, **facts: Any) -> Block:
 @torch.no_grad()
 def find_tiling(call: BlockCall) -> Tiling:
     """How to replay this call on several sequences. Raises UnsupportedModel when no way reproduces its output."""
-    several = torch.cat([call.z, 0.5 * call.z])
+    # Enough sequences before it to crowd the experts, should their capacity be shared by a whole batch.
+    before = 1 + (expert_capacity(call.module) or 0) // call.z.shape[1]
+    several = torch.cat([*(0.5 * call.z for _ in range(before)), call.z])
     for tiling in TILINGS:
         try:
-            found = call.replay(several, tiling)[:1]
+            found = call.replay(several, tiling)[-1:]
         except RuntimeError:  # shapes that do not broadcast
             continue
         if _reproduces(found, call.out):
             return tiling
     raise UnsupportedModel(f"{type(call.module).__name__} cannot be replayed on a batch of sequences")
+
+
+def expert_capacity(module: nn.Module) -> int | None:
+    """Most tokens of a sequence that one routed expert inside takes, the rest being dropped; None: no limit."""
+    found = (getattr(part, "expert_capacity", None) for part in module.modules())
+    return min((limit for limit in found if isinstance(limit, int)), default=None)
 
 
 def _projections(block: Block) -> tuple[nn.Module, ...]:
@@ -71,10 +80,13 @@ def _projections(block: Block) -> tuple[nn.Module, ...]:
 
 def _any_length(block: Block) -> bool:
     free = _rewired(block, any_length=True)
-    wrapped = torch.cat([torch.arange(block.num_tokens), torch.arange(1)]).to(block.z.device)
+    longer = torch.cat([torch.arange(block.num_tokens), torch.arange(1)]).to(block.z.device)
     try:
-        return _reproduces(free.finish(free.heads_out[wrapped], free.z[wrapped]), block.out[wrapped])
-    except RuntimeError:  # a rotary embedding of the text's own length
+        return all(
+            _reproduces(free.finish(free.heads_out[rows], free.z[rows]), block.out[rows])
+            for rows in (longer, longer[-1:])
+        )
+    except RuntimeError:  # a rotary embedding, or a position bias, of the text's own length
         return False
 
 
@@ -146,18 +158,19 @@ class _Part:
 
 
 def _trace(block: Block) -> list[_Part]:
-    """The block's parts, two levels deep, in the order in which they finish."""
+    """The block's parts, two levels deep (a list of modules is no level), in the order in which they finish."""
     parts: list[nn.Module] = []
     for child in block.call.module.children():
-        parts += [*child.children()] if isinstance(child, nn.ModuleList) else [child, *child.children()]
+        for part in child if isinstance(child, nn.ModuleList) else (child,):
+            parts += [part, *part.children()]
     trace: list[_Part] = []
     ran: dict[nn.Module, None] = {}
 
     def note_part(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         value = first_tensor(output) if isinstance(output, Tensor | tuple | list) else None
-        first = args[0] if args else None
-        if isinstance(value, Tensor) and value.dim() == 3:
-            trace.append(_Part(module, first[0] if isinstance(first, Tensor) else None, value[0], tuple(ran)))
+        first = args[0] if args and isinstance(args[0], Tensor) else None
+        if isinstance(value, Tensor) and value.dim() in (2, 3):
+            trace.append(_Part(module, None if first is None else _one_text(first), _one_text(value), tuple(ran)))
 
     handles = [
         m.register_forward_hook(lambda m, _args, _out: ran.update({m: None}))
@@ -171,6 +184,11 @@ def _trace(block: Block) -> list[_Part]:
         for handle in handles:
             handle.remove()
     return trace
+
+
+def _one_text(x: Tensor) -> Tensor:
+    """[1, tokens, hidden] as [tokens, hidden], which is what some blocks (OPT) work on inside."""
+    return x[0] if x.dim() == 3 else x
 
 
 def _reproduces(found: Tensor, expected: Tensor) -> bool:
