@@ -63,6 +63,21 @@ def find_model(name: str, models_folder: Path | None = None) -> ModelCard:
     return ModelCard(name, repo, revision or None, _cached_config(repo, revision or None))
 
 
+def installed_models(models_folder: Path | None = None) -> list[ModelCard]:
+    """The models that need no network: the bundled ones installed here, and those in the models folder."""
+    cards = []
+    for name in BUNDLED:
+        try:
+            cards.append(find_model(name))
+        except ModelNotFound:
+            continue
+    if models_folder is not None and models_folder.is_dir():
+        for config in sorted(models_folder.glob("**/config.json")):
+            folder = config.parent
+            cards.append(_folder_card(folder.relative_to(models_folder).as_posix(), folder))
+    return cards
+
+
 def check_against_model(request: ExplainRequest, card: ModelCard) -> None:
     """Refuse indices the model does not have; raises InvalidRequest naming each one."""
     faults = []

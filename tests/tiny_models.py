@@ -81,7 +81,6 @@ class Family:
     joined(layer, x)     what follows the sum u + mlp(u)
     holds                whether a module's output is u, or u less z; None: attention and MLP run side by side
     shared               one module serves as every layer
-    pluggable            attention can be plugged in; without, the model is loaded with its own eager attention
     """
 
     name: str
@@ -97,7 +96,6 @@ class Family:
     positions: tuple[str, str | None, int] = ("none", None, 0)  # kind, layout, dimensions
     key_norm: str | None = None  # "head" or "full"
     shared: bool = False
-    pluggable: bool = True
 
     @property
     def parallel(self) -> bool:
@@ -357,7 +355,12 @@ def build(family: Family, implementation: str, dtype: torch.dtype = torch.float6
         )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = T5EncoderModel(config) if family.name == "t5_encoder" else AutoModel.from_config(config)
+        make = T5EncoderModel if family.name == "t5_encoder" else AutoModel.from_config
+        try:
+            model = make(config)
+        except KeyError:  # attention that cannot be plugged in
+            config._attn_implementation = "eager"
+            model = make(config)
         if family.name != "t5_encoder" and config.is_encoder_decoder:
             model = model.get_encoder()
     generator = torch.Generator().manual_seed(0)
@@ -393,7 +396,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 def pluggable(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     """A family's tiny model with the attention under test, always the same one; do not change its weights."""
-    return _built(name, "lig" if FAMILIES[name].pluggable else "eager", dtype)
+    return _built(name, "lig", dtype)
 
 
 @cache

@@ -32,6 +32,9 @@ class AttentionCall:
     multiple of groups (grouped-query attention); bias [batch or 1, heads or 1, tokens, tokens] is added to
     the logits (mask, position bias); softcap c replaces a logit x by c·tanh(x/c); sinks [heads] are extra
     logits that take probability and give no value.
+
+    Where logits are no products of queries and keys (`pairwise`), query and key have head_dim 0: their products
+    are 0, and bias is all of the logits. It depends on the hidden state then, entry [j, i] on tokens j and i alone.
     """
 
     module: torch.nn.Module
@@ -42,6 +45,11 @@ class AttentionCall:
     scale: float
     softcap: float | None
     sinks: Tensor | None
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether logits are given for every pair of tokens, instead of queries and keys."""
+        return self.query.shape[-1] == 0
 
 
 def probabilities(call: AttentionCall, logits: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
