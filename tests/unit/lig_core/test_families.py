@@ -44,7 +44,7 @@ def _in_float64() -> Iterator[None]:
 def test_a_family_is_explained_exactly(name: str) -> None:
     model = loaded(name)
     (alone,) = model.capture({"input_ids": torch.tensor([IDS])})
-    for layer in (0, 2):
+    for layer in (2,) if FAMILIES[name] in ALL_FAMILIES else (0, 2):  # test_engines has every layer of those
         maps = model.integrator(layer, alone[layer], TARGETS, GaussLegendre(NODES))
         check(maps, TinyTruth(name, layer), ("zero", "self_input_token"), ("zero", "att_itb_a0"))
     ids = torch.tensor([(*IDS, 0, 0, 0), BESIDE])
