@@ -73,6 +73,11 @@ class ExplainRequest(BaseModel):
         False, description="Add `token_to_token`: every matrix again, entry by entry, with token names."
     )
 
+    merge_subwords: bool = Field(
+        False,
+        description="Answer by words: contributions of a word's tokens, and the totals of its targets, are summed.",
+    )
+
     @field_validator("text")
     @classmethod
     def _text_has_content(cls, text: str) -> str:
@@ -188,6 +193,11 @@ class ExplainResult(BaseModel):
 
     text: str
     tokens: list[str]
+    token_labels: list[str] = Field(description="Tokens as people write them.")
+    offsets: list[tuple[int, int]] | None = Field(
+        description="Each token's first character in `text` and the one after its last; null: not known."
+    )
+    words: list[int] = Field(description="The word that each token is part of.")
     model: str
     model_type: str
     config: dict[str, Any]

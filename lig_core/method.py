@@ -107,7 +107,7 @@ def run_batch(
                 done += 1
             if request.on_unconverged == "fail":
                 _require_convergence(explained)
-            documents.append(render(request, model, encoded.tokens[text], targets[text].tolist(), explained))
+            documents.append(render(request, model, encoded.texts[text], targets[text].tolist(), explained))
     if progress is not None:
         progress(Progress(phase="computing", done=total, total=total, unit="layers"))
     return documents
