@@ -5,6 +5,7 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
 COPY lig_core lig_core
+COPY lig_queue lig_queue
 COPY service service
 COPY worker worker
 # The bundled model without its dependencies (torch among them): the API reads its config.json and no more.

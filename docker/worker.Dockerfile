@@ -9,6 +9,7 @@ WORKDIR /app
 RUN pip install ${TORCH_PIP_OPTIONS} "torch>=2.6"
 COPY pyproject.toml README.md LICENSE ./
 COPY lig_core lig_core
+COPY lig_queue lig_queue
 COPY service service
 COPY worker worker
 RUN pip install ".[worker,minilm]"
