@@ -119,12 +119,16 @@ class Moves:
         return run_if_at(self._redis, place, commands)
 
     def crashed(self, place: Place, job: Job) -> bool:
-        """The process that ran the job died: queue it again, or give up when that happened too often."""
+        """The process that ran the job died: queue it again, or give up when that happened too often.
+
+        After its first crash it is next, for machines fail; after more it may be the job's own fault, and others
+        go before it.
+        """
         if self._redis.hexists(job.key, names.CANCEL):
             return self.cancel(place, job)
-        if job.retries_left:
-            return self._queue_again(place, job, front=False, retries_left=job.retries_left - 1)
         attempts = int(self._redis.hget(job.key, names.ATTEMPTS) or 1)
+        if job.retries_left:
+            return self._queue_again(place, job, front=attempts == 1, retries_left=job.retries_left - 1)
         error = Crashed(
             f"the process computing this job died, in each of {attempts} attempts; the worker's log may say why. "
             "Ask for fewer layers or a shorter text"
@@ -133,14 +137,21 @@ class Moves:
 
     def give_back(self, place: Place, job: Job) -> bool:
         """Back to the head of the queue, as if it had not been taken."""
-        return self._queue_again(place, job, front=True, retries_left=job.retries_left)
+        return self._queue_again(place, job, front=True, retries_left=job.retries_left, uncounted=True)
 
     def send_again(self, place: Place, job: Job, retries: int) -> bool:
         """From an end back to the queue, with new retries."""
         return self._queue_again(place, job, front=False, retries_left=retries, fresh=True)
 
     def _queue_again(
-        self, place: Place, job: Job, *, front: bool, retries_left: int | None, fresh: bool = False
+        self,
+        place: Place,
+        job: Job,
+        *,
+        front: bool,
+        retries_left: int | None,
+        fresh: bool = False,
+        uncounted: bool = False,
     ) -> bool:
         commands = self._redis.pipeline()
         _leave(commands, place)
@@ -149,7 +160,7 @@ class Moves:
         if fresh:
             commands.hdel(job.key, names.ERROR, names.CANCEL, names.ATTEMPTS)
             commands.zrem(names.dead_key(job.origin), job.id)
-        elif isinstance(place, Scored) and front:
+        elif isinstance(place, Scored) and uncounted:
             commands.hincrby(job.key, names.ATTEMPTS, -1)
         commands.persist(job.key)
         commands.delete(names.popped_key(job.id))

@@ -16,6 +16,9 @@ CANCEL = "cancel_requested"
 FORGET = "forget"
 """Fields added to RQ's hash of a job; values are JSON, numbers, or 1."""
 
+HOLDS = "holds"
+"""Added to RQ's hash of a worker: the models in its memory and the bytes used, as JSON."""
+
 START_BY = "start_by"
 END_BY = "end_by"
 """Deadlines in a job's meta, in seconds since the epoch by the Redis server's clock."""

@@ -56,7 +56,7 @@ def give_back_popped(redis: Redis, lane: str, time: float) -> None:
             redis.lrem(popped, 1, job_id)
             continue
         mark = names.popped_key(job_id)
-        redis.set(mark, time, nx=True, ex=round(POPPED_GRACE_SECONDS * 6))
+        redis.set(mark, time, nx=True, ex=3600)
         seen = redis.get(mark)
         stuck = seen is not None and time - float(seen) > POPPED_GRACE_SECONDS
         if stuck and moves.give_back(Listed(popped, job_id), job):

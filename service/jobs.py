@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from lig_core.contract import ExplainRequest, Progress
+from lig_queue.durability import Durability
 
 
 class JobStatus(StrEnum):
@@ -79,6 +80,9 @@ class JobStore(Protocol):
 
     def live_workers(self) -> int:
         """How many workers gave a sign of life lately."""
+
+    def durability(self) -> Durability:
+        """What the store promises of accepted jobs; raises EvictingRedis where it may drop them."""
 
     def watch(self, job_id: str) -> AbstractContextManager[Watch]:
         """Notice every change of a job from now on; enter it before reading the job."""

@@ -131,6 +131,7 @@ STATUS: Mapping[str, int] = {
     "job_not_allowed": 500,
     "out_of_memory": 503,
     "store_unavailable": 503,
+    "evicting_redis": 503,
     "not_ready": 503,
     "job_timed_out": 504,
 }

@@ -1,4 +1,4 @@
-"""The job store on Redis, through RQ. Of the service, only this module and `operations` know RQ.
+"""The job store on Redis, through RQ. Of the service, only this module and `overview` know RQ.
 
 What is queued is JSON and names its task by a string: nothing that Redis holds is ever unpickled.
 """
@@ -27,6 +27,7 @@ from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.errors import LigError
 from lig_queue import names
+from lig_queue.durability import Durability, read_durability
 from lig_queue.fence import Listed, Scored, server_time
 from lig_queue.moves import Moves
 from service.changes import JobChanges, JobWatch
@@ -51,13 +52,7 @@ class RqJobStore:
 
     def __init__(self, redis_url: str, settings: Settings) -> None:
         self._settings = settings
-        self._redis = Redis.from_url(
-            redis_url,
-            socket_timeout=settings.redis_timeout,
-            socket_connect_timeout=settings.redis_timeout,
-            # redis-py's own default of many retries would hold a request for up to a minute.
-            retry=RedisRetry(NoBackoff(), 1),
-        )
+        self._redis = connect(redis_url, settings)
         self._lanes = {
             lane: Queue(names.lane_name(settings.queue, lane), connection=self._redis, serializer="json")
             for lane in names.LANES
@@ -69,7 +64,7 @@ class RqJobStore:
         """Queue a request that was checked before."""
         job_id, settings = uuid.uuid4().hex, self._settings
         # Duplicate: the client sent the command again because the first answer was lost.
-        with _reachable(), contextlib.suppress(DuplicateJobError):
+        with reachable(), contextlib.suppress(DuplicateJobError):
             self._lanes[request.priority].enqueue(
                 names.TASK,
                 args=(request.model_dump(mode="json"),),
@@ -86,12 +81,12 @@ class RqJobStore:
 
     def get(self, job_id: str) -> Job:
         """The job as it stands; raises JobNotFound."""
-        with _reachable():
+        with reachable():
             return self._as_job(*self._find(job_id))
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a queued job, or ask for the end of a running one; raises JobNotFound, and JobEnded if too late."""
-        with _reachable():
+        with reachable():
             found, _ = self._find(job_id)
             status = STATUS.get(found.get_status(refresh=False), JobStatus.QUEUED)
             if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
@@ -102,7 +97,7 @@ class RqJobStore:
 
     def delete(self, job_id: str) -> None:
         """Forget a job and its result; one that runs is cancelled first. Raises JobNotFound."""
-        with _reachable():
+        with reachable():
             found, _ = self._find(job_id)
             if STATUS.get(found.get_status(refresh=False), JobStatus.QUEUED).final:
                 self._erase(found)
@@ -112,7 +107,7 @@ class RqJobStore:
 
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again, with new retries; raises JobNotFound, and JobEnded otherwise."""
-        with _reachable():
+        with reachable():
             found, _ = self._find(job_id)
             places = [Scored(names.registry(kind, found.origin), job_id) for kind in ("failed", "canceled")]
             if not any(self._moves.send_again(place, found, self._settings.crash_retries) for place in places):
@@ -121,7 +116,7 @@ class RqJobStore:
 
     def read_result(self, pointer: ResultPointer) -> bytes:
         """The result as gzip-compressed JSON; raises ResultExpired."""
-        with _reachable():
+        with reachable():
             stored: Any = self._redis.get(pointer.ref)
         if stored is None:
             raise ResultExpired("the result is no longer kept; send the request again")
@@ -129,10 +124,17 @@ class RqJobStore:
 
     def live_workers(self) -> int:
         """How many workers gave a sign of life lately: a worker's key expires unless the worker renews it."""
-        with _reachable():
+        with reachable():
             registered: Any = self._redis.smembers(WORKERS_BY_QUEUE_KEY % self._settings.queue)
             alive: Any = self._redis.exists(*registered) if registered else 0
         return int(alive)
+
+    def durability(self) -> Durability:
+        """What Redis promises of accepted jobs; raises EvictingRedis where it may drop them and that is not allowed."""
+        with reachable():
+            found = read_durability(self._redis)
+        found.require_no_eviction(allowed=self._settings.allow_eviction)
+        return found
 
     def watch(self, job_id: str) -> AbstractContextManager[JobWatch]:
         """Notice every change of a job from now on; enter it before reading the job."""
@@ -202,8 +204,20 @@ class RqJobStore:
         return None
 
 
+def connect(redis_url: str, settings: Settings) -> Redis:
+    """A connection on which no command takes long, whatever Redis does."""
+    return Redis.from_url(
+        redis_url,
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        # redis-py's own default of many retries would hold a request for up to a minute.
+        retry=RedisRetry(NoBackoff(), 1),
+    )
+
+
 @contextlib.contextmanager
-def _reachable() -> Iterator[None]:
+def reachable() -> Iterator[None]:
+    """Turn what goes wrong with Redis into StoreUnavailable."""
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError) as error:

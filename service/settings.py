@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
@@ -18,6 +19,10 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(default=None, description="Redis to use; absent: `lig serve` starts its own.")
     redis_server: Path | None = Field(default=None, description="The redis-server or valkey-server binary to start.")
+    redis_fsync: Literal["everysec", "always"] = Field(
+        default="everysec", description="How soon the embedded Redis has what it accepted on disk."
+    )
+    allow_eviction: bool = Field(default=False, description="Work with a Redis that may drop jobs.")
     redis_timeout: float = Field(default=2.0, gt=0, description="How long one Redis command may take before 503.")
     data_dir: Path = Field(default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log.")
     models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")

@@ -3,7 +3,8 @@
 It takes one job at a time from standard input and answers on what was standard output, in lines of JSON:
 
     in   {"job": …, "lane": …, "execution": …, "request": {…}}
-    out  {"ready": true} or {"unfit": "why"}, once;  then {"pointer": {…}}, {"error": {…}} or {"stopped": true}
+    out  {"ready": true} or {"unfit": "why"}, once;  then {"pointer": {…}}, {"error": {…}} or {"stopped": true},
+         each with "holds": the models in memory and the bytes used
 
 It decides nothing about a job's state: the worker does, and keeps the lease.
 """
@@ -28,6 +29,7 @@ from lig_queue.moves import Moves, Run
 from worker.connection import connect, connect_briefly
 from worker.engine import CoreEngine, Engine
 from worker.interrupt import Interrupt, Interrupted
+from worker.memory import resident_memory
 from worker.model_pool import ModelPool
 from worker.process import PARENT_VARIABLE
 from worker.progress import ProgressReport
@@ -49,7 +51,7 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
     try:
         cards = [find_model(name, settings.models_folder) for name in settings.preload]
         engine = make_engine()
-        pool = ModelPool(engine, settings.device, settings.models_in_memory)
+        pool = ModelPool(engine, settings.device, settings.model_budget or engine.memory(settings.device) // 2)
         for card in cards:
             pool.get(card, "float32")
     except LigError as error:
@@ -57,9 +59,10 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
         return
     explainer = make_explainer(engine, pool, settings.models_folder, connect(url))
     progress = connect_briefly(url)
-    _answer(replies, {"ready": True})
+    _answer(replies, {"ready": True, "holds": holds(pool)})
     for line in requests:
-        _answer(replies, run_one(orjson.loads(line), explainer, interrupt, progress))
+        answer = run_one(orjson.loads(line), explainer, interrupt, progress)
+        _answer(replies, {**answer, "holds": holds(pool)})
 
 
 def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt, redis: Redis) -> dict[str, Any]:
@@ -75,6 +78,11 @@ def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt,
         return {"stopped": True}
     except Exception as error:
         return {"error": told(error, job.id)}
+
+
+def holds(pool: ModelPool) -> dict[str, Any]:
+    """The models in memory, and what this process takes: bytes of main memory, and of the GPU where there is one."""
+    return {"models": pool.contents(), "resident": resident_memory(), "device": pool.engine.device_memory_used()}
 
 
 def die_with_parent() -> None:

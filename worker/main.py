@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rq import Queue
 
+from lig_queue.durability import EvictingRedis, read_durability
 from lig_queue.names import LANES, lane_name
 from worker.connection import connect, connect_briefly
 from worker.process import ModelProcess, Unfit
@@ -25,7 +26,7 @@ def main(settings: Settings | None = None, *, burst: bool = False) -> None:
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.WARNING)
     try:
         worked = work(settings, burst=burst)
-    except Unfit as error:
+    except (Unfit, EvictingRedis) as error:
         sys.exit(f"lig worker: {error}")
     if not worked:
         sys.exit("lig worker: stopped by a fault; see above")
@@ -38,13 +39,14 @@ def work(
     burst: bool = False,
     make: type[LeaseWorker] = LeaseWorker,
 ) -> bool:
-    """Work with models in a process of the given command; whether it stopped as asked. Raises Unfit."""
+    """Work with models in a process of the given command; whether it stopped as asked. Raises Unfit, EvictingRedis."""
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     process = ModelProcess(child, settings.as_environment(), settings.load_timeout)
     try:
         # Before anything is said to Redis: who cannot compute must not look like a worker.
         process.make_ready(lambda: True)
         redis = connect(url)
+        read_durability(redis).require_no_eviction(allowed=settings.allow_eviction)
         lanes = [Queue(lane_name(settings.queue, lane), connection=redis, serializer="json") for lane in LANES]
         worker = make(
             lanes,

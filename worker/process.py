@@ -36,6 +36,8 @@ class ModelProcess:
         self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._read = b""
+        self.holds: dict[str, Any] = {}
+        """What it last said of its models and its memory."""
 
     @property
     def alive(self) -> bool:
@@ -88,6 +90,7 @@ class ModelProcess:
                 self._read += part
         line, _, self._read = self._read.partition(b"\n")
         answer: dict[str, Any] = orjson.loads(line)
+        self.holds = answer.pop("holds", {})
         return answer
 
     def interrupt(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+import orjson
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -100,8 +101,10 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Say that this worker lives; the API counts workers by these signs."""
+        there = self._brief if pipeline is None else pipeline
         try:
-            super().heartbeat(ALIVE_SECONDS, self._brief if pipeline is None else pipeline)
+            super().heartbeat(ALIVE_SECONDS, there)
+            there.hset(self.key, names.HOLDS, orjson.dumps(self._process.holds))
         except (RedisConnectionError, RedisTimeoutError) as error:
             log.warning("no sign of life given: %s", error)
         self._alive_until = time.monotonic() + ALIVE_SECONDS / RENEWALS_PER_LEASE

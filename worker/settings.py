@@ -21,7 +21,10 @@ class Settings(BaseSettings):
     models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
     device: str | None = Field(default=None, description="Such as cpu or cuda:0; absent: the best there is.")
     preload: list[str] = Field(default=[], description="Models to load before the first job, as a JSON list.")
-    models_in_memory: int = Field(default=2, ge=1, description="How many models stay loaded.")
+    model_budget: int | None = Field(
+        default=None, ge=1, description="Bytes that loaded models may take; absent: half of the device's memory."
+    )
+    allow_eviction: bool = Field(default=False, description="Work with a Redis that may drop jobs.")
     lease: float = Field(default=30.0, ge=1, description="A silent worker's job is given to another after this long.")
     load_timeout: float = Field(default=300.0, gt=0, description="How long preloading the models may take.")
     drain_grace: float = Field(

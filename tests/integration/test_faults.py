@@ -33,7 +33,8 @@ def child_of(worker):
 
 
 def runs(tmp_path):
-    return (tmp_path / "runs").read_text().splitlines()
+    file = tmp_path / "runs"
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def test_models_stay_loaded_from_job_to_job(api, start_worker):
@@ -65,6 +66,14 @@ def test_a_job_that_always_kills_its_process_becomes_a_dead_letter_and_others_go
     assert api.get(f"{good}?wait=20").json()["status"] == "succeeded"
     assert runs(tmp_path).count("die") == 3
     assert redis.zrange(names.dead_key("lig"), 0, -1) == [shown["id"].encode()]
+
+
+def test_after_one_crash_a_job_is_next_and_after_two_others_go_first(api, start_worker, tmp_path):
+    for text in ("die", "one", "two"):
+        submit(api, text)
+    start_worker()
+    wait_until(lambda: len(runs(tmp_path)) == 5)
+    assert runs(tmp_path) == ["die", "die", "one", "two", "die"]
 
 
 def test_the_process_with_the_models_ends_with_its_worker(start_worker):

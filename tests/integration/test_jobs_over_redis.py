@@ -16,8 +16,8 @@ from service.settings import Settings
 from worker.health import alive
 
 
-def submit(api, text):
-    response = api.post("/v1/explain", json={"text": text, "model": "minilm"})
+def submit(api, text, **fields):
+    response = api.post("/v1/explain", json={"text": text, "model": "minilm", **fields})
     assert response.status_code == 202, response.text
     return response.headers["location"]
 
@@ -45,6 +45,19 @@ def test_a_text_becomes_a_result(api, work_off):
 def test_waiting_jobs_know_how_many_are_ahead(api):
     jobs = [submit(api, "hello") for _ in range(3)]
     assert [api.get(job).json()["queue_position"] for job in jobs] == [0, 1, 2]
+
+
+def test_bulk_jobs_wait_for_all_interactive_ones(api, work_off, tmp_path):
+    bulk = [submit(api, f"bulk{n}", priority="bulk") for n in range(2)]
+    jobs = [submit(api, f"quick{n}") for n in range(2)]
+    assert [api.get(job).json()["queue_position"] for job in (*jobs, *bulk)] == [0, 1, 2, 3]
+    work_off()
+    assert (tmp_path / "runs").read_text().split() == ["quick0", "quick1", "bulk0", "bulk1"]
+
+
+def test_an_idle_worker_takes_a_bulk_job_too(api, start_worker):
+    start_worker()
+    assert api.get(f"{submit(api, 'hello', priority='bulk')}?wait=20").json()["status"] == "succeeded"
 
 
 def test_a_failing_job_shows_its_problem_and_is_not_retried(api, work_off):

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from lig_core.contract import Progress
 from lig_core.errors import LigError
+from lig_queue.durability import Durability
 from service.app import create_app
 from service.jobs import Job, JobStatus, ResultPointer
 from service.problems import JobEnded, JobNotFound
@@ -63,6 +64,9 @@ class MemoryJobs:
 
     def live_workers(self):
         return self.workers
+
+    def durability(self):
+        return Durability("Redis 7.4.0", "last_second", "noeviction")
 
     def watch(self, job_id):
         return contextlib.nullcontext(NoChanges())

@@ -120,7 +120,10 @@ def test_without_wait_the_job_is_read_once(api, jobs, job):
 
 
 def test_the_service_is_ready_only_with_a_worker(api, jobs):
-    assert api.get("/readyz").json() == {"ready": True, "workers": 1}
+    ready = api.get("/readyz").json()
+    assert (ready["ready"], ready["workers"]) == (True, 1)
+    assert (ready["redis"], ready["promise"]) == ("Redis 7.4.0", "last_second")
+    assert "may lose the last second" in ready["promise_meaning"]
     jobs.workers = 0
     response = api.get("/readyz")
     assert response.status_code == 503
