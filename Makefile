@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check format openapi bench clean
+.PHONY: help install demo serve test check format openapi bench faults soak clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -49,6 +49,15 @@ openapi: $(VENV)/.runtime ## write openapi/openapi.json
 
 bench: $(VENV)/.dev ## against the authors' library and the physical floor; writes benchmarks/
 	$(BIN)/python -m benchmarks.core
+
+JOBS ?= 450
+MINUTES ?= 3
+faults: $(VENV)/.dev ## kill, freeze and cut off everything while jobs run (JOBS, MINUTES); writes benchmarks/faults.md
+	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES)
+	$(BIN)/python -m tests.faults.throughput
+
+soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat
+	$(BIN)/python -m tests.faults.soak $(MINUTES)
 
 clean: ## remove what make made
 	rm -rf $(VENV) out .lig build *.egg-info
