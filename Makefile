@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-oldest check format openapi bench clean
+.PHONY: help install demo serve test test-oldest check format openapi bench faults soak clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -61,6 +61,15 @@ openapi: $(VENV)/.runtime ## write openapi/openapi.json
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.quadrature
+
+JOBS ?= 450
+MINUTES ?= 3
+faults: $(VENV)/.dev ## kill, freeze and cut off everything while jobs run (JOBS, MINUTES); writes benchmarks/faults.md
+	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES)
+	$(BIN)/python -m tests.faults.throughput
+
+soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat
+	$(BIN)/python -m tests.faults.soak $(MINUTES)
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info

@@ -207,7 +207,10 @@ def main() -> None:
             command = point.load()
         except ModuleNotFoundError:  # that part is not installed: no such command then
             continue
-        app.command(name=point.name)(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=point.name)
+        else:
+            app.command(name=point.name)(command)
     app()
 
 

@@ -69,6 +69,9 @@ class ExplainRequest(BaseModel):
     rtol: float = Field(1e-3, ge=1e-8, le=0.1, description="Relative tolerance of the adaptive quadrature.")
     on_unconverged: Literal["warn", "fail"] = "warn"
     dtype: Literal["float32", "float64"] = "float32"
+    priority: Literal["interactive", "bulk"] = Field(
+        "interactive", description="Bulk jobs start only while no interactive job waits. Changes no number."
+    )
     labels: bool = Field(
         False, description="Add `token_to_token`: every matrix again, entry by entry, with token names."
     )

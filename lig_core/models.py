@@ -22,6 +22,7 @@ from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks, text_conf
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
 from lig_core.catalog import ModelCard, hub_has
+from lig_core.engines.chunking import Budget
 from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong, UnsupportedModel
 from lig_core.families import FAMILIES, Norms
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
@@ -213,13 +214,15 @@ class LoadedModel:
         """One forward pass; for each text of the batch, the call of each layer."""
         return capture_blocks(self.model, inputs)
 
-    def integrator(self, layer: int, call: BlockCall, targets: Tensor, quadrature: Quadrature) -> Integrator:
+    def integrator(
+        self, layer: int, call: BlockCall, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None
+    ) -> Integrator:
         """What integrates the maps of a captured call; its block is verified against the model's own output first."""
         facts = self.facts[layer]
         targets = targets.to(call.z.device)
         if facts.wiring is None:
-            return WholeBlockIntegrator(WholeBlock(call, facts.tiling), facts.note, targets, quadrature)
-        return SplitBlockIntegrator(Block.open(call, facts.wiring), facts.laws, targets, quadrature)
+            return WholeBlockIntegrator(WholeBlock(call, facts.tiling), facts.note, targets, quadrature, budget)
+        return SplitBlockIntegrator(Block.open(call, facts.wiring), facts.laws, targets, quadrature, budget)
 
 
 def max_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | None:
