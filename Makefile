@@ -6,10 +6,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check format openapi bench clean
+.PHONY: help install demo serve test test-oldest check format openapi bench faults soak clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,17 @@ test: $(VENV)/.dev ## everything: style, types, import rules, tests
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
 
+OLDEST := .venv-oldest
+# What the oldest transformers brings its own versions of.
+UNPINNED := transformers|tokenizers|huggingface_hub|hf-xet|typer|click
+
+test-oldest: ## the core's tests on the oldest transformers supported, in an environment of its own
+	$(PYTHON) -m venv $(OLDEST)
+	grep -vE '^($(UNPINNED))==' constraints.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
+	  --editable '.[dev]' 'transformers==5.0.*'
+	$(OLDEST)/bin/python -m pytest tests/unit/lig_core
+
 check: $(VENV)/.dev ## style, types, import rules
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -51,5 +62,14 @@ bench: $(VENV)/.dev ## against the authors' library, the physical floor and the 
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.quadrature
 
+JOBS ?= 450
+MINUTES ?= 3
+faults: $(VENV)/.dev ## kill, freeze and cut off everything while jobs run (JOBS, MINUTES); writes benchmarks/faults.md
+	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES)
+	$(BIN)/python -m tests.faults.throughput
+
+soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat
+	$(BIN)/python -m tests.faults.soak $(MINUTES)
+
 clean: ## remove what make made
-	rm -rf $(VENV) out .lig build *.egg-info
+	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info

@@ -6,7 +6,7 @@ from typing import Any
 
 from lig_core.catalog import ModelCard, find_model
 from lig_core.errors import ModelNotFound
-from lig_core.families import FAMILIES, Family, Norms
+from lig_core.families import FAMILIES, Attention, Norms
 
 BLOCK_INPUT = "the block's input"
 BLOCK_OUTPUT = "the block's output, input of the next block"
@@ -16,8 +16,15 @@ U_NODES: dict[Norms, str | None] = {
     "sandwich": "the stream after attention: z + norm(attention(norm(z)))",
     "reordered": "the stream after attention: z + norm(attention(z))",
     "parallel": None,
+    "none": None,
+}
+ATTENTIONS: dict[Attention, str] = {
+    "pluggable": "through the attention interface",
+    "tapped": "found at its softmax",
+    "pairwise": "found at its softmax, with logits that are no product of queries and keys",
 }
 HEADS_NODE = "the concatenated head outputs, before the output projection"
+REPLAYED = "the model's own blocks, replayed and verified"
 HOOK_NAMES = ("att_input", "att_core", "att_output", "mlp_input", "mlp_core", "mlp_output")
 
 
@@ -53,20 +60,28 @@ def from_config(card: ModelCard) -> dict[str, Any]:
             detection=f"config only: '{card.model_type}' is not in the table of families",
             notes=["load the weights to have the blocks introspected"],
         )
-    notes = [] if U_NODES[family.norms] else ["attention and MLP run side by side: use u_node='heads'"]
+    detection = f"config: model_type {card.model_type}"
+    if family.attention == "none":
+        return whole_block(card, "its blocks have no attention", detection=detection)
+    norms = family.wired(card.config)
+    notes = [f"engine: factored; attention: {ATTENTIONS[family.attention]}"]
+    if norms == "parallel":
+        notes.append("attention and MLP run side by side: use u_node='heads'")
+    if card.config.get("is_encoder_decoder"):
+        notes.append("an encoder-decoder model: its encoder is explained")
     return document(
         card,
-        layout=layout_name(family.norms, family.architecture),
+        layout=layout_name(norms, family.architecture),
         architecture=family.architecture,
-        u=U_NODES[family.norms],
-        hooks=_hooks(family),
-        detection=f"config: model_type {card.model_type}",
+        u=U_NODES[norms],
+        hooks=_hooks(norms),
+        detection=detection,
         notes=notes,
     )
 
 
 def layout_name(norms: Norms, architecture: str) -> str:
-    """Such as post_ln_encoder."""
+    """A name such as post_ln_encoder."""
     return f"{norms}_ln_{architecture}"
 
 
@@ -96,7 +111,7 @@ def document(
     }
 
 
-def whole_block(card: ModelCard, reason: str) -> dict[str, Any]:
+def whole_block(card: ModelCard, reason: str, *, detection: str = REPLAYED) -> dict[str, Any]:
     """A model whose blocks do not split: z→z' alone."""
     described = document(
         card,
@@ -104,19 +119,19 @@ def whole_block(card: ModelCard, reason: str) -> dict[str, Any]:
         architecture="unknown",
         u=None,
         hooks={"att_input": BLOCK_INPUT, "mlp_output": BLOCK_OUTPUT},
-        detection="the model's own blocks, replayed and verified",
+        detection=detection,
         notes=[f"engine: dense; {reason}"],
     )
     nodes = {"z": BLOCK_INPUT, "u": None, "z_next": BLOCK_OUTPUT}
     return {**described, "supported_granularity": ["layer"], "nodes": nodes, "u_nodes": {}}
 
 
-def _hooks(family: Family) -> dict[str, str]:
+def _hooks(norms: Norms) -> dict[str, str]:
     return {
         "att_input": BLOCK_INPUT,
         "att_core": "softmax attention, per head",
         "att_output": HEADS_NODE,
-        "mlp_input": U_NODES[family.norms] or BLOCK_INPUT,
+        "mlp_input": U_NODES[norms] or BLOCK_INPUT,
         "mlp_core": "the rest of the block, token by token",
         "mlp_output": BLOCK_OUTPUT,
     }

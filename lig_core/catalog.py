@@ -99,6 +99,21 @@ def _hub_config(card: ModelCard) -> Mapping[str, Any]:
     return _read(Path(hf_hub_download(card.source, "config.json", revision=card.revision)))
 
 
+def installed_models(models_folder: Path | None = None) -> list[ModelCard]:
+    """The models that need no network: the bundled ones installed here, and those in the models folder."""
+    cards = []
+    for name in BUNDLED:
+        try:
+            cards.append(find_model(name))
+        except ModelNotFound:
+            continue
+    if models_folder is not None and models_folder.is_dir():
+        for config in sorted(models_folder.glob("**/config.json")):
+            folder = config.parent
+            cards.append(_folder_card(folder.relative_to(models_folder).as_posix(), folder))
+    return cards
+
+
 def check_against_model(request: ExplainRequest, card: ModelCard) -> None:
     """Refuse indices that the model, as far as its config says, does not have."""
     check_indices(request, card.name, card.num_layers, card.num_heads)
@@ -128,7 +143,8 @@ def check_indices(request: ExplainRequest, name: str, num_layers: int | None, nu
 
 
 def _first_int(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
-    found = (config.get(key) for key in keys)
+    # A multimodal config keeps what describes its text layers apart.
+    found = (part.get(key) for part in (config, config.get("text_config") or {}) for key in keys)
     return next((value for value in found if isinstance(value, int)), None)
 
 

@@ -55,7 +55,10 @@ def explain(
     rtol: Annotated[float, typer.Option(help="Relative tolerance of the adaptive quadrature.")] = 1e-3,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     labels: Annotated[bool, typer.Option(help="Add every matrix entry by entry, with token names.")] = True,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda [default: a GPU where there is one].")] = None,
+    words: Annotated[bool, typer.Option("--words", help="Answer by words: subwords are summed.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, or auto: spread over several [default: a GPU where there is one].")
+    ] = None,
     server: Annotated[
         str | None, typer.Option(help="URL of a LIG service to compute on [default: compute here].")
     ] = None,
@@ -83,6 +86,7 @@ def explain(
                 "rtol": rtol,
                 "dtype": dtype,
                 "labels": labels,
+                "merge_subwords": words,
             }
         )
         if server is not None and device is not None:
@@ -203,7 +207,10 @@ def main() -> None:
             command = point.load()
         except ModuleNotFoundError:  # that part is not installed: no such command then
             continue
-        app.command(name=point.name)(command)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=point.name)
+        else:
+            app.command(name=point.name)(command)
     app()
 
 

@@ -97,6 +97,10 @@ class Client:
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"job {job_id} is still {job['status']} after {timeout} s; ask again with wait()")
 
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Cancel a job and return it; a running one stops a moment after. Raises ServiceError if it has ended."""
+        return self._ask("POST", f"/v1/jobs/{job_id}/cancel")
+
     def result(self, job_id: str) -> dict[str, Any]:
         """The result of a job that succeeded."""
         return self._ask("GET", f"/v1/jobs/{job_id}/result")

@@ -69,8 +69,16 @@ class ExplainRequest(BaseModel):
     rtol: float = Field(1e-3, ge=1e-8, le=0.1, description="Relative tolerance of the adaptive quadrature.")
     on_unconverged: Literal["warn", "fail"] = "warn"
     dtype: Literal["float32", "float64"] = "float32"
+    priority: Literal["interactive", "bulk"] = Field(
+        "interactive", description="Bulk jobs start only while no interactive job waits. Changes no number."
+    )
     labels: bool = Field(
         False, description="Add `token_to_token`: every matrix again, entry by entry, with token names."
+    )
+
+    merge_subwords: bool = Field(
+        False,
+        description="Answer by words: contributions of a word's tokens, and the totals of its targets, are summed.",
     )
 
     @field_validator("text")
@@ -188,6 +196,11 @@ class ExplainResult(BaseModel):
 
     text: str
     tokens: list[str]
+    token_labels: list[str] = Field(description="Tokens as people write them.")
+    offsets: list[tuple[int, int]] | None = Field(
+        description="Each token's first character in `text` and the one after its last; null: not known."
+    )
+    words: list[int] = Field(description="The word that each token is part of.")
     model: str
     model_type: str
     config: dict[str, Any]

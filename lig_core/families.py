@@ -6,56 +6,79 @@ table answers `describe_boundaries(model, load_weights=False)`, and a family tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-Norms = Literal["post", "pre", "sandwich", "reordered", "parallel"]
+Norms = Literal["post", "pre", "sandwich", "reordered", "parallel", "none"]
 Architecture = Literal["encoder", "decoder"]
+Attention = Literal["pluggable", "tapped", "pairwise", "none"]
+
+Variant = tuple[str, object, Norms]
+"""A config key, a value of it, and how the blocks are wired when it has that value."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """How the blocks of a family are wired.
+    """How the blocks of a family are wired; the first of `variants` that the config fulfils goes before `norms`.
 
-    post      attention, add, norm; MLP, add, norm
-    pre       norm, attention, add; norm, MLP, add
-    sandwich  a norm before and after each half, then add
-    reordered attention, norm, add; MLP, norm, add
-    parallel  attention and MLP side by side on the same input
+    post       attention, add, norm; MLP, add, norm
+    pre        norm, attention, add; norm, MLP, add
+    sandwich   a norm before and after each half, then add
+    reordered  a norm after each half, then add
+    parallel   attention and MLP side by side on the same input
+    none       no attention
+
+    attention  pluggable: through the attention interface; tapped: found at its softmax; pairwise: found at its
+               softmax, with logits that are no product of queries and keys; none
     """
 
     norms: Norms
     architecture: Architecture
+    attention: Attention = "pluggable"
+    variants: tuple[Variant, ...] = ()
 
+    def wired(self, config: Mapping[str, Any]) -> Norms:
+        """How the blocks of a model with this config are wired."""
+        return next((norms for key, value, norms in self.variants if config.get(key) == value), self.norms)
 
-POST_ENCODER = Family("post", "encoder")
-PRE_ENCODER = Family("pre", "encoder")
-PRE_DECODER = Family("pre", "decoder")
-SANDWICH_DECODER = Family("sandwich", "decoder")
-REORDERED_DECODER = Family("reordered", "decoder")
-PARALLEL_DECODER = Family("parallel", "decoder")
 
 FAMILIES: dict[str, Family] = {
-    "bert": POST_ENCODER,
-    "roberta": POST_ENCODER,
-    "xlm-roberta": POST_ENCODER,
-    "camembert": POST_ENCODER,
-    "electra": POST_ENCODER,
-    "albert": POST_ENCODER,
-    "distilbert": POST_ENCODER,
-    "modernbert": PRE_ENCODER,
-    "t5": PRE_ENCODER,
-    "gpt2": PRE_DECODER,
-    "opt": PRE_DECODER,
-    "llama": PRE_DECODER,
-    "mistral": PRE_DECODER,
-    "mixtral": PRE_DECODER,
-    "qwen2": PRE_DECODER,
-    "qwen3": PRE_DECODER,
-    "gemma": PRE_DECODER,
-    "phi3": PRE_DECODER,
-    "gemma2": SANDWICH_DECODER,
-    "gemma3_text": SANDWICH_DECODER,
-    "olmo2": REORDERED_DECODER,
-    "gpt_neox": PARALLEL_DECODER,
+    "albert": Family("post", "encoder"),
+    "bert": Family("post", "encoder"),
+    "bloom": Family("pre", "decoder", "tapped"),
+    "camembert": Family("post", "encoder"),
+    "deberta": Family("post", "encoder", "pairwise"),
+    "deberta-v2": Family("post", "encoder", "pairwise"),
+    "distilbert": Family("post", "encoder"),
+    "electra": Family("post", "encoder"),
+    "falcon": Family(
+        "parallel",
+        "decoder",
+        "tapped",
+        (("new_decoder_architecture", True, "parallel"), ("parallel_attn", False, "pre")),
+    ),
+    "gemma": Family("pre", "decoder"),
+    "gemma2": Family("sandwich", "decoder"),
+    "gemma3": Family("sandwich", "decoder"),
+    "gemma3_text": Family("sandwich", "decoder"),
+    "gpt2": Family("pre", "decoder"),
+    "gpt_neox": Family("parallel", "decoder", variants=(("use_parallel_residual", False, "pre"),)),
+    "gpt_oss": Family("pre", "decoder"),
+    "gptj": Family("parallel", "decoder", "tapped"),
+    "llama": Family("pre", "decoder"),
+    "mamba": Family("none", "decoder", "none"),
+    "mistral": Family("pre", "decoder"),
+    "mixtral": Family("pre", "decoder"),
+    "modernbert": Family("pre", "encoder"),
+    "mpnet": Family("post", "encoder", "tapped"),
+    "olmo2": Family("reordered", "decoder"),
+    "opt": Family("pre", "decoder", variants=(("do_layer_norm_before", False, "post"),)),
+    "phi3": Family("pre", "decoder"),
+    "qwen2": Family("pre", "decoder"),
+    "qwen3": Family("pre", "decoder"),
+    "roberta": Family("post", "encoder"),
+    "switch_transformers": Family("pre", "encoder"),
+    "t5": Family("pre", "encoder"),
+    "xlm-roberta": Family("post", "encoder"),
 }

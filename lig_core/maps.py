@@ -162,7 +162,10 @@ class SplitBlockIntegrator(Integrator):
         return self.block.num_heads
 
     def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
-        """The factored engine's rates."""
+        """The factored engine's rates; the dense engine's where routed experts could overflow."""
+        if self.block.crowded:
+            dense = DenseZero if zero else DenseTarget
+            return dense(self.block, self.targets, self.budget), "dense"
         path = self._path(zero, self._every_head)
         return LayerIntegrand(self.block, path, self.targets, self.budget), f"factored/{path.law}"
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from lig_core.catalog import check_against_model, check_indices, find_model
 from lig_core.compose import Composition, compose
 from lig_core.contract import ExplainRequest, Progress, parse_request
+from lig_core.engines.chunking import Budget
 from lig_core.errors import FieldError, InvalidRequest, NotConverged
 from lig_core.maps import Integrator
 from lig_core.models import LoadedModel, load_model
@@ -73,18 +74,27 @@ def explain(
 
 
 def run(
-    request: ExplainRequest, model: LoadedModel, *, progress: Callable[[Progress], None] | None = None
+    request: ExplainRequest,
+    model: LoadedModel,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Explain one text with a loaded model. Arrays in the result are NumPy's; NaN stands for not asked for."""
-    return run_batch([request], model, progress=progress)[0]
+    return run_batch([request], model, progress=progress, should_stop=should_stop)[0]
 
 
 def run_batch(
-    requests: Sequence[ExplainRequest], model: LoadedModel, *, progress: Callable[[Progress], None] | None = None
+    requests: Sequence[ExplainRequest],
+    model: LoadedModel,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> list[dict[str, Any]]:
     """Explain several texts after one padded forward pass; each gets the numbers that it gets alone.
 
-    Texts of like length go well together: a short text is computed at the length of the longest.
+    Texts of like length go well together: a short text is computed at the length of the longest. `should_stop` is
+    asked before every chunk of work; once it says so, Cancelled is raised.
     """
     if not requests:
         return []
@@ -102,12 +112,13 @@ def run_batch(
             for layer in layers[text]:
                 if progress is not None:
                     progress(Progress(phase="computing", done=done, total=total, unit="layers"))
-                integrator = model.integrator(layer, calls[layer], targets[text], quadrature_for(request))
+                budget = Budget(should_stop=should_stop)
+                integrator = model.integrator(layer, calls[layer], targets[text], quadrature_for(request), budget)
                 explained[layer] = explain_layer(integrator, request)
                 done += 1
             if request.on_unconverged == "fail":
                 _require_convergence(explained)
-            documents.append(render(request, model, encoded.tokens[text], targets[text].tolist(), explained))
+            documents.append(render(request, model, encoded.texts[text], targets[text].tolist(), explained))
     if progress is not None:
         progress(Progress(phase="computing", done=total, total=total, unit="layers"))
     return documents

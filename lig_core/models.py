@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -13,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from lig_core import boundaries
+from lig_core import boundaries, tokens
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock, Wiring
 from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks, text_config
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
 from lig_core.catalog import ModelCard, hub_has
+from lig_core.engines.chunking import Budget
 from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong, UnsupportedModel
 from lig_core.families import FAMILIES, Norms
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
@@ -51,10 +54,25 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Texts as the model sees them: token strings of each, and the tensors that a forward pass takes."""
+    """Texts as the model sees them: the tokens of each, and the tensors that a forward pass takes."""
 
-    tokens: list[tuple[str, ...]]
+    texts: list[TextTokens]
     inputs: Mapping[str, Tensor]
+
+    @property
+    def tokens(self) -> list[tuple[str, ...]]:
+        """Token strings of each text."""
+        return [text.tokens for text in self.texts]
+
+
+@dataclass(frozen=True)
+class TextTokens:
+    """A text's tokens: strings, readable labels, the word of each, and character spans where these are known."""
+
+    tokens: tuple[str, ...]
+    labels: list[str]
+    words: list[int]
+    offsets: list[tuple[int, int]] | None
 
 
 @dataclass(frozen=True)
@@ -69,14 +87,20 @@ class LoadedModel:
     facts: tuple[LayerFacts, ...]
 
     @classmethod
-    def of(cls, card: ModelCard, model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> Self:
-        """A model already built with `attn_implementation="lig"`, inspected on a probe sentence."""
+    def of(cls, card: ModelCard, model: Any, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """A model built with `attn_implementation="lig"` where its class allows it, inspected on a probe sentence."""
         weight = next(model.parameters())
         model = model.eval().requires_grad_(False)
         probe = tokenizer(PROBE_TEXT, return_tensors="pt", truncation=True, max_length=max_tokens(model, tokenizer))
         inputs = {name: x.to(weight.device) for name, x in probe.items()}
         with working_precision(weight.dtype):
-            (calls,) = capture_blocks(model, inputs)
+            try:
+                (calls,) = capture_blocks(model, inputs)
+            except KeyError as error:  # a closed list of attentions that is looked into at every call
+                if error.args != (IMPLEMENTATION,):
+                    raise
+                model.config._attn_implementation = "eager"  # such classes refuse set_attn_implementation
+                (calls,) = capture_blocks(model, inputs)
             facts = tuple(inspect_layer(call) for call in calls)
         return cls(card, model, tokenizer, weight.device, weight.dtype, facts)
 
@@ -86,9 +110,9 @@ class LoadedModel:
         return int(self._text_config().num_hidden_layers)
 
     @property
-    def num_heads(self) -> int:
-        """Number of query heads."""
-        return int(self._text_config().num_attention_heads)
+    def num_heads(self) -> int | None:
+        """Number of query heads; None where the config knows of none."""
+        return getattr(self._text_config(), "num_attention_heads", None)
 
     @property
     def max_tokens(self) -> int | None:
@@ -111,8 +135,12 @@ class LoadedModel:
         paths = {module: path for path, module in self.model.named_modules()}
         family = FAMILIES.get(self.card.model_type)
         entry = wiring.residual
-        ends_in_norm = entry is not None and isinstance(entry.bypass, nn.Module)
-        norms: Norms = "parallel" if entry is None else "post" if ends_in_norm else "pre"
+        laws = self.facts[0].laws
+        normed_before = laws is not None and laws.norm.kind != "none"  # a norm stands before the attention
+        post = entry is not None and entry.holds == "output" and not normed_before
+        norms: Norms = "none" if entry is None else "post" if post else "pre"
+        if wiring.parallel:
+            norms = "parallel"
         if norms == "pre" and family is not None and family.norms in ("sandwich", "reordered"):
             norms = family.norms
         causal = bool(getattr(wiring.attention, "is_causal", False))
@@ -122,21 +150,34 @@ class LoadedModel:
             hooks["mlp_input"] = f"{paths[entry.module]} (its {entry.holds})"
         return boundaries.document(
             self.card,
-            layout=boundaries.layout_name(norms, architecture),
+            layout=boundaries.layout_name(norms, architecture) if norms != "none" else f"unnamed_{architecture}",
             architecture=architecture,
             u=boundaries.U_NODES[norms],
             hooks=hooks,
-            detection="the model's own blocks, replayed and verified",
-            notes=[f"engine: factored; {self.facts[0].note}"],
+            detection=boundaries.REPLAYED,
+            notes=self._engines(),
         )
+
+    def _engines(self) -> list[str]:
+        """Which engine serves which layers, and why."""
+        notes: dict[str, list[int]] = {}
+        for layer, facts in enumerate(self.facts):
+            engine = "dense" if facts.wiring is None else "factored"
+            notes.setdefault(f"engine: {engine}; {facts.note}", []).append(layer)
+        if len(notes) == 1:
+            return list(notes)
+        return [f"{note} (layers {', '.join(map(str, layers))})" for note, layers in notes.items()]
 
     def computing(self) -> AbstractContextManager[Any]:
         """The context in which everything of this model is computed, so that its dtype is what it says."""
         return working_precision(self.dtype)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Token strings and input tensors of some texts, right-padded; raises TextTooLong rather than cut one."""
-        found = [self.tokenizer(text, truncation=False, verbose=False) for text in texts]
+        """Tokens and input tensors of some texts, right-padded; raises TextTooLong rather than cut one."""
+        found = [
+            self.tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=self.tokenizer.is_fast)
+            for text in texts
+        ]
         for text in found:
             count = len(text["input_ids"])
             if self.max_tokens is not None and count > self.max_tokens:
@@ -148,23 +189,40 @@ class LoadedModel:
         inputs = {
             name: pad_sequence([torch.tensor(text[name]) for text in found], True, padding.get(name, 0)).to(self.device)
             for name in found[0]
+            if name != "offset_mapping"
         }
         if "attention_mask" not in inputs and len(texts) > 1:
             ones = [torch.ones(len(text["input_ids"]), dtype=torch.long) for text in found]
             inputs["attention_mask"] = pad_sequence(ones, True, 0).to(self.device)
-        tokens = [tuple(self.tokenizer.convert_ids_to_tokens(text["input_ids"])) for text in found]
-        return Encoded(tokens, inputs)
+        return Encoded([self._describe(text, ids) for text, ids in zip(texts, found, strict=True)], inputs)
+
+    def _describe(self, text: str, found: Any) -> TextTokens:
+        names = tuple(self.tokenizer.convert_ids_to_tokens(found["input_ids"]))
+        special = set(self.tokenizer.all_special_tokens)
+        byte_level = tokens.is_byte_level(self._vocabulary)
+        labels = [tokens.label(name, byte_level=byte_level, special=name in special) for name in names]
+        if not self.tokenizer.is_fast:
+            return TextTokens(names, labels, tokens.words_by_marker(names, special), None)
+        offsets = [(int(start), int(end)) for start, end in found["offset_mapping"]]
+        return TextTokens(names, labels, tokens.words_by_text(text, offsets, found.word_ids()), offsets)
+
+    @cached_property
+    def _vocabulary(self) -> frozenset[str]:
+        return frozenset(self.tokenizer.get_vocab())
 
     def capture(self, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
         """One forward pass; for each text of the batch, the call of each layer."""
         return capture_blocks(self.model, inputs)
 
-    def integrator(self, layer: int, call: BlockCall, targets: Tensor, quadrature: Quadrature) -> Integrator:
+    def integrator(
+        self, layer: int, call: BlockCall, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None
+    ) -> Integrator:
         """What integrates the maps of a captured call; its block is verified against the model's own output first."""
         facts = self.facts[layer]
+        targets = targets.to(call.z.device)
         if facts.wiring is None:
-            return WholeBlockIntegrator(WholeBlock(call, facts.tiling), facts.note, targets, quadrature)
-        return SplitBlockIntegrator(Block.open(call, facts.wiring), facts.laws, targets, quadrature)
+            return WholeBlockIntegrator(WholeBlock(call, facts.tiling), facts.note, targets, quadrature, budget)
+        return SplitBlockIntegrator(Block.open(call, facts.wiring), facts.laws, targets, quadrature, budget)
 
 
 def max_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -195,14 +253,18 @@ def inspect_layer(call: BlockCall) -> LayerFacts:
     laws = find_laws(block)
     if not rates_agree(block, laws):
         return LayerFacts(tiling, None, None, "its rates by parts differ from plain automatic differentiation")
+    return LayerFacts(tiling, wiring, laws, _how(block, laws))
+
+
+def _how(block: Block, laws: PathLaws | None) -> str:
+    """How a block's rates are computed, in words."""
+    reached = "" if block.wiring.tap is None else "attention found at its softmax; "
     if laws is None:
-        return LayerFacts(
-            tiling, wiring, None, "queries, keys and values follow no norm-and-linear law: replayed paths"
-        )
+        return f"{reached}queries, keys and values follow no norm-and-linear law: replayed paths"
+    if block.attention.pairwise:
+        return f"{reached}logits of pairs of tokens (norm: {laws.norm.kind})"
     key_norm = "" if laws.key_norm is None else ", key norm"
-    return LayerFacts(
-        tiling, wiring, laws, f"closed-form paths (norm: {laws.norm.kind}, positions: {laws.positions.kind}{key_norm})"
-    )
+    return f"{reached}closed-form paths (norm: {laws.norm.kind}, positions: {laws.positions.kind}{key_norm})"
 
 
 def rates_agree(block: Block, laws: PathLaws | None) -> bool:
@@ -225,7 +287,9 @@ def rates_agree(block: Block, laws: PathLaws | None) -> bool:
 def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:
     """Load a model's weights (safetensors only, no remote code) for `cpu` or `cuda`; None: a GPU where there is one.
 
-    Raises ModelNotFound when neither a folder, nor the local cache, nor the hub has it.
+    `auto` spreads a model that no single device holds over several, with accelerate. Checkpoints of any precision
+    are computed in `dtype`. Of an encoder-decoder model the encoder is taken. Raises ModelNotFound when neither a
+    folder, nor the local cache, nor the hub has it, and UnsupportedModel when the checkpoint is not a whole one.
     """
     register()
     transformers.utils.logging.disable_progress_bar()
@@ -235,23 +299,52 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     try:
         tokenizer = AutoTokenizer.from_pretrained(card.source, **where)
         with working_precision(kind):  # rotary frequencies are made here
-            model = AutoModel.from_pretrained(
-                card.source, attn_implementation=IMPLEMENTATION, dtype=kind, use_safetensors=True, **where
-            )
-    except KeyError as error:  # a class that keeps its own table of attention functions
-        raise UnsupportedModel(
-            f"'{card.name}' ({card.model_type}) does not call its attention through the registry of transformers, "
-            "by which blocks are split; choose a family that `lig boundaries` knows"
-        ) from error
+            model, report = _read_weights(card.source, dtype=kind, device_map=None if place else "auto", **where)
     except (OSError, ValueError) as error:
         raise ModelNotFound(
             f"model '{card.name}' could not be loaded: {_first_line(error)}; check the name (and, for a Hugging Face "
             "id, the network), or use 'minilm', which needs none"
         ) from error
-    return LoadedModel.of(card, model.to(device=place, dtype=kind), tokenizer)
+    missing = report["missing_keys"]
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+        missing = [key for key in missing if not key.startswith("decoder.")]
+    _require_weights(card, model, missing)
+    if place is not None:
+        model = model.to(device=place, dtype=kind)
+    return LoadedModel.of(card, model, tokenizer)
 
 
-def _device(name: str | None) -> torch.device:
+def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """The model and transformers' report on its weights; attention is plugged in where the class allows it."""
+    options |= {"use_safetensors": True, "output_loading_info": True}
+    try:
+        return AutoModel.from_pretrained(source, attn_implementation=IMPLEMENTATION, **options)
+    except KeyError as error:  # a class with a closed list of attentions (Falcon, GPT-J)
+        if error.args != (IMPLEMENTATION,):
+            raise
+        return AutoModel.from_pretrained(source, attn_implementation="eager", **options)
+
+
+def _require_weights(card: ModelCard, model: nn.Module, missing: Collection[str]) -> None:
+    """Refuse random numbers in place of weights; a pooler after the blocks does not matter."""
+    names = dict(model.named_parameters())
+    lacking = sorted(
+        key for key in missing if "pooler" not in key and any(key == name or key.endswith(f".{name}") for name in names)
+    )
+    if lacking:
+        raise UnsupportedModel(
+            f"the checkpoint of '{card.name}' lacks {len(lacking)} weights of its model, such as {lacking[0]}; "
+            "they would be random numbers"
+        )
+
+
+def _device(name: str | None) -> torch.device | None:
+    """Where to compute; None for several devices."""
+    if name == "auto":
+        if importlib.util.find_spec("accelerate") is None:
+            raise InvalidRequest("device 'auto' needs accelerate; run: pip install 'lig-service[large]'")
+        return None
     available = torch.cuda.is_available()
     if name is None:
         return torch.device("cuda" if available else "cpu")

@@ -17,8 +17,9 @@ from torch import Tensor
 from lig_core.compose import Comparison, Composition
 from lig_core.contract import ExplainRequest
 from lig_core.maps import HeadMap, LayerMap, MlpMap
-from lig_core.models import LoadedModel
+from lig_core.models import LoadedModel, TextTokens
 from lig_core.quadrature import Attribution, Quadrature
+from lig_core.words import merge_words
 
 Document = dict[str, Any]
 Array = np.ndarray[Any, Any]
@@ -51,15 +52,19 @@ class LayerMaps:
 def render(
     request: ExplainRequest,
     model: LoadedModel,
-    tokens: Sequence[str],
+    text: TextTokens,
     targets: Sequence[int],
     layers: Mapping[int, LayerMaps],
 ) -> Document:
     """The result document. Matrices are NumPy arrays in the model's dtype; NaN marks columns not asked for."""
+    tokens = text.tokens
     writer = _Writer(request, tokens, targets, np.dtype(str(model.dtype).removeprefix("torch.")))
-    return {
+    document = {
         "text": request.text,
         "tokens": list(tokens),
+        "token_labels": text.labels,
+        "offsets": text.offsets,
+        "words": text.words,
         "model": request.model,
         "model_type": model.card.model_type,
         "config": {
@@ -75,12 +80,14 @@ def render(
             "u_node": request.u_node,
             "rtol": request.rtol,
             "dtype": request.dtype,
+            "merge_subwords": request.merge_subwords,
         },
         "boundaries": model.boundaries(),
         "layers": {str(layer): writer.layer(layer, maps) for layer, maps in layers.items()},
         "converged": all(maps.converged for maps in layers.values()),
         "receipt": _receipt(request, model),
     }
+    return merge_words(document) if request.merge_subwords else document
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from service import problems, schema
 from service.jobs import JobStore
 from service.middleware import BodyLimit, RequestId
-from service.routes import explain, health
+from service.routes import explain, health, models
 from service.routes import jobs as job_routes
 from service.settings import Settings
 
@@ -36,7 +36,7 @@ def create_app(settings: Settings, jobs: JobStore) -> FastAPI:
     )
     problems.install(app)
     app.include_router(health.router(jobs))
-    for routes in (explain.router(settings, jobs), job_routes.router(settings, jobs)):
+    for routes in (explain.router(settings, jobs), job_routes.router(settings, jobs), models.router(settings)):
         app.include_router(routes, prefix="/v1")
         # The same without the version, for scripts; the document shows each route once.
         app.include_router(routes, include_in_schema=False)

@@ -11,17 +11,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-CHANNEL_PREFIX = "lig:job:"
+from lig_core.queue.names import CHANNEL_PREFIX, channel
+
 RECONNECT_SECONDS = 1.0
 # Lost messages are not sent again, and a job whose worker died changes without one.
 LOOK_ANYWAY_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
-
-
-def channel(job_id: str) -> str:
-    """The channel on which a worker says that this job changed; told to the worker inside the job."""
-    return CHANNEL_PREFIX + job_id
 
 
 class JobWatch:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -47,10 +47,13 @@ class EmbeddedRedis:
 
 
 @contextmanager
-def embedded_redis(folder: Path, binary: Path | None = None) -> Iterator[EmbeddedRedis]:
+def embedded_redis(
+    folder: Path, binary: Path | None = None, fsync: Literal["everysec", "always"] = "everysec"
+) -> Iterator[EmbeddedRedis]:
     """Run Redis on the data in `folder` until the block ends; raises EmbeddedRedisError.
 
-    Writes reach the disk within a second (appendfsync everysec). One process at a time may use a folder.
+    Writes reach the disk within a second or two, or with `fsync="always"` before they are answered. One
+    process at a time may use a folder.
     """
     server = find_server(binary)
     folder = folder.absolute()
@@ -59,7 +62,7 @@ def embedded_redis(folder: Path, binary: Path | None = None) -> Iterator[Embedde
     with _locked(folder) as lock, _socket_folder(folder) as sockets:
         path = sockets / "redis.sock"
         process = child.start(
-            _command(server, folder, path),
+            _command(server, folder, path, fsync),
             death_signal=signal.SIGTERM,  # Redis then writes what it holds
             keep_open=[lock.fileno()],  # Redis holds the lock too: it is free only when Redis itself is gone
             quiet=True,
@@ -108,7 +111,7 @@ def _new_enough(binary: Path) -> bool:
     return version is not None and (int(version[1]), int(version[2])) >= OLDEST
 
 
-def _command(server: Path, folder: Path, socket: Path) -> list[str]:
+def _command(server: Path, folder: Path, socket: Path, fsync: str) -> list[str]:
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -118,7 +121,7 @@ def _command(server: Path, folder: Path, socket: Path) -> list[str]:
         "daemonize": "no",
         "save": "",
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        "appendfsync": fsync,
         "maxmemory-policy": "noeviction",  # any other policy may evict queued jobs
     }
     return [str(server), *(part for name, value in options.items() for part in (f"--{name}", value))]

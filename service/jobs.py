@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from lig_core.contract import ExplainRequest, Progress
+from lig_core.queue.durability import Durability
 
 
 class JobStatus(StrEnum):
@@ -45,6 +46,8 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     queue_position: int | None  # jobs ahead of it; None once it started
+    attempts: int  # how often it was started
+    cancel_requested: bool  # a running job stops a moment after
     progress: Progress
     result: ResultPointer | None  # set once succeeded, until it expires
     error: Mapping[str, Any] | None  # LigError.as_dict() of a failed job
@@ -66,11 +69,20 @@ class JobStore(Protocol):
     def get(self, job_id: str) -> Job:
         """The job as it stands; raises JobNotFound."""
 
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a queued job, or ask for the end of a running one; raises JobNotFound, and JobEnded if too late."""
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job and its result; one that runs is cancelled first. Raises JobNotFound."""
+
     def read_result(self, pointer: ResultPointer) -> bytes:
         """The result as gzip-compressed JSON; raises ResultExpired."""
 
     def live_workers(self) -> int:
         """How many workers gave a sign of life lately."""
+
+    def durability(self) -> Durability:
+        """What the store promises of accepted jobs; raises EvictingRedis where it may drop them."""
 
     def watch(self, job_id: str) -> AbstractContextManager[Watch]:
         """Notice every change of a job from now on; enter it before reading the job."""

@@ -78,6 +78,13 @@ class JobHasNoResult(LigError):
     title = "The job ended without a result"
 
 
+class JobEnded(LigError):
+    """The job ended before what was asked for could be done."""
+
+    code = "job_ended"
+    title = "The job has ended already"
+
+
 class ResultExpired(LigError):
     """The job succeeded, but its result is no longer kept."""
 
@@ -108,6 +115,7 @@ STATUS: Mapping[str, int] = {
     "method_not_allowed": 405,
     "job_not_finished": 409,
     "job_has_no_result": 409,
+    "job_ended": 409,
     "cancelled": 409,
     "result_expired": 410,
     "body_too_large": 413,
@@ -119,9 +127,11 @@ STATUS: Mapping[str, int] = {
     "unsupported_model": 422,
     "not_converged": 422,
     "internal_error": 500,
+    "crashed": 500,
+    "job_not_allowed": 500,
     "out_of_memory": 503,
-    "worker_lost": 503,
     "store_unavailable": 503,
+    "evicting_redis": 503,
     "not_ready": 503,
     "job_timed_out": 504,
 }

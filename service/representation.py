@@ -32,6 +32,8 @@ class JobResource(BaseModel):
                 "started_at": "2026-01-01T12:00:00.120000Z",
                 "finished_at": None,
                 "queue_position": None,
+                "attempts": 1,
+                "cancel_requested": False,
                 "progress": {"phase": "computing", "done": 3, "total": 24, "unit": "maps"},
                 "links": {"self": "/v1/jobs/5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968", "result": None},
             }
@@ -44,6 +46,8 @@ class JobResource(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     queue_position: int | None = Field(description="Jobs ahead of this one; null once it started.")
+    attempts: int = Field(description="How often it was started; more than once where a worker died.")
+    cancel_requested: bool = Field(description="Whether its end was asked for; a running job stops a moment after.")
     progress: Progress
     links: JobLinks
     result: ExplainResult | None = Field(
@@ -68,6 +72,8 @@ def job_json(job: Job, *, result: bytes | None = None) -> bytes:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "queue_position": job.queue_position,
+        "attempts": job.attempts,
+        "cancel_requested": job.cancel_requested,
         "progress": job.progress.model_dump(),
         "links": {"self": url, "result": f"{url}/result" if job.result else None},
     }

@@ -8,7 +8,9 @@ import sys
 
 import uvicorn
 
+from lig_core.queue.durability import EvictingRedis
 from service.app import create_app
+from service.problems import StoreUnavailable
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
 
@@ -22,7 +24,14 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         sys.exit("no Redis: set LIG_REDIS_URL, or use `lig serve`, which starts one")
     if settings.bind_refusal:
         sys.exit(settings.bind_refusal)
-    app = create_app(settings, RqJobStore(settings.redis_url.get_secret_value(), settings))
+    jobs = RqJobStore(settings.redis_url.get_secret_value(), settings)
+    try:
+        jobs.durability()
+    except EvictingRedis as error:
+        sys.exit(str(error))
+    except StoreUnavailable:
+        pass  # it may come up later; until then requests are answered 503, and /readyz checks again
+    app = create_app(settings, jobs)
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
@@ -18,6 +19,10 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = Field(default=None, description="Redis to use; absent: `lig serve` starts its own.")
     redis_server: Path | None = Field(default=None, description="The redis-server or valkey-server binary to start.")
+    redis_fsync: Literal["everysec", "always"] = Field(
+        default="everysec", description="How soon the embedded Redis has what it accepted on disk."
+    )
+    allow_eviction: bool = Field(default=False, description="Work with a Redis that may drop jobs.")
     redis_timeout: float = Field(default=2.0, gt=0, description="How long one Redis command may take before 503.")
     data_dir: Path = Field(default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log.")
     models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
@@ -35,7 +40,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=256 * 1024, ge=1)
     max_embedded_result_bytes: int = Field(default=256 * 1024, ge=0)
     max_wait: float = Field(default=60.0, ge=0, description="Longest long-poll.")
-    job_timeout: int = Field(default=3600, ge=1, description="Longest run of one job.")
+    queue_timeout: float = Field(default=0.0, ge=0, description="Longest wait for a start; 0: no limit.")
+    job_timeout: int = Field(default=3600, ge=1, description="Longest run of one job, each attempt by itself.")
+    total_timeout: float = Field(default=0.0, ge=0, description="Longest time from acceptance to end; 0: no limit.")
     result_ttl: int = Field(default=24 * 3600, ge=1, description="How long a result is kept.")
     failure_ttl: int = Field(default=24 * 3600, ge=1, description="How long a failure is kept.")
     crash_retries: int = Field(default=2, ge=0, description="How often a job is run again after its worker died.")

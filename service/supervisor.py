@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from lig_core.queue.durability import EvictingRedis, read_durability
 from service import child
 from service.embedded import EmbeddedRedisError, embedded_redis
 from service.settings import Settings
@@ -97,7 +98,7 @@ def _redis(settings: Settings) -> Iterator[tuple[str, Mapping[str, subprocess.Po
         return
     with contextlib.ExitStack() as stack:
         try:
-            redis = stack.enter_context(embedded_redis(settings.data_dir, settings.redis_server))
+            redis = stack.enter_context(embedded_redis(settings.data_dir, settings.redis_server, settings.redis_fsync))
         except EmbeddedRedisError as error:
             raise ServeError(str(error)) from None
         yield redis.url, {"Redis": redis.process}
@@ -107,7 +108,9 @@ def _require_answer(settings: Settings) -> None:
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     try:
         with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as redis:
-            redis.ping()
+            read_durability(redis).require_no_eviction(allowed=settings.allow_eviction)
+    except EvictingRedis as error:
+        raise ServeError(str(error)) from None
     except (RedisError, ValueError) as error:
         shown = settings.masked()["redis_url"]
         raise ServeError(f"Redis at {shown} does not answer ({error}); start it, or leave LIG_REDIS_URL out") from None

@@ -9,7 +9,7 @@ arguments it was called with, one gradient per target and node, everything in fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -42,7 +42,7 @@ from transformers import (
 
 from lig_core.blocks.attention import register
 from lig_core.blocks.block import Block
-from lig_core.blocks.capture import capture_blocks
+from lig_core.blocks.capture import capture_blocks, text_config
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
 from lig_core.catalog import ModelCard
@@ -80,6 +80,7 @@ class Family:
     mlp(layer, u)        the MLP half without its residual connection
     joined(layer, x)     what follows the sum u + mlp(u)
     holds                whether a module's output is u, or u less z; None: attention and MLP run side by side
+    shared               one module serves as every layer
     """
 
     name: str
@@ -94,6 +95,7 @@ class Family:
     norms: tuple[Norm, ...] = (("rms", EPS),) * LAYERS
     positions: tuple[str, str | None, int] = ("none", None, 0)  # kind, layout, dimensions
     key_norm: str | None = None  # "head" or "full"
+    shared: bool = False
 
     @property
     def parallel(self) -> bool:
@@ -348,10 +350,18 @@ def build(family: Family, implementation: str, dtype: torch.dtype = torch.float6
     config._attn_implementation = implementation
     config._experts_implementation = "eager"  # the grouped kernels have no float64
     if implementation == "eager":
-        config.use_cache = False  # the truth calls a layer again; the code under test has to cope with a cache
+        # the truth calls a layer again; the code under test has to cope with a cache
+        config.get_text_config().use_cache = False
     with torch.random.fork_rng(), working_precision(dtype):  # rotary frequencies are made here
         torch.manual_seed(0)
-        model = T5EncoderModel(config) if family.name == "t5_encoder" else AutoModel.from_config(config)
+        make = T5EncoderModel if family.name == "t5_encoder" else AutoModel.from_config
+        try:
+            model = make(config)
+        except KeyError:  # attention that cannot be plugged in
+            config._attn_implementation = "eager"
+            model = make(config)
+        if family.name != "t5_encoder" and config.is_encoder_decoder:
+            model = model.get_encoder()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -426,27 +436,29 @@ class Truth:
     """
 
     def __init__(
-        self, model: nn.Module, layer: nn.Module, output_projection: str, inputs: Mapping[str, Tensor]
+        self, model: nn.Module, layer: nn.Module, output_projection: str, inputs: Mapping[str, Tensor], call: int = 0
     ) -> None:
         self.layer, self._projection = layer, layer.get_submodule(output_projection)
-        seen: dict[str, Any] = {}
+        calls: list[dict[str, Any]] = []
 
         def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen.update(args=args, kwargs=kwargs)
+            calls.append({"args": args, "kwargs": kwargs})
 
         def after(_module: nn.Module, _args: Any, out: Any) -> None:
-            seen["out"] = _first(out)
+            calls[-1]["out"] = _first(out)
 
         handles = [layer.register_forward_pre_hook(before, with_kwargs=True), layer.register_forward_hook(after)]
         with torch.no_grad(), working_precision(torch.float64):
             model(**inputs)
         for handle in handles:
             handle.remove()
+        seen = calls[call]
         self._args, self._kwargs = list(seen["args"]), dict(seen["kwargs"])
         named = not self._args
         self.z: Tensor = (self._kwargs.pop("hidden_states") if named else self._args.pop(0))[0]
         self.out: Tensor = seen["out"][0]
-        self.num_heads = int(model.config.num_attention_heads)
+        self.targets: Sequence[int] = range(len(self.z))  # the rows of the maps
+        self.num_heads = int(getattr(text_config(model), "num_attention_heads", 1))
 
     def run(self, z: Tensor) -> Tensor:
         """z' [tokens, hidden] at another z."""
@@ -478,10 +490,11 @@ class Truth:
 
     def _map(self, function: Callable[[Tensor], Tensor], baseline: str, nodes: Tensor, weights: Tensor) -> Tensor:
         if baseline == "zero":  # one path for all targets
-            return path_integral(function, self.start("zero", 0), self.z, nodes, weights).sum(-1)
+            chosen, start = list(self.targets), self.start("zero", 0)
+            return path_integral(lambda z: function(z)[chosen], start, self.z, nodes, weights).sum(-1)
         rows = [
             path_integral(lambda z, j=j: function(z)[j], self.start(baseline, j), self.z, nodes, weights).sum(-1)
-            for j in range(len(self.z))
+            for j in self.targets
         ]
         return torch.stack(rows)
 
@@ -489,11 +502,12 @@ class Truth:
 class TinyTruth(Truth):
     """The truth of a tiny model's layer, with its halves as the family writes them."""
 
-    def __init__(self, name: str, layer: int, ids: tuple[int, ...] = IDS) -> None:
-        self.family = FAMILIES[name]
+    def __init__(self, name: str, layer: int, inputs: Mapping[str, Tensor] | None = None) -> None:
+        self.family = family = FAMILIES[name]
         model = _built(name, "eager", torch.float64)
-        layers = model.get_submodule(self.family.layers)
-        super().__init__(model, layers[layer], self.family.output_projection, {"input_ids": torch.tensor([ids])})
+        module = model.get_submodule(family.layers)[0 if family.shared else layer]
+        inputs = inputs or {"input_ids": torch.tensor([IDS])}
+        super().__init__(model, module, family.output_projection, inputs, layer if family.shared else 0)
 
     def stream(self, heads: Tensor, z: Tensor) -> Tensor:
         """u [..., hidden], the stream after attention."""
@@ -525,7 +539,7 @@ class TinyTruth(Truth):
         return torch.stack(
             [
                 path_integral(lambda x: self.second_half(x[None], bypass=bypass)[0], start[j], u[j], nodes, weights)
-                for j in range(len(u))
+                for j in self.targets
             ]
         )
 
@@ -538,7 +552,7 @@ class TinyTruth(Truth):
                 path_integral(
                     lambda x, j=j: self.finish(x[None], self.z[j : j + 1])[0], start[j], u[j], nodes, weights
                 ).flatten()
-                for j in range(len(u))
+                for j in self.targets
             ]
         )
 

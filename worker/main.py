@@ -4,51 +4,60 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 
-from redis import Redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
+from rq import Queue
 
-from lig_core.catalog import find_model
-from lig_core.errors import LigError
-from worker.engine import CoreEngine, Engine
-from worker.model_pool import ModelPool
-from worker.queue_worker import LEASE_SECONDS, LeaseQueue, LeaseWorker
+from lig_core.queue.durability import EvictingRedis, read_durability
+from lig_core.queue.names import LANES, lane_name
+from worker.connection import connect, connect_briefly
+from worker.process import ModelProcess, Unfit
+from worker.queue_worker import LeaseWorker
 from worker.settings import Settings
-from worker.tasks import RUN_EXPLAIN, Explainer
+
+CHILD = (sys.executable, "-m", "worker.child")
 
 
 def main(settings: Settings | None = None, *, burst: bool = False) -> None:
-    """Work until SIGTERM or SIGINT; a job under way is finished first. `burst` stops when the queue is empty."""
+    """Work until SIGTERM or SIGINT. `burst` stops when the queue is empty."""
     settings = settings or Settings()
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL to the one that the API uses, or use `lig serve`, which starts all")
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.WARNING)
     try:
-        work(settings, settings.redis_url.get_secret_value(), CoreEngine(), burst=burst)
-    except LigError as error:
-        sys.exit(f"lig worker: {error.detail}")
+        worked = work(settings, burst=burst)
+    except (Unfit, EvictingRedis) as error:
+        sys.exit(f"lig worker: {error}")
+    if not worked:
+        sys.exit("lig worker: stopped by a fault; see above")
 
 
 def work(
     settings: Settings,
-    redis_url: str,
-    engine: Engine,
     *,
+    child: Sequence[str] = CHILD,
     burst: bool = False,
-    lease_seconds: int = LEASE_SECONDS,
-) -> None:
-    """Work with the given engine; raises LigError where a model to preload cannot be loaded."""
-    redis = connect(redis_url)
-    pool = ModelPool(engine, settings.device, settings.models_in_memory)
-    for name in settings.preload:
-        pool.get(find_model(name, settings.models_folder), "float32")
-    explainer = Explainer(engine, pool, settings.models_folder)
-    queue = LeaseQueue(settings.queue, connection=redis, serializer="json")
-    worker = LeaseWorker(queue, {RUN_EXPLAIN: explainer.run_explain}, lease_seconds)
-    worker.work(burst=burst, logging_level="WARNING")
-
-
-def connect(redis_url: str) -> Redis:
-    """A connection that rides out two minutes without Redis: a finished explanation is worth waiting for."""
-    return Redis.from_url(redis_url, retry=Retry(ExponentialBackoff(cap=2, base=0.05), 60), health_check_interval=15)
+    make: type[LeaseWorker] = LeaseWorker,
+) -> bool:
+    """Work with models in a process of the given command; whether it stopped as asked. Raises Unfit, EvictingRedis."""
+    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    process = ModelProcess(child, settings.as_environment(), settings.load_timeout)
+    try:
+        # Before anything is said to Redis: who cannot compute must not look like a worker.
+        process.make_ready(lambda: True)
+        redis = connect(url)
+        read_durability(redis).require_no_eviction(allowed=settings.allow_eviction)
+        lanes = [Queue(lane_name(settings.queue, lane), connection=redis, serializer="json") for lane in LANES]
+        worker = make(
+            lanes,
+            process,
+            redis,
+            connect_briefly(url),
+            lease=settings.lease,
+            drain_grace=settings.drain_grace,
+        )
+        worker.listen_to_signals()
+        worker.work(burst=burst, logging_level="WARNING")
+        return burst or worker.draining
+    finally:
+        process.close()

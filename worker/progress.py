@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from redis.exceptions import RedisError
-from rq.job import Job
 
 from lig_core.contract import Progress
 
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class ProgressReport:
-    """Writes progress into the job: at once for a new phase, else at most five times a second."""
+    """Writes progress: at once for a new phase, else at most five times a second."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, write: Callable[[str], bool]) -> None:
+        self._write = write
         self._phase = ""
         self._written_at = 0.0
 
@@ -29,16 +29,7 @@ class ProgressReport:
         if progress.phase == self._phase and now - self._written_at < SHORTEST_INTERVAL_SECONDS:
             return
         self._phase, self._written_at = progress.phase, now
-        self._job.meta["progress"] = progress.model_dump()
         try:
-            self._job.save_meta()
-            announce(self._job)
+            self._write(progress.model_dump_json())
         except RedisError as error:
-            log.warning("job %s: progress not written: %s", self._job.id, error)
-
-
-def announce(job: Job) -> None:
-    """Tell those who wait for this job that it changed; the API named the channel when it queued the job."""
-    channel = job.meta.get("channel")
-    if isinstance(channel, str):
-        job.connection.publish(channel, b"")
+            log.warning("progress not written: %s", error)

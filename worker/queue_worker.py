@@ -1,203 +1,264 @@
-"""RQ's in-process worker with the gaps closed that matter here.
+"""The worker: takes jobs off the queue, has them computed by the process with the models, and writes what came of it.
 
-Only named tasks run. A job holds a lease that a thread renews, so that a killed worker's job is noticed within
-half a minute and run again. Errors of the work itself are final; only crashes are retried.
+A small process without torch, one per device. It is RQ's Worker in what others see of it (its registration, its
+signs of life, the queues), with the taking and running of jobs replaced: every move of a job is one of
+`lig_core.queue.moves`, and nothing that Redis names is ever imported or called.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+import time
+import uuid
+from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
-from redis.exceptions import RedisError
-from rq import Queue, SimpleWorker
-from rq.exceptions import AbandonedJobError, StopRequested
-from rq.executions import Execution
-from rq.intermediate_queue import IntermediateQueue
+import orjson
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq import Queue, Worker
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.utils import now
+from rq.worker import WorkerStatus
+from rq.worker_registration import clean_worker_registry
 
 from lig_core.errors import LigError
-from worker.progress import announce
+from lig_core.queue import names
+from lig_core.queue.errors import JobTimedOut
+from lig_core.queue.fence import Listed, server_time
+from lig_core.queue.moves import Moves, Run
+from lig_core.queue.upkeep import tidy
+from worker.process import ModelProcess, ProcessDied
+from worker.supervision import RENEWALS_PER_LEASE, Ended, Stop, Supervision
 
-LEASE_SECONDS = 30
-RENEWALS_PER_LEASE = 6
-"""How often within a lease a busy worker renews it, and an idle one looks for leases that ran out."""
 ALIVE_SECONDS = 30
 """How long a worker counts as alive without saying so."""
-LOCK_SECONDS = 10
-
-Task = Callable[..., Any]
+WAIT_SECONDS = 0.5
+"""How long one wait for an interactive job lasts; a bulk job is seen after it."""
+RECONNECT_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
-class TaskNotAllowed(Exception):
-    """A job names something that is not one of this worker's tasks."""
+class JobNotAllowed(LigError):
+    """A job that no API queued."""
+
+    code = "job_not_allowed"
+    title = "The job is not one of this service"
 
 
-class JobFailed(Exception):
-    """A task ended in an error that it wrote into its job, and logged where that is worth it."""
+class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
+    """One worker with one process. `redis` waits for Redis to come back, `brief` gives up soon."""
 
-
-class WorkerLost(LigError):
-    """The process that ran the job died, more often than the job may be tried again."""
-
-    code = "worker_lost"
-    title = "The worker died while running the job"
-    retryable = True
-
-
-def job_class(tasks: Mapping[str, Task]) -> type[Job]:
-    """Jobs that can run these tasks and nothing else.
-
-    RQ imports and calls whatever a job names, callbacks included: who can write to Redis could run any code.
-    """
-
-    class NamedTaskJob(Job):  # type: ignore[misc]  # RQ is untyped
-        @property
-        def func(self) -> Task:
-            """The task; never imported, always one of those given."""
-            if self.instance is not None or self.func_name not in tasks:
-                raise TaskNotAllowed(f"job {self.id} names a task that this worker does not have")
-            return tasks[self.func_name]
-
-        def restore(self, raw_data: dict[bytes, bytes]) -> Any:
-            """Read the job as stored, without callbacks and webhooks."""
-            restored = super().restore(raw_data)
-            self._success_callback_name = self._failure_callback_name = self._stopped_callback_name = None
-            self.webhooks: list[object] = []
-            return restored
-
-    return NamedTaskJob
-
-
-class _PatientIntermediateQueue(IntermediateQueue):  # type: ignore[misc]
-    """Where a job is between being popped and being started."""
-
-    def should_be_cleaned_up(self, job_id: str) -> bool:
-        """Whether the worker that popped the job must have died; RQ waits a minute."""
-        first_seen = self.get_first_seen(job_id)
-        return first_seen is not None and now() - first_seen > timedelta(seconds=LOCK_SECONDS)
-
-
-class LeaseQueue(Queue):  # type: ignore[misc]
-    """A queue whose maintenance is not held up for a quarter of an hour by a worker that died during it."""
-
-    @property
-    def intermediate_queue(self) -> IntermediateQueue:
-        """Jobs popped and not yet started."""
-        return _PatientIntermediateQueue(self.key, connection=self.connection)
-
-    def acquire_maintenance_lock(self) -> bool:
-        """Whether this worker is the one to clean up now."""
-        return bool(self.connection.set(self.registry_cleaning_key, 1, nx=True, ex=LOCK_SECONDS))
-
-
-class LeaseWorker(SimpleWorker):  # type: ignore[misc]
-    """Runs jobs in its own process, where the models stay loaded, and renews the job's lease meanwhile."""
-
-    queue_class = LeaseQueue
-
-    def __init__(self, queue: Queue, tasks: Mapping[str, Task], lease_seconds: int) -> None:
-        self._lease_seconds = lease_seconds
-        self._renew_every = lease_seconds / RENEWALS_PER_LEASE
-        self._lease: _Lease | None = None
+    def __init__(
+        self,
+        lanes: Sequence[Queue],
+        process: ModelProcess,
+        redis: Redis,
+        brief: Redis,
+        *,
+        lease: float,
+        drain_grace: float,
+    ) -> None:
+        self._process, self._brief = process, brief
+        self._moves = Moves(redis)
+        self._lease, self._drain_grace = lease, drain_grace
+        self._drain_from: float | None = None
+        self._alive_until = 0.0
         super().__init__(
-            [queue],
-            connection=queue.connection,
+            list(lanes),
+            connection=redis,
             serializer="json",
-            job_class=job_class(tasks),
-            worker_ttl=round(self._renew_every) + 15,  # RQ waits for a job 15 s less than this
-            maintenance_interval=self._renew_every,
-            exception_handlers=[_settle],
+            maintenance_interval=lease / RENEWALS_PER_LEASE,
             log_job_description=False,
         )
 
-    def work(self, *arguments: Any, **options: Any) -> bool:
-        """Work until asked to stop; whether any job was done."""
-        try:
-            return bool(super().work(*arguments, **options))
-        except StopRequested:  # while it was still starting
-            self.teardown()
-            return False
+    @property
+    def draining(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._drain_from is not None
 
-    def bootstrap(self, *arguments: Any, **options: Any) -> None:
-        """Register. RQ listens to SIGTERM only afterwards; stopped in between, it would be counted as alive."""
+    def listen_to_signals(self) -> None:
+        """SIGTERM and SIGINT drain from now on."""
         self._install_signal_handlers()
-        super().bootstrap(*arguments, **options)
 
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
-        """How long the job stays this worker's without a renewal, in seconds."""
-        return self._lease_seconds
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """Take no more jobs; the one under way may finish within the grace, and goes back to the queue after it.
+
+        A second signal ends the grace.
+        """
+        if self.draining:
+            self._drain_grace = 0.0
+        else:
+            self._drain_from = time.monotonic()
+            self._stop_requested = True
+
+    def subscribe(self) -> None:
+        """RQ's commands to workers are not taken: they would stop jobs past the bookkeeping here."""
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Say that this worker lives; the API counts workers by these signs."""
-        super().heartbeat(ALIVE_SECONDS, pipeline)
-
-    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
-        """Run the job under a lease."""
-        self._lease = _Lease(lambda: self.maintain_heartbeats(job, execution), self._renew_every)
+        there = self._brief if pipeline is None else pipeline
         try:
-            return bool(super().perform_job(job, queue, execution))
-        finally:
-            self._lease.end()
-            with contextlib.suppress(RedisError):
-                announce(job)
+            super().heartbeat(ALIVE_SECONDS, there)
+            there.hset(self.key, names.HOLDS, orjson.dumps(self._process.holds))
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            log.warning("no sign of life given: %s", error)
+        self._alive_until = time.monotonic() + ALIVE_SECONDS / RENEWALS_PER_LEASE
 
-    def handle_exception(self, job: Job, *exc_info: Any) -> None:
-        """Log and settle a failure; a task's own errors take one line, for RQ's traceback adds nothing to it."""
-        if exc_info[0] is JobFailed:
-            log.warning("job %s failed: %s", job.id, exc_info[1])
-            _settle(job, *exc_info)
-        else:
-            super().handle_exception(job, *exc_info)
-
-    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
-        """End the lease before the outcome is written: a late renewal would bring back what that removes."""
-        if self._lease is not None:
-            self._lease.end()
-        super().handle_execution_ended(job, queue, heartbeat_ttl)
-
-
-class _Lease:
-    """Renews until ended, in a thread: the job's own thread is busy with the job."""
-
-    def __init__(self, renew: Callable[[], None], every: float) -> None:
-        self._renew = renew
-        self._every = every
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-        self._thread.start()
-
-    def end(self) -> None:
-        """Stop renewing; returns once no renewal is under way."""
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._every):
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """The next job, once there is one and the process with the models is ready for it; None to stop."""
+        burst = timeout is None
+        while not self.draining:
             try:
-                self._renew()
-            except RedisError as error:
-                log.warning("lease not renewed: %s", error)
+                self._keep_house()
+                if not self._process.make_ready(self._while_loading):
+                    break
+                taken = self._take(wait=not burst)
+                if taken is not None or burst:
+                    return taken
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                log.warning("Redis does not answer (%s), trying again", type(error).__name__)
+                time.sleep(RECONNECT_SECONDS)
+        return None
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run one popped job and write its outcome."""
+        popped = Listed(names.popped(queue.name), job.id)
+        if self.draining:
+            self._moves.give_back(popped, job)
+            return
+        if self.connection.hexists(job.key, names.CANCEL):
+            self._moves.cancel(popped, job)
+            return
+        run = Run(job, uuid.uuid4().hex)
+        if not self._moves.start(run, self.name, self._lease):
+            return  # it took so long here that the job was given back
+        self.set_state(WorkerStatus.BUSY)
+        self._compute(run)
+        self.set_state(WorkerStatus.IDLE)
+
+    def clean_registries(self) -> None:
+        """Give back what dead workers held. Several workers may do so at once, for the moves are fenced."""
+        for lane in self.queues:
+            tidy(self._brief, lane.name)
+            clean_worker_registry(lane)
+        self.last_cleaned_at = now()
+
+    def clean_group_registries(self) -> None:
+        """There are no groups."""
+
+    def teardown(self) -> None:
+        """End the process, and say goodbye."""
+        self._process.close()
+        super().teardown()
+
+    def _take(self, *, wait: bool) -> tuple[Job, Queue] | None:
+        # BLMOVE takes one list only; LMOVE over the lanes first makes the order strict and each pop crash-safe.
+        for lane in self.queues:
+            job_id = self.connection.lmove(lane.key, names.popped(lane.name))
+            if job_id is not None:
+                return self._fetch(lane, job_id.decode())
+        first = self.queues[0]
+        job_id = self.connection.blmove(first.key, names.popped(first.name), WAIT_SECONDS) if wait else None
+        return self._fetch(first, job_id.decode()) if job_id is not None else None
+
+    def _fetch(self, lane: Queue, job_id: str) -> tuple[Job, Queue] | None:
+        try:
+            return Job.fetch(job_id, connection=self.connection, serializer="json"), lane
+        except NoSuchJobError:  # deleted or expired while it waited
+            self.connection.lrem(names.popped(lane.name), 1, job_id)
+            return None
+
+    def _compute(self, run: Run) -> None:
+        try:
+            limits = self._limits(run.job)
+            message = {"job": run.job.id, "lane": run.job.origin, "execution": run.execution, "request": _request(run)}
+        except LigError as error:
+            self._moves.fail(run.place, run.job, error)
+            return
+        supervision = Supervision(
+            run,
+            self._process,
+            self._brief,
+            lease=self._lease,
+            limits=limits,
+            patience=self._patience,
+            keep_house=self._keep_house,
+        )
+        try:
+            self._process.send(message)
+            ended = supervision.until_it_ends()
+        except ProcessDied:
+            ended = Ended(None, None)
+        self.settle(run, ended)
+
+    def settle(self, run: Run, ended: Ended) -> None:
+        """Write what came of a run. Where the lease was lost, none of this has an effect."""
+        job, answer = run.job, ended.answer or {}
+        if "pointer" in answer:
+            held = self._moves.finish(run, answer["pointer"])
+        elif "error" in answer:
+            held = self._moves.fail(run.place, job, answer["error"])
+        else:
+            held = self._settle_stopped(run, ended.stop)
+        if not held:
+            log.warning("job %s: taken over by another worker; what this run made of it is dropped", job.id)
+
+    def _settle_stopped(self, run: Run, stop: Stop | None) -> bool:
+        job = run.job
+        if stop is Stop.CANCELLED:
+            return self._moves.cancel(run.place, job)
+        if stop is Stop.DRAINED:
+            return self._moves.give_back(run.place, job)
+        if stop in (Stop.RUN_TIME, Stop.TOTAL_TIME):
+            limit = f"after {job.timeout} s of running" if stop is Stop.RUN_TIME else "at its deadline"
+            error = JobTimedOut(f"stopped {limit}; ask for fewer layers, targets or maps, or a shorter text")
+            return self._moves.fail(run.place, job, error)
+        if stop is Stop.LEASE_LOST:
+            return False
+        log.warning("job %s: the process with the models died", job.id)
+        return self._moves.crashed(run.place, job)
+
+    def _limits(self, job: Job) -> dict[Stop, float]:
+        """Seconds the run may take from now; raises JobTimedOut where the job waited too long to start."""
+        limits = {Stop.RUN_TIME: float(job.timeout)} if job.timeout and job.timeout > 0 else {}
+        start_by, end_by = job.meta.get(names.START_BY), job.meta.get(names.END_BY)
+        if start_by is None and end_by is None:
+            return limits
+        time_there = server_time(self.connection)
+        if any(deadline is not None and time_there > deadline for deadline in (start_by, end_by)):
+            raise JobTimedOut("it waited longer than a job may before a worker was free; send it again, or add workers")
+        if end_by is not None:
+            limits[Stop.TOTAL_TIME] = end_by - time_there
+        return limits
+
+    def _patience(self) -> float | None:
+        return None if self._drain_from is None else self._drain_from + self._drain_grace - time.monotonic()
+
+    def _while_loading(self) -> bool:
+        self._keep_house()
+        return not self.draining
+
+    def _keep_house(self) -> None:
+        if time.monotonic() > self._alive_until:
+            self.heartbeat()
+        if self.should_run_maintenance_tasks:
+            self.run_maintenance_tasks()
 
 
-def _settle(job: Job, kind: type[BaseException], error: BaseException, traceback: object) -> None:
-    """Decide whether a failed job runs again, and see to it that a final failure says why."""
-    if not issubclass(kind, AbandonedJobError):
-        # What failed by itself would fail again; a job whose worker died deserves another one.
-        job.retries_left = 0
-    if not job.retries_left and "error" not in job.meta:
-        job.meta["error"] = _unexplained(job, kind).as_dict()
-        job.save_meta()
-
-
-def _unexplained(job: Job, kind: type[BaseException]) -> LigError:
-    if issubclass(kind, AbandonedJobError):
-        return WorkerLost("the worker died each time this job ran; ask for fewer layers or a shorter text")
-    return LigError(f"an unexpected fault; the worker's log has the details under job {job.id}")
+def _request(run: Run) -> Any:
+    job = run.job
+    try:
+        (request,) = job.args
+        name = job.func_name
+    except Exception:
+        raise JobNotAllowed(f"job {job.id} cannot be read") from None
+    if name != names.TASK or job.kwargs or job.instance is not None:
+        raise JobNotAllowed(f"job {job.id} names a task that this worker does not have")
+    return request

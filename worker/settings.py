@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
+import orjson
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Settings of a worker; every field is the variable `LIG_<FIELD>`."""
+    """Settings of a worker; every field is the variable `LIG_<FIELD>`. Durations are seconds."""
 
     model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
 
@@ -18,4 +21,35 @@ class Settings(BaseSettings):
     models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
     device: str | None = Field(default=None, description="Such as cpu or cuda:0; absent: the best there is.")
     preload: list[str] = Field(default=[], description="Models to load before the first job, as a JSON list.")
-    models_in_memory: int = Field(default=2, ge=1, description="How many models stay loaded.")
+    model_budget: int | None = Field(
+        default=None, ge=1, description="Bytes that loaded models may take; absent: half of the device's memory."
+    )
+    allow_eviction: bool = Field(default=False, description="Work with a Redis that may drop jobs.")
+    lease: float = Field(default=30.0, ge=1, description="A silent worker's job is given to another after this long.")
+    load_timeout: float = Field(default=300.0, gt=0, description="How long preloading the models may take.")
+    drain_grace: float = Field(
+        default=7.0, ge=0, description="On SIGTERM, how long a running job may go on before it is queued again."
+    )
+
+    def as_environment(self) -> dict[str, str]:
+        """These settings as the environment of the process with the models, on top of this process's own."""
+        given = {f"LIG_{name.upper()}": _plain(value) for name, value in self if value is not None}
+        return {**os.environ, **given, **self._device_environment()}
+
+    def _device_environment(self) -> dict[str, str]:
+        """One GPU, the one meant, is all that the process with the models sees."""
+        index = re.fullmatch(r"cuda:(\d+)", self.device or "")
+        if index is None:
+            return {}
+        visible = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]
+        number = int(index[1])
+        # Numbers count among the devices that this process may see.
+        return {"CUDA_VISIBLE_DEVICES": visible[number] if number < len(visible) else str(number), "LIG_DEVICE": "cuda"}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, list):
+        return orjson.dumps(value).decode()
+    return str(value.absolute()) if isinstance(value, Path) else str(value)

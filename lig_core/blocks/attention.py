@@ -33,6 +33,10 @@ class AttentionCall:
     multiple of groups (grouped-query attention); mask and position_bias [batch or 1, heads or 1, tokens or 1,
     tokens] are added to the logits, a boolean mask as −∞ where it is false; softcap c replaces a logit x by
     c·tanh(x/c); sinks [heads] are extra logits that take probability and give no value.
+
+    Where logits are no products of queries and keys (`pairwise`), query and key have head_dim 0: their products
+    are 0, and position_bias is all of the logits. It depends on the hidden state then, entry [j, i] on tokens j
+    and i alone.
     """
 
     module: torch.nn.Module
@@ -66,6 +70,11 @@ class AttentionCall:
 
         sinks = None if self.sinks is None else self.sinks[heads]
         return replace(self, mask=chosen(self.mask), position_bias=chosen(self.position_bias), sinks=sinks)
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether logits are given for every pair of tokens, instead of queries and keys."""
+        return self.query.shape[-1] == 0
 
 
 def probabilities(call: AttentionCall, logits: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:

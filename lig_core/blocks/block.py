@@ -11,7 +11,7 @@ Everything is checked against the model's own numbers before it is trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Self
 
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from transformers.pytorch_utils import Conv1D
 
-from lig_core.blocks.attention import AttentionCall, attend, intercept
+from lig_core.blocks.attention import AttentionCall, Handler, attend, intercept
 from lig_core.blocks.capture import BlockCall, Tiling
+from lig_core.blocks.softmax_tap import SoftmaxTap
 from lig_core.errors import UnsupportedMap, UnsupportedModel
 
 REPLAY_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -49,18 +50,24 @@ class Wiring:
     """What holds for one layer of one model at every text; found by experiment, once.
 
     block       the module itself
-    attention   the module that calls the pluggable attention
+    attention   the module that calls the pluggable attention, or where the tap found it
     tiling      which captured one-text tensors must be repeated for a replay on several sequences
+    tap         how attention is reached where it cannot be plugged in
     projections the linear maps that make q, k, v: skipped once the head outputs are given
     any_length  whether post accepts sequences of another length than the text's (no rotary embedding)
-    residual    where u enters, or None where attention and MLP run side by side
+    capacity    most tokens of a sequence that one routed expert takes; None: no such limit
+    parallel    attention and MLP run side by side: there is no stream between them
+    residual    where u enters, or None where there is no such stream or none was found
     """
 
     block: nn.Module
     attention: nn.Module
     tiling: Tiling
+    tap: SoftmaxTap | None = None
     projections: tuple[nn.Module, ...] = ()
     any_length: bool = False
+    capacity: int | None = None
+    parallel: bool = False
     residual: Residual | None = None
 
 
@@ -74,6 +81,14 @@ class Projections:
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.query, self.key, self.value))
+
+
+@dataclass(frozen=True)
+class PairInputs:
+    """What enters a pairwise mixing: logits [n, heads, targets, sources], value [n, groups, tokens, head_dim]."""
+
+    logits: Tensor
+    value: Tensor
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,7 @@ class Block(WholeBlock):
     @classmethod
     def open(cls, call: BlockCall, wiring: Wiring) -> Self:
         """The block of a recorded call; raises UnsupportedModel when a replay does not reproduce it."""
-        attention = verified_attention(call, wiring.tiling)
+        attention = verified_attention(call, wiring.tiling, wiring.tap)
         return cls(call, wiring.tiling, wiring, attention, attend(attention)[0])
 
     @property
@@ -127,6 +142,11 @@ class Block(WholeBlock):
         """Query heads."""
         return self.attention.query.shape[1]
 
+    @property
+    def crowded(self) -> bool:
+        """Whether an expert could overflow: whether one token is routed then depends on the others, also in post."""
+        return self.wiring.capacity is not None and self.num_tokens > self.wiring.capacity
+
     def project(self, hidden: Tensor) -> Projections:
         """pre: queries, keys and values at hidden states [n, tokens, hidden]."""
         with torch.no_grad():
@@ -135,20 +155,39 @@ class Block(WholeBlock):
 
     def project_with_tangent(self, hidden: Tensor, direction: Tensor) -> tuple[Projections, Projections]:
         """pre and its derivative along `direction` (forward mode), both at `hidden` [n, tokens, hidden]."""
+        primals, tangents = self._along(hidden, direction, lambda call: (call.query, call.key, call.value))
+        return Projections(*primals), Projections(*tangents)
+
+    def pair_inputs(self, hidden: Tensor) -> PairInputs:
+        """pre of a pairwise block: logits and values at hidden states [n, tokens, hidden]."""
+        with torch.no_grad():
+            return PairInputs(*_pair_inputs(self._stopped(hidden)))
+
+    def pair_inputs_with_tangent(self, hidden: Tensor, direction: Tensor) -> tuple[PairInputs, PairInputs]:
+        """pre of a pairwise block and its derivative along `direction`, both at `hidden` [n, tokens, hidden]."""
+        primals, tangents = self._along(hidden, direction, _pair_inputs)
+        return PairInputs(*primals), PairInputs(*tangents)
+
+    def _along(
+        self, hidden: Tensor, direction: Tensor, parts: Callable[[AttentionCall], tuple[Tensor, ...]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Parts of the attention call at `hidden`, and their derivatives along `direction`."""
         with torch.no_grad(), forward_ad.dual_level():
             call = self._stopped(forward_ad.make_dual(hidden, direction))
-            duals = [forward_ad.unpack_dual(x) for x in (call.query, call.key, call.value)]
+            duals = [forward_ad.unpack_dual(x) for x in parts(call)]
             tangents = [torch.zeros_like(d.primal) if d.tangent is None else d.tangent for d in duals]
-            return Projections(*(d.primal for d in duals)), Projections(*tangents)
+            return [d.primal for d in duals], tangents
 
     def finish(self, heads: Tensor, z: Tensor) -> Tensor:
         """post: z' [rows, hidden] of head outputs [rows, heads, head_dim] and residual inputs z [rows, hidden].
 
         A row is any token at any node of the path: post is token by token, so rows are packed into
-        sequences as they come.
+        sequences as they come. Raises UnsupportedMap where it is not, in a crowded block.
         """
-        with intercept(lambda _: self._fold(heads)), skipping(self.wiring.projections):
-            return self.replay(self._fold(z)).flatten(0, 1)[: len(z)]
+        self._require_room()
+        folded = self._fold(z)
+        with self._given(self._fold(heads), folded), skipping(self.wiring.projections):
+            return self.replay(folded).flatten(0, 1)[: len(z)]
 
     def residual_stream(self, heads: Tensor, z: Tensor) -> Tensor:
         """u [rows, hidden], the stream after attention, of head outputs and residual inputs as in `finish`."""
@@ -169,11 +208,13 @@ class Block(WholeBlock):
 
         Without `bypass`, u reaches z' through the MLP alone: the residual connection around it is cut.
         """
+        self._require_room()
         entry = self._entry()
         rows, nothing = len(u), u.new_zeros(())
-        heads = nothing.expand(rows, *self.heads_out.shape[1:])
+        heads = self._fold(nothing.expand(rows, *self.heads_out.shape[1:]))
+        hidden = self._fold(nothing.expand_as(u))
         with ExitStack() as stack:
-            stack.enter_context(intercept(lambda _: self._fold(heads)))
+            stack.enter_context(self._given(heads, hidden))
             stack.enter_context(skipping(entry.skipped))
             stack.enter_context(replacing_output(entry.module, lambda _: self._fold(u)))
             if not bypass:
@@ -183,17 +224,27 @@ class Block(WholeBlock):
                         "use include_residual_connection=true"
                     )
                 if isinstance(entry.bypass, nn.Module):
-                    stack.enter_context(changing_input(entry.bypass, lambda x: x - self._fold(u)))
-            out = self.replay(self._fold(nothing.expand_as(u))).flatten(0, 1)[:rows]
+                    stack.enter_context(changing_input(entry.bypass, lambda x: x - self._fold(u).reshape(x.shape)))
+            out = self.replay(hidden).flatten(0, 1)[:rows]
         return out if bypass or entry.bypass != "block output" else out - u
 
     def _entry(self) -> Residual:
         if self.wiring.residual is None:
-            raise UnsupportedMap(
-                "attention and MLP run side by side in this block, so there is no stream between them; "
-                "ask for u_node='heads'"
+            why = (
+                "attention and MLP run side by side in this block, so there is no stream between them"
+                if self.wiring.parallel
+                else "the stream between attention and MLP could not be found in this block"
             )
+            raise UnsupportedMap(f"{why}; ask for u_node='heads'")
         return self.wiring.residual
+
+    def _require_room(self) -> None:
+        if self.crowded:
+            raise UnsupportedMap(
+                f"an expert of this block takes {self.wiring.capacity} tokens of a sequence and the text has "
+                f"{self.num_tokens}: the part after attention is not token by token then; ask for granularity 'layer' "
+                "or 'att', or shorten the text"
+            )
 
     def _fold(self, rows: Tensor) -> Tensor:
         """[rows, ...] as sequences [n, length, ...], the last one filled up with zeros."""
@@ -204,16 +255,26 @@ class Block(WholeBlock):
             rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
         return rows.unflatten(0, (-1, self.num_tokens))
 
+    def _given(self, heads: Tensor, hidden: Tensor) -> AbstractContextManager[None]:
+        """A replay at hidden states [n, length, hidden] has the head outputs [n, length, heads, head_dim] inside."""
+        tap = self.wiring.tap
+        return intercept(lambda _: heads) if tap is None else tap.answer(heads, hidden)
+
     def _stopped(self, hidden: Tensor) -> AttentionCall:
         try:
-            with intercept(_stop):
+            with reaching(self.wiring.tap, _stop, hidden):
                 self.replay(hidden)
         except _Stopped as stopped:
             return stopped.call
         raise UnsupportedModel("the block did not reach its attention in a replay")
 
 
-def verified_attention(call: BlockCall, tiling: Tiling) -> AttentionCall:
+def reaching(tap: SoftmaxTap | None, handler: Handler, hidden: Tensor) -> AbstractContextManager[None]:
+    """Send the attention of a replay at `hidden` to `handler`, plugged in or tapped."""
+    return intercept(handler) if tap is None else tap.intercept(handler, hidden)
+
+
+def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None = None) -> AttentionCall:
     """Replay the block as it was called, check it against the model's output, return its attention call."""
     seen: list[AttentionCall] = []
 
@@ -221,7 +282,7 @@ def verified_attention(call: BlockCall, tiling: Tiling) -> AttentionCall:
         seen.append(attention)
         return attend(attention)
 
-    with torch.no_grad(), intercept(record):
+    with torch.no_grad(), reaching(tap, record, call.z):
         error = relative_error(call.replay(call.z, tiling), call.out)
     name = type(call.module).__name__
     if error > REPLAY_TOLERANCE[call.z.dtype]:
@@ -230,7 +291,7 @@ def verified_attention(call: BlockCall, tiling: Tiling) -> AttentionCall:
             "attributions of it would be wrong"
         )
     if len(seen) != 1:
-        raise UnsupportedModel(f"{name} calls the pluggable attention {len(seen)} times; one call is expected")
+        raise UnsupportedModel(f"{name} calls its attention {len(seen)} times; one call is expected")
     return seen[0]
 
 
@@ -252,6 +313,11 @@ def _stop(call: AttentionCall) -> NoReturn:
     raise _Stopped(call)
 
 
+def _pair_inputs(call: AttentionCall) -> tuple[Tensor, Tensor]:
+    assert call.bias is not None
+    return call.bias, call.value
+
+
 def linear_width(module: nn.Module) -> int | None:
     """Output features of a linear map, None for any other module."""
     if isinstance(module, nn.Linear):
@@ -266,6 +332,7 @@ def skipping(linears: tuple[nn.Module, ...]) -> Iterator[None]:
     def nothing(width: int) -> Callable[[Tensor], Tensor]:
         return lambda x: x.new_zeros(()).expand(*x.shape[:-1], width)
 
+    own = {module: module.__dict__.get("forward") for module in linears}  # accelerate puts one there
     for module in linears:
         width = linear_width(module)
         assert width is not None
@@ -273,8 +340,11 @@ def skipping(linears: tuple[nn.Module, ...]) -> Iterator[None]:
     try:
         yield
     finally:
-        for module in linears:
-            del module.forward
+        for module, forward in own.items():
+            if forward is None:
+                del module.forward
+            else:
+                module.forward = forward
 
 
 @contextmanager

@@ -12,8 +12,11 @@ from transformers.cache_utils import Cache
 
 from lig_core.errors import UnsupportedModel
 
-Tiling = Literal["none", "floats", "all"]
-"""Which captured one-text tensors a replay on several sequences repeats; it differs from family to family."""
+Tiling = Literal["none", "floats", "all", "heads"]
+"""Which captured one-text tensors a replay on several sequences repeats; it differs from family to family.
+
+`heads`: those with one row per head of each text, [heads, 1, tokens], such as ALiBi's.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class BlockCall:
         count = hidden.shape[0]
 
         def tile(x: Tensor) -> Tensor:
+            if tiling == "heads":
+                return x.repeat(count, 1, 1) if _has_rows_per_head(x) else x
             wanted = tiling == "all" or (tiling == "floats" and x.is_floating_point())
             return x.expand(count, *x.shape[1:]) if wanted and x.dim() > 1 and x.shape[0] == 1 else x
 
@@ -54,14 +59,14 @@ def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[
     module called many times, as in ALBERT, counts). Raises UnsupportedModel when there are none.
     """
     records = _record(model, inputs)
+    batch, tokens = next(iter(inputs.values())).shape
     depth = text_config(model).num_hidden_layers
     by_class: dict[type[nn.Module], list[_Record]] = {}
     for record in records:
         by_class.setdefault(type(record.module), []).append(record)
     for calls in by_class.values():  # insertion order: outermost first
-        slots = [_hidden_slot(call) for call in calls]
+        slots = [_hidden_slot(call, (batch, tokens)) for call in calls]
         if len(calls) == depth and all(slot is not None for slot in slots):
-            batch = next(iter(inputs.values())).shape[0]
             return [
                 [_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)
             ]
@@ -114,22 +119,31 @@ def _record(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[_Record]:
     return records
 
 
-def _is_hidden(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point()
+def _has_rows_per_head(x: Tensor) -> bool:
+    return x.dim() == 3 and x.is_floating_point() and x.shape[0] > 1 and x.shape[1] == 1
 
 
-def _hidden_slot(call: _Record) -> int | str | None:
+def _hidden_slot(call: _Record, shape: tuple[int, int]) -> int | str | None:
+    """Where a call takes hidden states [batch, tokens, hidden]: a position, a keyword, or nowhere."""
+
+    def is_hidden(value: Any) -> bool:
+        return isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point() and value.shape[:2] == shape
+
     for position, value in enumerate(call.args):
-        if _is_hidden(value):
+        if is_hidden(value):
             return position
-    return next((name for name, value in call.kwargs.items() if _is_hidden(value)), None)
+    return next((name for name, value in call.kwargs.items() if is_hidden(value)), None)
 
 
 def _select(call: _Record, slot: int | str | None, text: int, batch: int) -> BlockCall:
     assert slot is not None
 
     def pick(x: Tensor) -> Tensor:
-        return x[text : text + 1].detach() if x.dim() > 1 and x.shape[0] == batch else x.detach()
+        if x.dim() > 1 and x.shape[0] == batch:
+            return x[text : text + 1].detach()
+        if _has_rows_per_head(x) and x.shape[0] % batch == 0:
+            return x.detach().unflatten(0, (batch, -1))[text]
+        return x.detach()
 
     args = tuple(map_tensors(value, pick) for value in call.args)
     kwargs = {name: map_tensors(value, pick) for name, value in call.kwargs.items()}
@@ -145,7 +159,7 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return type(value)(map_tensors(item, change) for item in value)
     if isinstance(value, dict):
         return {key: map_tensors(item, change) for key, item in value.items()}
-    return None if isinstance(value, Cache) else value
+    return None if isinstance(value, Cache) or type(value).__name__.endswith("Cache") else value
 
 
 def first_tensor(output: Tensor | Sequence[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lig_core.blocks.attention import AttentionCall, attend, intercept
 from lig_core.blocks.block import (
     REPLAY_TOLERANCE,
     Block,
@@ -22,20 +23,40 @@ from lig_core.blocks.block import (
     verified_attention,
 )
 from lig_core.blocks.capture import BlockCall, Tiling, first_tensor
+from lig_core.blocks.softmax_tap import find_tap, masked
 from lig_core.errors import UnsupportedModel
 
-TILINGS: tuple[Tiling, ...] = ("none", "floats", "all")
+TILINGS: tuple[Tiling, ...] = ("none", "floats", "all", "heads")
 
 
 @torch.no_grad()
 def find_wiring(call: BlockCall, tiling: Tiling) -> Wiring:
     """The wiring of the layer that made this call. Raises UnsupportedModel when it does not split into parts."""
-    attention = verified_attention(call, tiling)
-    block = Block.open(call, Wiring(call.module, attention.module, tiling))
+    tap = None
+    if not _plugged_in(call, tiling):
+        tap = find_tap(lambda hidden: call.replay(hidden, tiling), call.module, call.z)
+    attention = verified_attention(call, tiling, tap)
+    wiring = Wiring(call.module, attention.module, tiling, tap, capacity=expert_capacity(call.module))
+    block = Block.open(call, wiring)
     block = _rewired(block, projections=_projections(block))
-    block = _rewired(block, any_length=_any_length(block))
+    if block.wiring.capacity is None:  # many rows in one sequence would crowd the experts
+        block = _rewired(block, any_length=_any_length(block))
     _require_token_by_token(block)
-    return replace(block.wiring, residual=_residual(block))
+    residual = _residual(block)
+    return replace(block.wiring, residual=residual, parallel=residual is None and _parallel(block))
+
+
+def _plugged_in(call: BlockCall, tiling: Tiling) -> bool:
+    """Whether the block calls the pluggable attention."""
+    seen: list[AttentionCall] = []
+
+    def note(attention: AttentionCall) -> Tensor:
+        seen.append(attention)
+        return attend(attention)
+
+    with intercept(note):
+        call.replay(call.z, tiling)
+    return bool(seen)
 
 
 def _rewired(block: Block, **facts: Any) -> Block:
@@ -45,15 +66,23 @@ def _rewired(block: Block, **facts: Any) -> Block:
 @torch.no_grad()
 def find_tiling(call: BlockCall) -> Tiling:
     """How to replay this call on several sequences. Raises UnsupportedModel when no way reproduces its output."""
-    several = torch.cat([call.z, 0.5 * call.z])
+    # Enough sequences before it to crowd the experts, should their capacity be shared by a whole batch.
+    before = 1 + (expert_capacity(call.module) or 0) // call.z.shape[1]
+    several = torch.cat([*(0.5 * call.z for _ in range(before)), call.z])
     for tiling in TILINGS:
         try:
-            found = call.replay(several, tiling)[:1]
+            found = call.replay(several, tiling)[-1:]
         except RuntimeError:  # shapes that do not broadcast
             continue
         if _reproduces(found, call.out):
             return tiling
     raise UnsupportedModel(f"{type(call.module).__name__} cannot be replayed on a batch of sequences")
+
+
+def expert_capacity(module: nn.Module) -> int | None:
+    """Most tokens of a sequence that one routed expert inside takes, the rest being dropped; None: no limit."""
+    found = (getattr(part, "expert_capacity", None) for part in module.modules())
+    return min((limit for limit in found if isinstance(limit, int)), default=None)
 
 
 def _projections(block: Block) -> tuple[nn.Module, ...]:
@@ -66,15 +95,23 @@ def _projections(block: Block) -> tuple[nn.Module, ...]:
     finally:
         for handle in handles:
             handle.remove()
-    return tuple(seen)
+    skippable = _rewired(block, projections=tuple(seen))
+    try:
+        exact = _reproduces(skippable.finish(block.heads_out, block.z), block.out)
+    except RuntimeError:  # a block that works on its projections in place
+        exact = False
+    return tuple(seen) if exact else ()
 
 
 def _any_length(block: Block) -> bool:
     free = _rewired(block, any_length=True)
-    wrapped = torch.cat([torch.arange(block.num_tokens), torch.arange(1)]).to(block.z.device)
+    longer = torch.cat([torch.arange(block.num_tokens), torch.arange(1)]).to(block.z.device)
     try:
-        return _reproduces(free.finish(free.heads_out[wrapped], free.z[wrapped]), block.out[wrapped])
-    except RuntimeError:  # a rotary embedding of the text's own length
+        return all(
+            _reproduces(free.finish(free.heads_out[rows], free.z[rows]), block.out[rows])
+            for rows in (longer, longer[-1:])
+        )
+    except RuntimeError:  # a rotary embedding, or a position bias, of the text's own length
         return False
 
 
@@ -87,6 +124,11 @@ def _require_token_by_token(block: Block) -> None:
     nudged = block.z.clone()
     nudged[moved] += shift
     before, after = block.project(block.z[None]), block.project(nudged[None])
+    if block.attention.pairwise:
+        logits = (block.pair_inputs(z[None]).logits for z in (nudged, block.z))
+        found, expected = (torch.where(masked(x), 0, x)[:, :, others][..., others] for x in logits)
+        if not _reproduces(found, expected):
+            raise UnsupportedModel("the logits of two tokens depend on a third one")
     for x, y in zip(before, after, strict=True):
         if not _reproduces(y[:, :, others], x[:, :, others]):
             raise UnsupportedModel("queries, keys or values of one token depend on another token")
@@ -96,6 +138,14 @@ def _require_token_by_token(block: Block) -> None:
     rows = block.finish(block.heads_out, nudged)
     if not _reproduces(rows[others], block.out[others]):
         raise UnsupportedModel("the part of the block after attention lets one token move another")
+
+
+def _parallel(block: Block) -> bool:
+    """Whether no MLP sees the head outputs: whether the part after attention is affine in them."""
+    heads, z = block.heads_out, block.z
+    other = heads.flip(0)
+    total = block.finish(heads + other, z) + block.finish(torch.zeros_like(heads), z)
+    return _reproduces(block.finish(heads, z) + block.finish(other, z), total)
 
 
 def _residual(block: Block) -> Residual | None:
@@ -112,12 +162,24 @@ def _residual(block: Block) -> Residual | None:
         streams: tuple[tuple[Literal["output", "output + z"], Tensor], ...]
         streams = (("output", part.output), ("output + z", part.output + block.z))
         for holds, u in streams:
+            if _reproduces(u, block.out):
+                continue  # the end of the block, not its middle
             entry = Residual(part.module, part.linears_before, holds, _bypass(block, trace, u))
+            entry = entry if _runs(block, entry, u) else replace(entry, skipped=())
             if _reproduces(_rewired(block, residual=entry).finish_from_residual(u), block.out):
                 if holds == "output":
                     return entry
                 found = found or entry
     return found
+
+
+def _runs(block: Block, entry: Residual, u: Tensor) -> bool:
+    """Whether the block can do without the linear maps before u: not one that works on their results in place."""
+    try:
+        _rewired(block, residual=entry).finish_from_residual(u)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _bypass(block: Block, trace: list[_Part], u: Tensor) -> nn.Module | Literal["block output"] | None:
@@ -146,18 +208,21 @@ class _Part:
 
 
 def _trace(block: Block) -> list[_Part]:
-    """The block's parts, two levels deep, in the order in which they finish."""
+    """The block's parts, two levels deep (a list of modules is no level), in the order in which they finish."""
     parts: list[nn.Module] = []
     for child in block.call.module.children():
-        parts += [*child.children()] if isinstance(child, nn.ModuleList) else [child, *child.children()]
+        for part in child if isinstance(child, nn.ModuleList) else (child,):
+            parts += [part, *part.children()]
     trace: list[_Part] = []
     ran: dict[nn.Module, None] = {}
 
     def note_part(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         value = first_tensor(output) if isinstance(output, Tensor | tuple | list) else None
-        first = args[0] if args else None
-        if isinstance(value, Tensor) and value.dim() == 3:
-            trace.append(_Part(module, first[0] if isinstance(first, Tensor) else None, value[0], tuple(ran)))
+        first = args[0] if args and isinstance(args[0], Tensor) else None
+        if isinstance(value, Tensor) and value.dim() in (2, 3):
+            # Copies, for a block may add to a part's output in place.
+            given = None if first is None else _one_text(first).clone()
+            trace.append(_Part(module, given, _one_text(value).clone(), tuple(ran)))
 
     handles = [
         m.register_forward_hook(lambda m, _args, _out: ran.update({m: None}))
@@ -171,6 +236,11 @@ def _trace(block: Block) -> list[_Part]:
         for handle in handles:
             handle.remove()
     return trace
+
+
+def _one_text(x: Tensor) -> Tensor:
+    """[1, tokens, hidden] as [tokens, hidden], which is what some blocks (OPT) work on inside."""
+    return x[0] if x.dim() == 3 else x
 
 
 def _reproduces(found: Tensor, expected: Tensor) -> bool:

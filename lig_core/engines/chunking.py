@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lig_core.errors import OutOfMemory
+from lig_core.errors import Cancelled, OutOfMemory
 from lig_core.quadrature.integrand import Start, Sums
 
 DEFAULT_BUDGET = 192 * 2**20
@@ -18,15 +18,24 @@ DEFAULT_BUDGET = 192 * 2**20
 
 @dataclass
 class Budget:
-    """Bytes for one chunk's temporaries; halved, for good, when memory runs out."""
+    """Bytes for one chunk's temporaries; halved, for good, when memory runs out.
+
+    `should_stop` is asked before every chunk: work goes on until it says so.
+    """
 
     size: int = DEFAULT_BUDGET
+    should_stop: Callable[[], bool] | None = None
 
     def halve(self) -> None:
         """Half the budget; raises OutOfMemory below a megabyte."""
         self.size //= 2
         if self.size < 2**20:
             raise OutOfMemory("not even a chunk of one megabyte fits in memory; use a shorter text or a larger device")
+
+    def check(self) -> None:
+        """Raise Cancelled if the work is to stop."""
+        if self.should_stop is not None and self.should_stop():
+            raise Cancelled("stopped on request")
 
 
 class ChunkedIntegrand(ABC):
@@ -89,6 +98,7 @@ class ChunkedIntegrand(ABC):
             chunk = waiting.pop()
             pieces = list(_cut(*chunk, max(1, self._budget.size // self.bytes_per_pair())))
             for k, piece in enumerate(pieces):
+                self._budget.check()
                 try:
                     step(*piece)
                 except RuntimeError as error:

@@ -90,6 +90,8 @@ class PairLogits:
     @classmethod
     def of(cls, block: Block, laws: PathLaws, heads: Tensor, sigma2: Quadratic | None) -> Self:
         """Fitted from replays of the part before attention; `sigma2` is the quadratic of the values' norm."""
+        if block.attention.pairwise:
+            return cls._affine(block, heads)
         scale = block.attention.scale
         zero = for_heads(block.project(torch.zeros_like(block.z)[None]), heads, block.num_heads)
         end = for_heads(block.projections, heads, block.num_heads)
@@ -102,6 +104,15 @@ class PairLogits:
         start = sigma * (own - at_zero)
         step = sigma.T * (actual - at_zero) - start
         return cls(at_zero if at_zero.any() else None, start, step, sigma2, None)
+
+    @classmethod
+    def _affine(cls, block: Block, heads: Tensor) -> Self:
+        """Pairwise logits that are affine along the path, mask included: from row j where every token is z_j."""
+        rows = []
+        for j, z_j in enumerate(block.z):
+            rows.append(block.pair_inputs(z_j.expand_as(block.z)[None]).logits[:, heads, j : j + 1])
+        start = torch.cat(rows, 2)
+        return cls(None, start, block.pair_inputs(block.z[None]).logits[:, heads] - start, None, None)
 
     @classmethod
     def _with_key_norm(

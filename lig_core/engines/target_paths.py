@@ -14,7 +14,9 @@ from torch import Tensor
 from lig_core.blocks.attention import probabilities
 from lig_core.blocks.block import Block, relative_error
 from lig_core.blocks.laws import LAW_TOLERANCE, PathLaws
+from lig_core.blocks.softmax_tap import masked
 from lig_core.engines.pair_law import PairLogits, Quadratic
+from lig_core.engines.pairwise import PairwiseTargetPath
 from lig_core.engines.path import Mixed, Path, PathAt, bias_rows, for_heads, without_self
 
 PROBE = 0.37
@@ -27,7 +29,7 @@ def target_path(block: Block, laws: PathLaws | None, heads: Tensor) -> Path:
         path = ClosedTargetPath(block, laws, heads)
         if path.matches_replay():
             return path
-    return ReplayedTargetPath(block, heads)
+    return PairwiseTargetPath(block, heads) if block.attention.pairwise else ReplayedTargetPath(block, heads)
 
 
 class ReplayedTargetPath:
@@ -116,8 +118,13 @@ class ClosedTargetPath:
         here = z[rows][:, None] + PROBE * (z - z[rows][:, None])  # [targets, sources, hidden]
         found = for_heads(block.project(here), self.heads, block.num_heads)
         query = call.query[0, self.heads][:, rows].transpose(0, 1).unsqueeze(2)  # [targets, heads, 1, head_dim]
-        expected = (query @ found.key.transpose(-1, -2) * call.scale).squeeze(2).transpose(0, 1)[None]
+        if call.pairwise:
+            own = block.pair_inputs(here).logits[torch.arange(len(rows), device=z.device), :, rows]
+            expected = own[:, self.heads].transpose(0, 1)[None]  # [1, heads, targets, sources]
+        else:
+            expected = (query @ found.key.transpose(-1, -2) * call.scale).squeeze(2).transpose(0, 1)[None]
         logits, _ = self.logits.at(a, 1 - a, rows)
+        logits, expected = (torch.where(masked(expected), 0, x) for x in (logits, expected))
         blend = (1 - PROBE) * self.values[0][:, rows, None] + PROBE * self.values[0][:, None]
         if self.sigma2 is not None:
             blend = blend / self.sigma2.at(a, 1 - a, rows)[0].sqrt()[0, ..., None]
@@ -143,7 +150,8 @@ class _ClosedAt:
         path, call = self.path, self.path.call
         b64 = 1 - self.a
         logits, slope = path.logits.at(self.a, b64, rows)
-        weights, cap = probabilities(call, logits, bias_rows(call.bias, rows))
+        bias = None if call.pairwise else bias_rows(call.bias, rows)
+        weights, cap = probabilities(call, logits, bias)
         if cap is not None:
             slope = slope * cap
         a, b = (x.to(weights)[:, None, None, None] for x in (self.a, b64))

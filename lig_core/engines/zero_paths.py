@@ -14,11 +14,14 @@ from torch import Tensor
 from lig_core.blocks.attention import AttentionCall, probabilities
 from lig_core.blocks.block import Block, Projections, relative_error
 from lig_core.blocks.laws import LAW_TOLERANCE, NormLaw, PathLaws
+from lig_core.engines.pairwise import PairwisePath
 from lig_core.engines.path import Mixed, Path, PathAt, add_own, bias_rows, for_heads
 
 
 def zero_path(block: Block, laws: PathLaws | None, heads: Tensor) -> Path:
     """The path a·z, by scalars per token where the block has such laws, else by forward-mode replays."""
+    if block.attention.pairwise:
+        return PairwisePath(block, heads)
     if laws is not None and laws.shared:
         path = ScaledPath(block, laws.norm, heads)
         if path.matches_replay():

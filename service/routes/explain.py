@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from lig_core.catalog import check_against_model, find_model
 from lig_core.contract import ExplainRequest, parse_request
-from lig_core.errors import FieldError, InvalidRequest
 from service.jobs import JobStore
+from service.model_names import refuse_paths
 from service.problems import MalformedJson, WrongMediaType, responses
 from service.representation import JobResource, job_json, job_url
 from service.settings import Settings
@@ -54,7 +54,7 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
     )
     def explain(request: Annotated[ExplainRequest, Depends(_read)]) -> Response:
         """Check the request against the model and queue it. Work that cannot be done is refused here."""
-        _refuse_paths(request.model)
+        refuse_paths(request.model, "/model")
         check_against_model(request, find_model(request.model, settings.models_folder, ask_hub=settings.ask_hub))
         job = jobs.submit(request)
         return Response(
@@ -77,10 +77,3 @@ async def _read(request: Request) -> ExplainRequest:
     except orjson.JSONDecodeError as error:
         raise MalformedJson(f'{error}; send an object such as {{"text": "The cat sat on the mat."}}') from None
     return parse_request(data)
-
-
-def _refuse_paths(model: str) -> None:
-    # The catalogue opens folders for the command line; a remote caller must not look around on this disk.
-    if model.startswith((".", "/", "~")) or ".." in model or "\\" in model or not model.isprintable():
-        detail = f"{model!r} looks like a path; over HTTP send a Hugging Face id or a name from the models folder"
-        raise InvalidRequest(detail, errors=[FieldError("/model", detail)])

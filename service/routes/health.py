@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from lig_core.queue.durability import Promise
 from service.jobs import JobStore
 from service.problems import NotReady, responses
 
@@ -20,6 +21,9 @@ class Ready(BaseModel):
 
     ready: bool = True
     workers: int
+    redis: str = Field(description="The server and its version.")
+    promise: Promise = Field(description="What an accepted job survives; `promise_meaning` says it in words.")
+    promise_meaning: str
 
 
 def router(jobs: JobStore) -> APIRouter:
@@ -31,12 +35,17 @@ def router(jobs: JobStore) -> APIRouter:
         """Answers while the process does; looks at nothing else."""
         return Alive()
 
-    @routes.get("/readyz", summary="Can it run a job now", responses=responses("not_ready", "store_unavailable"))
+    @routes.get(
+        "/readyz",
+        summary="Can it run a job now",
+        responses=responses("not_ready", "evicting_redis", "store_unavailable"),
+    )
     def readyz() -> Ready:
-        """Redis answers and at least one worker is alive."""
+        """Redis answers and will not drop jobs, and at least one worker is alive."""
         workers = jobs.live_workers()
         if workers == 0:
             raise NotReady("no worker is alive; start one with: lig worker")
-        return Ready(workers=workers)
+        found = jobs.durability()
+        return Ready(workers=workers, redis=found.server, promise=found.promise, promise_meaning=found.meaning)
 
     return routes

@@ -1,4 +1,4 @@
-"""GET /jobs/{id} and its result."""
+"""GET /jobs/{id} and its result; cancelling and deleting a job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Embed = Annotated[bool, Query(description="Put a small result into the answer.")
 
 
 def router(settings: Settings, jobs: JobStore) -> APIRouter:
-    """The routes that say how a job stands."""
+    """The routes of one job."""
     routes = APIRouter(tags=["jobs"])
 
     @routes.get(
@@ -61,6 +61,37 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
             headers["Content-Encoding"] = "gzip"
             return Response(stored, media_type="application/json", headers=headers)
         return Response(gzip.decompress(stored), media_type="application/json", headers=headers)
+
+    @routes.post(
+        "/jobs/{job_id}/cancel",
+        status_code=202,
+        summary="Cancel a job",
+        responses={
+            200: {"model": JobResource, "description": "It had been cancelled before."},
+            202: {
+                "model": JobResource,
+                "description": "Cancelled, or about to be: a running job stops within seconds.",
+            },
+            **responses("job_not_found", "job_ended", "store_unavailable"),
+        },
+    )
+    def cancel_job(job_id: str) -> Response:
+        """A queued job never starts; a running one stops within about two seconds, unless it ends first."""
+        before = jobs.get(job_id).status
+        job = jobs.cancel(job_id)
+        code = 200 if before is JobStatus.CANCELLED else 202
+        return Response(job_json(job), status_code=code, media_type="application/json")
+
+    @routes.delete(
+        "/jobs/{job_id}",
+        status_code=204,
+        summary="Forget a job",
+        responses=responses("job_not_found", "store_unavailable"),
+    )
+    def delete_job(job_id: str) -> Response:
+        """Removes the job, its text and its result; one that runs is cancelled, and removed as it stops."""
+        jobs.delete(job_id)
+        return Response(status_code=204)
 
     async def _job_after(job_id: str, seconds: float) -> Job:
         deadline = time.monotonic() + seconds

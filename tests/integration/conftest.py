@@ -1,14 +1,16 @@
 """A real Redis, the API over it, and workers as processes."""
 
+import functools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from redis import Redis
-from scripted_worker import ScriptedEngine
 
 from service.app import create_app
 from service.embedded import embedded_redis
@@ -18,6 +20,17 @@ from worker.main import work
 from worker.settings import Settings as WorkerSettings
 
 ROOT = Path(__file__).parents[2]
+SCRIPTED_CHILD = Path(__file__).parent / "scripted_child.py"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def processes_import_this_tree():
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    yield
+    os.environ.pop("PYTHONPATH")
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +59,14 @@ def api(redis_url):
 
 
 @pytest.fixture
-def work_off(redis_url):
+def work_off(redis_url, tmp_path):
     """Runs what is queued, here and now, with the scripted engine."""
-    return lambda: work(WorkerSettings(), redis_url, ScriptedEngine(), burst=True)
+    settings = WorkerSettings(redis_url=SecretStr(redis_url))
+    child = [sys.executable, str(SCRIPTED_CHILD), str(tmp_path / "runs")]
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
+    yield functools.partial(work, settings, child=child, burst=True)
+    for name, handler in before.items():
+        signal.signal(name, handler)
 
 
 @pytest.fixture
@@ -56,11 +74,11 @@ def start_worker(redis_url, tmp_path):
     """Starts worker processes with the scripted engine; each run is a line in `runs`."""
     started = []
 
-    def start(lease=30):
-        script = [sys.executable, str(Path(__file__).parent / "scripted_worker.py")]
+    def start(lease=30, **environment):
+        script = [sys.executable, str(SCRIPTED_CHILD.parent / "scripted_worker.py")]
         process = subprocess.Popen(
-            [*script, str(tmp_path / "runs"), str(lease)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "LIG_REDIS_URL": redis_url},
+            [*script, str(tmp_path / "runs")],
+            env={**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LEASE": str(lease), **environment},
         )
         started.append(process)
         return process

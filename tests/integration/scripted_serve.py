@@ -9,7 +9,7 @@ import typer
 
 from service import cli, supervisor
 
-WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"), os.devnull, "30")
+WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"), os.devnull)
 
 supervisor.serve = functools.partial(supervisor.serve, worker=WORKER)
 typer.run(cli.serve)

@@ -9,14 +9,15 @@ import pytest
 from fastapi.testclient import TestClient
 from rq import Callback, Queue, SimpleWorker
 
+from lig_core.queue.names import TASK
 from service.app import create_app
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
 from worker.health import alive
 
 
-def submit(api, text):
-    response = api.post("/v1/explain", json={"text": text, "model": "minilm"})
+def submit(api, text, **fields):
+    response = api.post("/v1/explain", json={"text": text, "model": "minilm", **fields})
     assert response.status_code == 202, response.text
     return response.headers["location"]
 
@@ -34,7 +35,9 @@ def test_a_text_becomes_a_result(api, work_off):
     work_off()
     shown = api.get(job).json()
     assert shown["status"] == "succeeded"
-    assert shown["result"] == {"text": "hello", "model": "minilm"} == api.get(f"{job}/result").json()
+    assert shown["result"]["text"] == "hello"
+    assert shown["result"] == api.get(f"{job}/result").json()
+    assert shown["attempts"] == 1
     assert shown["progress"]["phase"] == "done"
     assert shown["created_at"] < shown["started_at"] < shown["finished_at"]
 
@@ -42,6 +45,19 @@ def test_a_text_becomes_a_result(api, work_off):
 def test_waiting_jobs_know_how_many_are_ahead(api):
     jobs = [submit(api, "hello") for _ in range(3)]
     assert [api.get(job).json()["queue_position"] for job in jobs] == [0, 1, 2]
+
+
+def test_bulk_jobs_wait_for_all_interactive_ones(api, work_off, tmp_path):
+    bulk = [submit(api, f"bulk{n}", priority="bulk") for n in range(2)]
+    jobs = [submit(api, f"quick{n}") for n in range(2)]
+    assert [api.get(job).json()["queue_position"] for job in (*jobs, *bulk)] == [0, 1, 2, 3]
+    work_off()
+    assert (tmp_path / "runs").read_text().split() == ["quick0", "quick1", "bulk0", "bulk1"]
+
+
+def test_an_idle_worker_takes_a_bulk_job_too(api, start_worker):
+    start_worker()
+    assert api.get(f"{submit(api, 'hello', priority='bulk')}?wait=20").json()["status"] == "succeeded"
 
 
 def test_a_failing_job_shows_its_problem_and_is_not_retried(api, work_off):
@@ -55,28 +71,22 @@ def test_a_failing_job_shows_its_problem_and_is_not_retried(api, work_off):
     assert api.get("/v1/jobs/" + shown["id"] + "/result").status_code == 409
 
 
-def test_an_unexpected_fault_neither_tells_its_message_nor_leaves_it_in_redis(api, work_off, redis, caplog):
+def test_an_unexpected_fault_neither_tells_its_message_nor_leaves_it_in_redis(api, work_off, redis, capfd):
     job = submit(api, "break")
     work_off()
     shown = api.get(job)
     assert shown.json()["problem"]["code"] == "internal_error"
     assert "secret" not in shown.text
-    assert "a secret" in caplog.text
+    assert "a secret" in capfd.readouterr().err
     stored = [redis.dump(key) for key in redis.scan_iter()]
     assert stored and not any(b"secret" in value for value in stored)
 
 
-def test_a_model_that_is_not_there_fails_the_job_with_its_own_code(api, work_off, monkeypatch, redis_url):
-    from lig_core.errors import ModelNotFound
-    from worker.main import work
-    from worker.settings import Settings as WorkerSettings
-
-    class EmptyHub:
-        def load(self, card, device, dtype):
-            raise ModelNotFound(f"model '{card.name}' is not here")
-
-    job = api.post("/v1/explain", json={"text": "hi", "model": "minilm"}).headers["location"]
-    work(WorkerSettings(), redis_url, EmptyHub(), burst=True)
+def test_a_model_that_is_not_there_fails_the_job_with_its_own_code(redis_url, work_off):
+    settings = Settings(ask_hub=False)
+    api = TestClient(create_app(settings, RqJobStore(redis_url, settings)))
+    job = api.post("/v1/explain", json={"text": "hi", "model": "nobody/nothing"}).headers["location"]
+    work_off()
     assert api.get(job).json()["problem"]["code"] == "model_not_found"
 
 
@@ -180,8 +190,8 @@ def test_a_job_over_its_time_fails_with_what_to_do(redis_url, work_off):
     ("function", "callbacks"),
     [
         ("planted.leave_mark", {}),
-        ("worker.main.connect", {}),
-        ("worker.tasks.run_explain", {"on_failure": Callback("planted.leave_mark")}),
+        ("worker.main.main", {}),
+        (TASK, {"on_failure": Callback("planted.leave_mark")}),
     ],
 )
 def test_a_planted_callable_does_not_run(redis, work_off, tmp_path, monkeypatch, function, callbacks):
@@ -207,11 +217,10 @@ def test_nothing_the_api_stores_is_pickled(api, redis):
     assert values and not any(value.startswith(b"\x80") for stored in values for value in stored.values())
 
 
-@pytest.mark.parametrize("expired", ["lig:result:*", "rq:results:*"])
-def test_an_expired_result_is_410(api, work_off, redis, expired):
+def test_an_expired_result_is_410(api, work_off, redis):
     job = submit(api, "hello")
     work_off()
-    redis.delete(*redis.keys(expired))
+    redis.delete(*redis.keys("lig:result:*"))
     response = api.get(f"{job}/result")
     assert response.status_code == 410
     assert "send the request again" in response.json()["detail"]

@@ -42,8 +42,8 @@ class Serve:
         return self
 
     def child(self, word):
-        (found,) = [child for child in self.family if any(word in part for part in child.cmdline())]
-        return found
+        """The process with that word in its command line; of worker and its models, the worker."""
+        return next(child for child in self.family if any(word in part for part in child.cmdline()))
 
     def end(self, signum=signal.SIGTERM):
         self.process.send_signal(signum)
@@ -70,7 +70,7 @@ def serve(tmp_path):
 
 def test_one_command_explains_a_sentence_and_sigterm_leaves_nothing(serve):
     run = serve(script=REAL).wait_until_ready()
-    assert len(run.family) == 3
+    assert len(run.family) == 4  # Redis, API, worker, and the process with the models
     phases = []
     with Client(run.url) as client:
         result = client.explain(
@@ -111,6 +111,16 @@ def test_a_dying_child_takes_all_down_and_is_named(serve, word, name):
     assert f"the {name} process ended (exit code -9)" in run.process.stderr.read()
     assert run.left_behind() == []
     assert not run.socket.exists()
+
+
+def test_a_dying_process_with_models_takes_nothing_down(serve):
+    run = serve().wait_until_ready()
+    (models,) = run.child("worker").children()
+    models.kill()
+    with Client(run.url) as client:
+        assert client.explain("hello", model="minilm")["text"] == "hello"
+    assert run.end() == 0
+    assert run.left_behind() == []
 
 
 def test_nothing_outlives_a_killed_supervisor(serve):
@@ -161,7 +171,7 @@ def test_a_given_redis_that_does_not_answer_is_one_line_without_its_password(ser
 
 def test_a_given_redis_is_used_and_left_running(serve, redis_url):
     run = serve("--redis-url", redis_url).wait_until_ready()
-    assert len(run.family) == 2
+    assert len(run.family) == 3
     assert httpx.post(f"{run.url}/explain", json={"text": "hi", "model": "minilm"}).status_code == 202
     assert run.end() == 0
     assert run.left_behind() == []

@@ -74,7 +74,7 @@ def test_the_containers_variables_are_settings_that_exist(name, monkeypatch):
     environment = SERVICES[name]["environment"]
     assert {variable.removeprefix("LIG_").lower() for variable in environment} <= module.Settings.model_fields.keys()
     for variable, value in environment.items():
-        monkeypatch.setenv(variable, value)
+        monkeypatch.setenv(variable, str(value))
     assert module.Settings().redis_url.get_secret_value() == "redis://redis:6379/0"
 
 
@@ -90,10 +90,3 @@ def test_api_and_worker_agree_on_the_queue():
     import worker.settings
 
     assert service.settings.Settings().queue == worker.settings.Settings().queue
-
-
-def test_api_and_worker_agree_on_the_task_s_name():
-    from service.rq_jobs import TASK
-    from worker.tasks import RUN_EXPLAIN
-
-    assert TASK == RUN_EXPLAIN

@@ -10,9 +10,10 @@ from fastapi.testclient import TestClient
 
 from lig_core.contract import Progress
 from lig_core.errors import LigError
+from lig_core.queue.durability import Durability
 from service.app import create_app
 from service.jobs import Job, JobStatus, ResultPointer
-from service.problems import JobNotFound
+from service.problems import JobEnded, JobNotFound
 from service.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,7 +39,7 @@ class MemoryJobs:
         self.requests.append(request)
         job_id = f"job{len(self.jobs)}"
         progress = Progress(phase="queued", done=0, total=0)
-        self.jobs[job_id] = Job(job_id, JobStatus.QUEUED, NOW, None, None, 0, progress, None, None)
+        self.jobs[job_id] = Job(job_id, JobStatus.QUEUED, NOW, None, None, 0, 0, False, progress, None, None)
         return self.jobs[job_id]
 
     def get(self, job_id):
@@ -47,11 +48,25 @@ class MemoryJobs:
             raise JobNotFound(f"no job '{job_id}' here; send the request again")
         return self.jobs[job_id]
 
+    def cancel(self, job_id):
+        job = self.get(job_id)
+        if job.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
+            raise JobEnded(f"the job has {job.status} already")
+        self.jobs[job_id] = replace(job, status=JobStatus.CANCELLED, cancel_requested=True)
+        return self.jobs[job_id]
+
+    def delete(self, job_id):
+        self.get(job_id)
+        del self.jobs[job_id]
+
     def read_result(self, pointer):
         return self.results[pointer.ref]
 
     def live_workers(self):
         return self.workers
+
+    def durability(self):
+        return Durability("Redis 7.4.0", "last_second", "noeviction")
 
     def watch(self, job_id):
         return contextlib.nullcontext(NoChanges())

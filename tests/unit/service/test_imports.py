@@ -6,7 +6,9 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["service.app", "service.server", "service.supervisor", "service.cli"])
+@pytest.mark.parametrize(
+    "module", ["service.app", "service.server", "service.supervisor", "service.cli", "service.top"]
+)
 def test_importing_the_service_leaves_torch_and_the_worker_alone(module):
     script = f"import sys, {module}; print(*sorted({{'torch', 'transformers', 'worker'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

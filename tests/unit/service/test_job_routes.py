@@ -74,6 +74,32 @@ def test_an_unknown_job_is_404(api, path):
     assert response.json()["code"] == "job_not_found"
 
 
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_cancelling_is_202_then_200(api, job, prefix):
+    path = f"{prefix}/jobs/{job['id']}"
+    first, second = (api.post(f"{path}/cancel") for _ in range(2))
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json()["status"] == "cancelled" == api.get(path).json()["status"]
+    assert first.json()["cancel_requested"]
+
+
+def test_cancelling_a_job_that_ended_is_409(api, jobs, job):
+    jobs.finish(job["id"], b"{}")
+    response = api.post(f"/v1/jobs/{job['id']}/cancel")
+    assert response.status_code == 409
+    assert response.json()["code"] == "job_ended"
+
+
+def test_a_deleted_job_is_gone(api, job):
+    assert api.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    assert api.get(f"/v1/jobs/{job['id']}").status_code == 404
+    assert api.delete(f"/v1/jobs/{job['id']}").status_code == 404
+
+
+def test_cancelling_an_unknown_job_is_404(api):
+    assert api.post("/v1/jobs/unknown/cancel").status_code == 404
+
+
 def test_the_result_travels_as_stored_to_who_accepts_gzip(api, jobs, job):
     jobs.finish(job["id"], b'{"a":1}')
     with api.stream("GET", f"/v1/jobs/{job['id']}/result", headers={"Accept-Encoding": "gzip"}) as response:
@@ -94,7 +120,10 @@ def test_without_wait_the_job_is_read_once(api, jobs, job):
 
 
 def test_the_service_is_ready_only_with_a_worker(api, jobs):
-    assert api.get("/readyz").json() == {"ready": True, "workers": 1}
+    ready = api.get("/readyz").json()
+    assert (ready["ready"], ready["workers"]) == (True, 1)
+    assert (ready["redis"], ready["promise"]) == ("Redis 7.4.0", "last_second")
+    assert "may lose the last second" in ready["promise_meaning"]
     jobs.workers = 0
     response = api.get("/readyz")
     assert response.status_code == 503

@@ -20,10 +20,10 @@ def test_without_a_redis_it_says_where_to_get_one(monkeypatch):
 
 
 def test_an_impossible_variable_is_named(monkeypatch):
-    monkeypatch.setenv("LIG_MODELS_IN_MEMORY", "0")
+    monkeypatch.setenv("LIG_MODEL_BUDGET", "0")
     done = run()
     assert done.exit_code == 2
-    assert done.output.startswith("lig worker: settings: LIG_MODELS_IN_MEMORY: ")
+    assert done.output.startswith("lig worker: settings: LIG_MODEL_BUDGET: ")
 
 
 def test_a_model_to_preload_that_is_not_there_stops_it(monkeypatch, tmp_path):

@@ -1,0 +1,79 @@
+"""What Redis promises of jobs that were accepted, as its settings say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from lig_core.errors import LigError
+
+Promise = Literal["always", "last_second", "process", "none"]
+
+MEANING: dict[Promise, str] = {
+    "always": "an accepted job survives a crash of Redis and of its machine (appendfsync always)",
+    "last_second": "an accepted job survives a crash of Redis; one of its machine may lose the last second or two "
+    "(appendfsync everysec)",
+    "process": "an accepted job survives a crash of Redis; one of its machine may lose what the system had not "
+    "written out, and how often Redis asks for that is off or unknown",
+    "none": "a restart of Redis loses jobs, for it keeps no append-only file (appendonly no)",
+}
+HARMLESS_POLICY = "noeviction"
+
+
+class EvictingRedis(LigError):
+    """Redis may drop jobs or results when its memory runs out."""
+
+    code = "evicting_redis"
+    title = "Redis may drop jobs"
+
+
+@dataclass(frozen=True)
+class Durability:
+    """The settings that matter, and what follows from them."""
+
+    server: str
+    promise: Promise
+    eviction: str
+
+    @property
+    def meaning(self) -> str:
+        """The promise in words."""
+        return MEANING[self.promise]
+
+    def require_no_eviction(self, *, allowed: bool) -> None:
+        """Raise EvictingRedis where memory running out may cost jobs, unless that was allowed."""
+        if self.eviction != HARMLESS_POLICY and not allowed:
+            raise EvictingRedis(
+                f"Redis has maxmemory-policy {self.eviction}: short of memory, it drops jobs or results that were "
+                "promised. Set it to noeviction, or accept that with LIG_ALLOW_EVICTION=true"
+            )
+
+
+def read_durability(redis: Redis) -> Durability:
+    """Ask the server."""
+    info: Any = redis.info()
+    kind = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info["redis_version"]
+    return Durability(
+        server=f"{kind} {version}",
+        promise=_promise(bool(info.get("aof_enabled")), _fsync(redis)),
+        eviction=str(info.get("maxmemory_policy", "unknown")),
+    )
+
+
+def _promise(append_only: bool, fsync: str) -> Promise:
+    if not append_only:
+        return "none"
+    known: dict[str, Promise] = {"always": "always", "everysec": "last_second"}
+    return known.get(fsync, "process")
+
+
+def _fsync(redis: Redis) -> str:
+    try:
+        found: Any = redis.config_get("appendfsync")
+    except ResponseError:  # hosted servers often forbid CONFIG
+        return "unknown"
+    return str(found.get("appendfsync", "unknown"))

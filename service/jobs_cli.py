@@ -1,0 +1,112 @@
+"""The commands `lig jobs …`, for those who run the service: they talk to Redis, and need no API."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lig_core.errors import LigError
+from service.jobs import Job, JobStatus
+from service.overview import Overview
+from service.representation import job_json
+from service.settings import Settings
+
+app = typer.Typer(help="Look at jobs, cancel them, send them again.", no_args_is_help=True, rich_markup_mode=None)
+
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
+JobId = Annotated[str, typer.Argument(help="The id that the API gave the job.")]
+
+
+@app.command("list")
+def list_jobs(
+    status: Annotated[JobStatus | None, typer.Option(help="Only these [default: all].")] = None, limit: Limit = 20
+) -> None:
+    """List jobs."""
+    with overview() as jobs:
+        wanted = list(JobStatus) if status is None else [status]
+        _print([job for each in wanted for job in jobs.jobs(each, limit)][:limit])
+
+
+@app.command()
+def show(job_id: JobId) -> None:
+    """Print one job as JSON, without its result."""
+    with overview() as jobs:
+        sys.stdout.write(job_json(jobs.store.get(job_id)).decode() + "\n")
+
+
+@app.command()
+def cancel(job_id: JobId) -> None:
+    """Cancel a job; a running one stops a moment after."""
+    with overview() as jobs:
+        job = jobs.store.cancel(job_id)
+        typer.echo(f"{job.id} {job.status}{', stopping' if not job.status.final else ''}")
+
+
+@app.command()
+def retry(job_id: JobId) -> None:
+    """Queue a failed or cancelled job again."""
+    with overview() as jobs:
+        typer.echo(f"{job_id} {jobs.store.retry(job_id).status}")
+
+
+@app.command()
+def dead(limit: Limit = 20) -> None:
+    """List the jobs that were given up because the process computing them died too often."""
+    with overview() as jobs:
+        _print(jobs.dead(limit))
+
+
+@contextlib.contextmanager
+def overview() -> Iterator[Overview]:
+    """The jobs in LIG_REDIS_URL, or of the `lig serve` whose data lies in LIG_DATA_DIR. Errors are one line."""
+    try:
+        settings = Settings()
+        yield Overview(_address(settings), settings)
+    except (LigError, ValueError) as error:
+        typer.echo(f"lig: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _address(settings: Settings) -> str:
+    if settings.redis_url is not None:
+        return settings.redis_url.get_secret_value()
+    socket = Path(settings.data_dir).absolute() / "redis.sock"
+    if not socket.exists():
+        raise LigError(f"no Redis: set LIG_REDIS_URL, or LIG_DATA_DIR to that of a running `lig serve` (not {socket})")
+    return f"unix://{socket}"
+
+
+def _print(jobs: Sequence[Job]) -> None:
+    table = Table("job", "status", "attempts", "age", "what")
+    for job in jobs:
+        table.add_row(job.id, str(job.status), str(job.attempts), age(job), what(job))
+    console = Console()
+    console.print(table if jobs else "no jobs", soft_wrap=not console.is_terminal)
+
+
+def age(job: Job) -> str:
+    """Time since the job was accepted, in words."""
+    created = job.created_at if job.created_at.tzinfo else job.created_at.replace(tzinfo=UTC)
+    seconds = max(0, int((datetime.now(UTC) - created).total_seconds()))
+    days, clock = divmod(seconds, 86400)
+    return f"{f'{days} d ' if days else ''}{clock // 3600}:{clock % 3600 // 60:02}:{clock % 60:02}"
+
+
+def what(job: Job) -> str:
+    """What there is to say of a job, by its state."""
+    if job.error is not None:
+        return str(job.error["code"])
+    if job.status is JobStatus.QUEUED:
+        return f"{job.queue_position} ahead" if job.queue_position is not None else "being started"
+    if job.status is JobStatus.RUNNING:
+        stopping = ", stopping" if job.cancel_requested else ""
+        return f"{job.progress.phase} {job.progress.done}/{job.progress.total} {job.progress.unit}{stopping}"
+    return f"{job.result.size:,} bytes" if job.result is not None else ""

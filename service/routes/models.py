@@ -1,0 +1,78 @@
+"""GET /models: what can be explained here without a download, and where a model's nodes sit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from lig_core.boundaries import from_config
+from lig_core.catalog import find_model, installed_models
+from lig_core.errors import ModelNotFound
+from service.model_names import refuse_paths
+from service.problems import responses
+from service.settings import Settings
+
+
+class ModelSummary(BaseModel):
+    """A model, by what its config says."""
+
+    id: str = Field(description="What to send as `model`.")
+    model_type: str
+    num_layers: int | None
+    num_heads: int | None
+
+
+class ModelList(BaseModel):
+    """The models that need no download. Any Hugging Face id may be sent as well."""
+
+    models: list[ModelSummary]
+
+
+class ModelBoundaries(BaseModel):
+    """Where z, u and z' sit in a model's blocks, and which maps it supports, from its config alone."""
+
+    model: str
+    model_type: str
+    layout: str = Field(description="Such as `post_ln_encoder`; `unknown` for a family that is not in the table.")
+    architecture: str
+    num_layers: int | None
+    supported_granularity: list[str]
+    nodes: dict[str, str | None]
+    u_nodes: dict[str, str | None]
+    hook_points: dict[str, str | None]
+    detection: str
+    notes: list[str]
+
+
+def router(settings: Settings) -> APIRouter:
+    """The routes that describe models; nothing is loaded."""
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/models", summary="Models that need no download")
+    def models() -> ModelList:
+        """The bundled models that are installed, and those in the models folder."""
+        cards = installed_models(settings.models_folder)
+        return ModelList(
+            models=[
+                ModelSummary(id=c.name, model_type=c.model_type, num_layers=c.num_layers, num_heads=c.num_heads)
+                for c in cards
+            ]
+        )
+
+    @routes.get(
+        "/models/{model:path}/boundaries",
+        summary="Where a model's nodes sit",
+        response_model=ModelBoundaries,
+        responses=responses("invalid_request", "model_not_found"),
+    )
+    def boundaries(model: str) -> dict[str, Any]:
+        """Answers from the config: in the models folder, or in the local cache of the Hugging Face hub."""
+        refuse_paths(model, "/path/model")
+        card = find_model(model, settings.models_folder)
+        if not card.config:
+            raise ModelNotFound(f"the config of '{model}' is not here; explain a text with the model first")
+        return {**from_config(card), "model": model}
+
+    return routes

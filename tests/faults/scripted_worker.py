@@ -1,0 +1,27 @@
+"""A worker that dies at armed points: `python scripted_worker.py FOLDER`."""
+
+import sys
+from pathlib import Path
+
+from tests.faults.points import Points
+from worker.main import work
+from worker.queue_worker import LeaseWorker
+from worker.settings import Settings
+
+POINTS = Points(Path(sys.argv[1]))
+
+
+class DyingWorker(LeaseWorker):
+    def execute_job(self, job, queue):
+        POINTS.reach("popped", job.id, "worker")
+        super().execute_job(job, queue)
+
+    def settle(self, run, ended):
+        POINTS.reach("answered", run.job.id, "worker")
+        super().settle(run, ended)
+        POINTS.reach("settled", run.job.id, "worker")
+
+
+if __name__ == "__main__":
+    child = [sys.executable, str(Path(__file__).parent / "scripted_child.py"), sys.argv[1]]
+    work(Settings(), child=child, make=DyingWorker)

@@ -1,0 +1,65 @@
+"""The process with the models, of an engine that does what the text says: `python scripted_child.py RUNS_FILE`."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import orjson
+
+from lig_core.contract import Progress
+from lig_core.errors import Cancelled, ModelNotFound, NotConverged
+from worker import child
+
+
+class ScriptedEngine:
+    """Texts: `sleep N` (stops when asked), `stubborn N` (does not), `native N` (cannot), `fail`, `break`, `die`."""
+
+    def __init__(self, runs=None):
+        self._runs = runs
+
+    def load(self, card, device, dtype):
+        if card.name.startswith("nobody/"):
+            raise ModelNotFound(f"model '{card.name}' is not here")
+        return card.name
+
+    def expected_size(self, card, dtype):
+        return self.size(card.name)
+
+    def size(self, model):
+        return 1_000_000
+
+    def release(self):
+        pass
+
+    def memory(self, device):
+        return 10_000_000
+
+    def device_memory_used(self):
+        return None
+
+    def run(self, request, model, report, should_stop):
+        if self._runs:
+            with self._runs.open("a") as file:
+                file.write(request.text + "\n")
+        report(Progress(phase="computing", done=1, total=2))
+        word, _, argument = request.text.partition(" ")
+        until = time.monotonic() + float(argument) if word in {"sleep", "stubborn", "native"} else 0
+        if word == "native":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        while time.monotonic() < until:
+            if word == "sleep" and should_stop():
+                raise Cancelled("stopped on request")
+            time.sleep(0.02)
+        if word == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "fail":
+            raise NotConverged("the tolerance was missed; raise rtol")
+        if word == "break":
+            raise RuntimeError("a secret")
+        return orjson.dumps({"text": request.text, "model": model, "process": os.getpid()})
+
+
+if __name__ == "__main__":
+    child.main(lambda: ScriptedEngine(Path(sys.argv[1])))

@@ -1,0 +1,264 @@
+"""Jobs survive what happens to workers: deaths, freezes, cancelling, deadlines, draining."""
+
+import json
+import signal
+import time
+
+import psutil
+import pytest
+from fastapi.testclient import TestClient
+from rq.job import Job
+from test_jobs_over_redis import submit, wait_until
+
+from lig_core.queue import names
+from lig_core.queue.fence import Listed, Scored, run_if_at
+from lig_core.queue.moves import Moves, Run
+from lig_core.queue.upkeep import take_over
+from service.app import create_app
+from service.rq_jobs import RqJobStore
+from service.settings import Settings
+
+
+def status(api, job):
+    return api.get(job).json()["status"]
+
+
+def started(api, job):
+    wait_until(lambda: status(api, job) == "running")
+
+
+def child_of(worker):
+    (child,) = psutil.Process(worker.pid).children()
+    return child
+
+
+def runs(tmp_path):
+    file = tmp_path / "runs"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_models_stay_loaded_from_job_to_job(api, start_worker):
+    start_worker()
+    shown = [api.get(f"{submit(api, 'hello')}?wait=20").json() for _ in range(3)]
+    assert len({job["result"]["process"] for job in shown}) == 1
+
+
+def test_a_crash_costs_a_moment_and_no_job(api, start_worker, tmp_path):
+    worker = start_worker()
+    job = submit(api, "sleep 2")
+    started(api, job)
+    killed = time.monotonic()
+    child_of(worker).kill()
+    wait_until(lambda: len(runs(tmp_path)) == 2)
+    assert time.monotonic() - killed < 5  # no lease needs to run out
+    shown = api.get(f"{job}?wait=20").json()
+    assert (shown["status"], shown["attempts"]) == ("succeeded", 2)
+    assert worker.poll() is None
+
+
+def test_a_job_that_always_kills_its_process_becomes_a_dead_letter_and_others_go_on(api, start_worker, redis, tmp_path):
+    start_worker()
+    poison, good = submit(api, "die"), submit(api, "hello")
+    shown = api.get(f"{poison}?wait=30").json()
+    assert (shown["status"], shown["attempts"]) == ("failed", 3)
+    assert shown["problem"]["code"] == "crashed"
+    assert "3 attempts" in shown["problem"]["detail"]
+    assert api.get(f"{good}?wait=20").json()["status"] == "succeeded"
+    assert runs(tmp_path).count("die") == 3
+    assert redis.zrange(names.dead_key("lig"), 0, -1) == [shown["id"].encode()]
+
+
+def test_after_one_crash_a_job_is_next_and_after_two_others_go_first(api, start_worker, tmp_path):
+    for text in ("die", "one", "two"):
+        submit(api, text)
+    start_worker()
+    wait_until(lambda: len(runs(tmp_path)) == 5)
+    assert runs(tmp_path) == ["die", "die", "one", "two", "die"]
+
+
+def test_the_process_with_the_models_ends_with_its_worker(start_worker):
+    worker = start_worker()
+    wait_until(lambda: psutil.Process(worker.pid).children())
+    child = child_of(worker)
+    worker.kill()
+    worker.wait()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 2)
+
+
+def test_a_frozen_worker_s_job_is_run_by_another_and_its_late_answer_counts_for_nothing(
+    api, start_worker, redis, tmp_path
+):
+    frozen = start_worker(lease=1)
+    job = submit(api, "stubborn 1.5")
+    started(api, job)
+    frozen.send_signal(signal.SIGSTOP)  # the process with the models goes on, and answers into the pipe
+    try:
+        start_worker(lease=1)
+        wait_until(lambda: len(runs(tmp_path)) == 2)
+    finally:
+        time.sleep(0.8)  # the first answer is there, the second is not
+        frozen.send_signal(signal.SIGCONT)
+    shown = api.get(f"{job}?wait=20").json()
+    assert (shown["status"], shown["attempts"]) == ("succeeded", 2)
+    time.sleep(1)
+    assert api.get(f"{job}/result").json() == shown["result"]
+    first, second = redis.keys("lig:result:*")
+    # The loser's result is there for its ten minutes; the pointer and the long life are the winner's.
+    assert sorted(redis.ttl(key) > 3600 for key in (first, second)) == [False, True]
+
+
+def test_only_one_of_two_attempts_can_finish(api, redis):
+    job_id = submit(api, "hello").rsplit("/", 1)[1]
+    job, moves = Job.fetch(job_id, connection=redis, serializer="json"), Moves(redis)
+    first, second = Run(job, "a"), Run(job, "b")
+
+    def pop():
+        assert redis.lmove(names.waiting("lig"), names.popped("lig"))
+
+    pop()
+    assert moves.start(first, "w1", lease=-1)  # over at once
+    take_over(redis, "lig", time.time())
+    pop()
+    assert moves.start(second, "w2", lease=30)
+    for attempt, worth in ((first, False), (second, True)):
+        pointer = {"ref": names.result_key(job_id, attempt.execution), "size": 2}
+        redis.set(pointer["ref"], b"{}", ex=60)
+        assert moves.renew(attempt, 30) is worth
+        assert moves.report(attempt, "{}") is worth
+        assert moves.finish(attempt, pointer) is worth
+    assert not moves.fail(second.place, job, {"code": "late"})
+    assert json.loads(redis.hget(job.key, names.POINTER))["ref"].endswith(":b")
+    # Asked again because the answer was lost, the winner hears that it won.
+    assert moves.finish(second, {"ref": names.result_key(job_id, "b"), "size": 2})
+
+
+def test_a_popped_job_whose_worker_died_can_be_started_once(api, redis):
+    job_id = submit(api, "hello").rsplit("/", 1)[1]
+    job, moves = Job.fetch(job_id, connection=redis, serializer="json"), Moves(redis)
+    redis.lmove(names.waiting("lig"), names.popped("lig"))
+    assert moves.give_back(Listed(names.popped("lig"), job_id), job)
+    assert not moves.start(Run(job, "late"), "w1", lease=30)
+    assert redis.lrange(names.waiting("lig"), 0, -1) == [job_id.encode()]
+
+
+def test_a_renewed_lease_is_not_taken_over(redis):
+    redis.zadd("leases", {"job:a": 100.0})
+    nothing = redis.pipeline()
+    nothing.set("taken", 1)
+    assert not run_if_at(redis, Scored("leases", "job:a", latest=99.9), nothing)
+    assert redis.get("taken") is None
+    assert run_if_at(redis, Scored("leases", "job:a", latest=100.0), nothing)
+    assert redis.get("taken") == b"1"
+
+
+def test_a_cancelled_waiting_job_never_starts(api, work_off, tmp_path):
+    job, other = submit(api, "fail"), submit(api, "hello")
+    assert api.post(f"{job}/cancel").status_code == 202
+    assert api.post(f"{job}/cancel").status_code == 200
+    work_off()
+    assert status(api, job) == "cancelled"
+    assert status(api, other) == "succeeded"
+    assert runs(tmp_path) == ["hello"]
+    assert api.get(f"{job}/result").json()["code"] == "job_has_no_result"
+
+
+@pytest.mark.parametrize(("text", "models_stay"), [("sleep 30", True), ("stubborn 30", True), ("native 30", False)])
+def test_a_cancelled_running_job_stops_within_two_seconds(api, start_worker, text, models_stay):
+    worker = start_worker()
+    job = submit(api, text)
+    wait_until(lambda: api.get(job).json()["progress"]["phase"] == "computing")
+    child = child_of(worker)
+    cancelled = time.monotonic()
+    assert api.post(f"{job}/cancel").json()["cancel_requested"]
+    wait_until(lambda: status(api, job) == "cancelled", 5)
+    assert time.monotonic() - cancelled < 2
+    assert api.get(f"{submit(api, 'hello')}?wait=20").json()["status"] == "succeeded"
+    assert child.is_running() is models_stay
+
+
+def test_cancelling_an_ended_job_is_refused(api, work_off):
+    job = submit(api, "hello")
+    work_off()
+    assert api.post(f"{job}/cancel").json()["code"] == "job_ended"
+    assert status(api, job) == "succeeded"
+
+
+@pytest.mark.parametrize("when", ["waiting", "running", "ended"])
+def test_a_deleted_job_leaves_nothing(api, start_worker, redis, when):
+    if when != "waiting":
+        start_worker()
+    job = submit(api, "sleep 20" if when == "running" else "hello")
+    if when == "running":
+        started(api, job)
+    if when == "ended":
+        api.get(f"{job}?wait=20")
+    assert api.delete(job).status_code == 204
+    assert api.get(job).status_code == 404
+    job_id = job.rsplit("/", 1)[1]
+    wait_until(lambda: not redis.keys(f"*{job_id}*"), 5)
+    registries = ("finished", "failed", "canceled", "wip")
+    assert not any(redis.zcard(names.registry(kind, "lig")) for kind in registries)
+    assert redis.llen(names.waiting("lig")) == 0
+
+
+@pytest.fixture
+def api_with(redis_url):
+    clients = []
+
+    def make(**settings):
+        told = Settings(**settings)
+        clients.append(TestClient(create_app(told, RqJobStore(redis_url, told))))
+        return clients[-1].__enter__()
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("text", ["sleep 30", "native 30"])
+def test_a_job_over_its_running_time_fails_though_it_never_comes_back(api_with, start_worker, text):
+    api = api_with(job_timeout=1)
+    start_worker()
+    shown = api.get(f"{submit(api, text)}?wait=20").json()
+    assert (shown["problem"]["code"], shown["attempts"]) == ("job_timed_out", 1)
+    assert "after 1 s of running" in shown["problem"]["detail"]
+
+
+def test_a_job_that_waited_too_long_is_not_started(api_with, work_off, tmp_path):
+    api = api_with(queue_timeout=0.1)
+    job = submit(api, "hello")
+    time.sleep(0.2)
+    work_off()
+    problem = api.get(job).json()["problem"]
+    assert problem["code"] == "job_timed_out"
+    assert "waited longer" in problem["detail"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_job_ends_at_its_total_deadline(api_with, start_worker):
+    api = api_with(total_timeout=3)
+    start_worker()
+    shown = api.get(f"{submit(api, 'sleep 30')}?wait=20").json()
+    assert shown["problem"]["code"] == "job_timed_out"
+    assert "at its deadline" in shown["problem"]["detail"]
+
+
+def test_a_terminated_worker_gives_back_a_job_longer_than_its_grace(api, start_worker, redis, tmp_path):
+    worker = start_worker(LIG_DRAIN_GRACE="0.5")
+    job, waiting = submit(api, "sleep 3"), submit(api, "hello")
+    started(api, job)
+    worker.terminate()
+    assert worker.wait(10) == 0
+    assert [status(api, each) for each in (job, waiting)] == ["queued", "queued"]
+    assert api.get(job).json()["queue_position"] == 0  # before those who came after it
+    start_worker()
+    shown = api.get(f"{job}?wait=20").json()
+    assert (shown["status"], shown["attempts"]) == ("succeeded", 1)  # draining is no fault of the job
+
+
+def test_a_worker_whose_models_do_not_load_takes_no_job(api, start_worker):
+    worker = start_worker(LIG_PRELOAD='["/nowhere"]')
+    job = submit(api, "hello")
+    assert worker.wait(20) == 1
+    assert status(api, job) == "queued"
+    assert api.get("/readyz").status_code == 503

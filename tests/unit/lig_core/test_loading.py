@@ -1,0 +1,119 @@
+"""What is loaded, from where, in which precision; and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_families  # noqa: F401 - adds its rows to FAMILIES
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import FAMILIES, tiny_tokenizer
+from transformers import AutoModel
+
+from lig_core import explain
+from lig_core.catalog import find_model
+from lig_core.errors import InvalidRequest, LigError, ModelNotFound, UnsupportedMap, UnsupportedModel
+from lig_core.models import LoadedModel, load_model
+
+TEXT = "the quick cat sat on the mat"
+
+
+def saved(folder: Path, name: str, dtype: torch.dtype = torch.float32) -> Path:
+    config = FAMILIES[name].config
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModel.from_config(type(config).from_dict(config.to_dict())).to(dtype)
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path, **options: Any) -> LoadedModel:
+    return load_model(find_model(str(folder)), device="cpu", **options)
+
+
+@pytest.mark.parametrize("name", ["bert", "falcon", "gptj", "mpnet", "t5", "bart", "gemma3", "deberta-v2"])
+def test_every_map_of_a_saved_model_converges_on_the_factored_engine(name: str, tmp_path: Path) -> None:
+    u = "heads" if FAMILIES[name].parallel else "residual"
+    folder = str(saved(tmp_path, name))
+    result = explain(TEXT, model=folder, layers=[1], u_node=u, rtol=1e-2, labels=False, device="cpu")
+    assert result["layers"]["1"]["z2z"]["certificate"]["engine"].startswith("factored/")
+    assert set(result["layers"]["1"]) == {"layer_idx", "z2z", "composed", "targets"}
+    assert result["tokens"] == TEXT.split()
+
+
+def test_a_model_without_attention_gives_layer_maps_and_says_why_no_more(tmp_path: Path) -> None:
+    folder = str(saved(tmp_path, "mamba"))
+    result = explain(TEXT, model=folder, granularity="layer", layers=[1], rtol=1e-2, device="cpu")
+    assert result["layers"]["1"]["z2z"]["certificate"]["engine"] == "dense"
+    with pytest.raises(UnsupportedMap, match="MambaBlock has no attention"):
+        explain(TEXT, model=folder, granularity="att", layers=[1], device="cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_half_precision_checkpoint_is_computed_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    loaded = load(saved(tmp_path, "llama", dtype))
+    assert loaded.dtype == torch.float32
+    stored = load_file(tmp_path / "model.safetensors")
+    for name, parameter in loaded.model.named_parameters():
+        assert parameter.dtype == torch.float32
+        assert stored[name].dtype == dtype
+        assert torch.equal(parameter, stored[name].float())
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path, "bert")
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UnsupportedModel, match=r"lacks 1 weights .* encoder.layer.1.output.dense.weight"):
+        load(tmp_path)
+
+
+def test_an_encoders_checkpoint_needs_no_decoder(tmp_path: Path) -> None:
+    saved(tmp_path, "t5")
+    weights = load_file(tmp_path / "model.safetensors")
+    alone = {name: x for name, x in weights.items() if not name.startswith("decoder.")}
+    assert len(alone) < len(weights)
+    save_file(alone, tmp_path / "model.safetensors", {"format": "pt"})
+    assert load(tmp_path).num_layers == 3
+
+
+def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path, "bert")
+    torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelNotFound, match="safetensors"):
+        load(tmp_path)
+
+
+def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
+    saved(tmp_path, "bert")
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "planted", "auto_map": {"AutoConfig": "planted.C", "AutoModel": "planted.M"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "planted.py").write_text("raise SystemExit('planted code ran')")
+    with pytest.raises(ModelNotFound):
+        load(tmp_path)
+
+
+def test_a_revision_is_part_of_the_name() -> None:
+    card = find_model("somebody/something@v1.2")
+    assert (card.source, card.revision) == ("somebody/something", "v1.2")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("accelerate") is not None, reason="accelerate is installed")
+def test_spreading_over_devices_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"lig-service\[large\]"):
+        load_model(find_model(str(saved(tmp_path, "bert"))), device="auto")
+
+
+def test_a_text_that_is_too_long_is_refused_not_cut(tmp_path: Path) -> None:
+    folder = saved(tmp_path, "roberta")
+    with pytest.raises(LigError, match="takes at most 63"):  # 64 positions, the first one is the padding's
+        explain("cat " * 64, model=str(folder), granularity="layer", device="cpu")
+    explain("cat " * 63, model=str(folder), granularity="layer", layers=[0], target_tokens=[62], device="cpu")

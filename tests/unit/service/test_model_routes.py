@@ -1,0 +1,65 @@
+"""What the API says about models, from their configs."""
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+
+
+@pytest.fixture
+def folder(tmp_path, jobs):
+    for name, config in {
+        "tiny": {"model_type": "gpt_neox", "num_hidden_layers": 3, "num_attention_heads": 4},
+        "group/inner": {"model_type": "gemma3", "text_config": {"num_hidden_layers": 2, "num_attention_heads": 8}},
+        "ssm": {"model_type": "mamba", "num_hidden_layers": 5},
+    }.items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    with TestClient(create_app(Settings(models_folder=tmp_path), jobs)) as client:
+        yield client
+
+
+def test_the_list_names_bundled_models_and_those_in_the_folder(folder):
+    answer = folder.get("/v1/models")
+    assert answer.status_code == 200
+    assert answer.json()["models"] == [
+        {"id": "minilm", "model_type": "bert", "num_layers": 6, "num_heads": 12},
+        {"id": "group/inner", "model_type": "gemma3", "num_layers": 2, "num_heads": 8},
+        {"id": "ssm", "model_type": "mamba", "num_layers": 5, "num_heads": None},
+        {"id": "tiny", "model_type": "gpt_neox", "num_layers": 3, "num_heads": 4},
+    ]
+
+
+def test_every_listed_model_has_boundaries(folder):
+    found = {}
+    for model in folder.get("/v1/models").json()["models"]:
+        answer = folder.get(f"/v1/models/{model['id']}/boundaries")
+        assert answer.status_code == 200
+        found[model["id"]] = (answer.json()["layout"], answer.json()["supported_granularity"])
+    every = ["att", "composed", "layer", "mlp"]
+    assert found == {
+        "minilm": ("post_ln_encoder", every),
+        "group/inner": ("sandwich_ln_decoder", every),
+        "ssm": ("block_only", ["layer"]),
+        "tiny": ("parallel_ln_decoder", every),
+    }
+
+
+def test_the_route_stands_without_the_version_too(folder):
+    assert folder.get("/models/tiny/boundaries").json() == folder.get("/v1/models/tiny/boundaries").json()
+
+
+@pytest.mark.parametrize("name", ["..%2Ftiny", "%2Fetc", "~root", "a%5Cb"])
+def test_a_path_is_refused(folder, name):
+    answer = folder.get(f"/v1/models/{name}/boundaries")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/path/model"
+
+
+def test_a_model_whose_config_is_not_here_is_a_problem(folder):
+    answer = folder.get("/v1/models/nobody/nothing/boundaries")
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "model_not_found"

@@ -1,0 +1,107 @@
+"""The process that holds the models: `python -m worker.child`, started by the worker and never by hand.
+
+It takes one job at a time from standard input and answers on what was standard output, in lines of JSON:
+
+    in   {"job": …, "lane": …, "execution": …, "request": {…}}
+    out  {"ready": true} or {"unfit": "why"}, once;  then {"pointer": {…}}, {"error": {…}} or {"stopped": true},
+         each with "holds": the models in memory and the bytes used
+
+It decides nothing about a job's state: the worker does, and keeps the lease.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import orjson
+from redis import Redis
+from rq.job import Job
+
+from lig_core.catalog import find_model
+from lig_core.errors import Cancelled, LigError
+from lig_core.queue.moves import Moves, Run
+from worker.connection import connect, connect_briefly
+from worker.engine import CoreEngine, Engine
+from worker.interrupt import Interrupt, Interrupted
+from worker.memory import resident_memory
+from worker.model_pool import ModelPool
+from worker.process import PARENT_VARIABLE
+from worker.progress import ProgressReport
+from worker.settings import Settings
+from worker.tasks import Explainer, told
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callable[..., Explainer] = Explainer) -> None:
+    """Load the models, then run jobs until the worker closes the pipe or dies."""
+    die_with_parent()
+    requests, replies = _control_channel()
+    logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.WARNING)
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # what to do then is the worker's decision
+        signal.signal(ignored, signal.SIG_IGN)
+    interrupt, settings = Interrupt(), Settings()
+    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    try:
+        cards = [find_model(name, settings.models_folder) for name in settings.preload]
+        engine = make_engine()
+        pool = ModelPool(engine, settings.device, settings.model_budget or engine.memory(settings.device) // 2)
+        for card in cards:
+            pool.get(card, "float32")
+    except LigError as error:
+        _answer(replies, {"unfit": error.detail})
+        return
+    explainer = make_explainer(engine, pool, settings.models_folder, connect(url))
+    progress = connect_briefly(url)
+    _answer(replies, {"ready": True, "holds": holds(pool)})
+    for line in requests:
+        answer = run_one(orjson.loads(line), explainer, interrupt, progress)
+        _answer(replies, {**answer, "holds": holds(pool)})
+
+
+def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt, redis: Redis) -> dict[str, Any]:
+    """Run one job; what to tell the worker."""
+    job = Job(message["job"], connection=redis, serializer="json")
+    job.origin = message["lane"]
+    run, moves = Run(job, message["execution"]), Moves(redis)
+    report = ProgressReport(lambda progress: moves.report(run, progress))
+    try:
+        with interrupt.during_job():
+            return {"pointer": explainer.explain(run, message["request"], report, interrupt.requested)}
+    except (Interrupted, Cancelled):
+        return {"stopped": True}
+    except Exception as error:
+        return {"error": told(error, job.id)}
+
+
+def holds(pool: ModelPool) -> dict[str, Any]:
+    """The models in memory, and what this process takes: bytes of main memory, and of the GPU where there is one."""
+    return {"models": pool.contents(), "resident": resident_memory(), "device": pool.engine.device_memory_used()}
+
+
+def die_with_parent() -> None:
+    """Where the kernel can (Linux), get SIGKILL when the worker ends, however it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # it ended before the line above
+        os._exit(1)
+
+
+def _control_channel() -> tuple[BinaryIO, BinaryIO]:
+    replies = os.fdopen(os.dup(1), "wb", 0)
+    os.dup2(2, 1)  # what libraries print must not end up in the answers
+    return sys.stdin.buffer, replies
+
+
+def _answer(replies: BinaryIO, message: dict[str, Any]) -> None:
+    replies.write(orjson.dumps(message) + b"\n")
+
+
+if __name__ == "__main__":
+    main()

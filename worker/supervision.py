@@ -1,0 +1,122 @@
+"""Watches over one job while the process with the models computes it: lease, cancelling, deadlines, draining."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from lig_core.queue import names
+from lig_core.queue.moves import Moves, Run
+from worker.process import ModelProcess, ProcessDied
+
+TICK_SECONDS = 0.2
+"""How often cancelling is looked for."""
+RENEWALS_PER_LEASE = 6
+FORCE_AFTER_SECONDS = 0.7
+KILL_AFTER_SECONDS = 1.4
+"""How long after the polite request a job is interrupted, and its process killed if that does not help (a native
+call that does not come back): together with a tick, a cancelled job has stopped within two seconds."""
+
+log = logging.getLogger(__name__)
+
+
+class Stop(Enum):
+    """Why a run was stopped."""
+
+    CANCELLED = auto()
+    RUN_TIME = auto()
+    TOTAL_TIME = auto()
+    DRAINED = auto()
+    LEASE_LOST = auto()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: what the process answered, or None if it died; and why it had been stopped, if it was."""
+
+    answer: dict[str, Any] | None
+    stop: Stop | None
+
+
+class Supervision:
+    """One run. `patience` are seconds until drained, None while nobody asked; `keep_house` is done with renewals."""
+
+    def __init__(
+        self,
+        run: Run,
+        process: ModelProcess,
+        redis: Redis,
+        *,
+        lease: float,
+        limits: dict[Stop, float],
+        patience: Callable[[], float | None],
+        keep_house: Callable[[], None],
+    ) -> None:
+        self._run, self._process, self._redis, self._lease = run, process, redis, lease
+        self._moves = Moves(redis)
+        self._patience, self._keep_house = patience, keep_house
+        started = time.monotonic()
+        self._deadlines = {stop: started + seconds for stop, seconds in limits.items()}
+        self._renew_at = started + lease / RENEWALS_PER_LEASE
+        self._stop: Stop | None = None
+        self._stopped_at = 0.0
+        self._forced = False
+
+    def until_it_ends(self) -> Ended:
+        """Wait for the process to answer or die, and stop it where there is reason to."""
+        try:
+            while True:
+                answer = self._process.reply(TICK_SECONDS)
+                if answer is not None:
+                    return Ended(answer, self._stop)
+                self._renew()
+                if self._stop is None:
+                    self._stop = self._reason_to_stop()
+                    if self._stop is not None:
+                        self._stopped_at = time.monotonic()
+                        self._process.interrupt()
+                else:
+                    self._insist()
+        except ProcessDied:
+            return Ended(None, self._stop)
+
+    def _renew(self) -> None:
+        if time.monotonic() < self._renew_at:
+            return
+        self._renew_at = time.monotonic() + self._lease / RENEWALS_PER_LEASE
+        try:
+            if not self._moves.renew(self._run, self._lease) and self._stop is None:
+                self._stop, self._stopped_at = Stop.LEASE_LOST, time.monotonic()
+                log.warning("job %s: its lease was lost, so this run is dropped", self._run.job.id)
+                self._process.interrupt()
+            self._keep_house()
+        except RedisError as error:
+            log.warning("job %s: lease not renewed: %s", self._run.job.id, error)
+
+    def _reason_to_stop(self) -> Stop | None:
+        for stop, deadline in self._deadlines.items():
+            if time.monotonic() > deadline:
+                return stop
+        patience = self._patience()
+        if patience is not None and patience <= 0:
+            return Stop.DRAINED
+        try:
+            return Stop.CANCELLED if self._redis.hexists(self._run.job.key, names.CANCEL) else None
+        except RedisError:
+            return None  # asked again in a moment
+
+    def _insist(self) -> None:
+        waited = time.monotonic() - self._stopped_at
+        if waited > KILL_AFTER_SECONDS:
+            self._process.kill()
+            raise ProcessDied
+        if waited > FORCE_AFTER_SECONDS and not self._forced:
+            self._forced = True
+            self._process.interrupt()
