@@ -239,7 +239,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         positions = [labels.index(row["case"]) for row in members]
         axes.plot(positions, [row["speedup_same_nodes"] for row in members], "o-", label=name)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xticks(range(len(labels)), [label.replace(", ", "\n") for label in labels])
     axes.set_ylabel("times faster than the authors' library, same nodes")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
