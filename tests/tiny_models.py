@@ -589,7 +589,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 @cache
 def truth(name: str, layer: int, ids: tuple[int, ...] = IDS) -> TinyTruth:
     """The truth of one layer of a family's tiny model at one text."""
-    return TinyTruth(name, layer, ids)
+    return TinyTruth(name, layer, {"input_ids": torch.tensor([ids])})
 
 
 def _first(out: Any) -> Tensor:
