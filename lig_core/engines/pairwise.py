@@ -17,22 +17,13 @@ from torch import Tensor
 
 from lig_core.blocks.attention import repeat_groups
 from lig_core.blocks.block import Block, PairInputs
-from lig_core.engines.path import Mixed, PathAt, add_own, without_self
+from lig_core.engines.path import Mixed, PathAt, TargetPath, ZeroPath, add_own, without_self
 
 
-class PairwisePath:
+class PairwisePath(ZeroPath):
     """Zero baseline: logits and values at a·z, and the derivatives of logits by source and by target."""
 
-    moving = True
     law = "pairwise"
-
-    def __init__(self, block: Block, heads: Tensor) -> None:
-        self.block, self.heads = block, heads
-        self.num_heads = len(heads)
-
-    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
-        """a·z_j."""
-        return a.to(self.block.z)[:, None, None] * self.block.z[rows]
 
     def at(self, a: Tensor) -> PathAt:
         """Replays of the part before attention, one sequence per node and pass."""
@@ -81,19 +72,10 @@ class _PairwiseAt:
         return Mixed(heads_out, rates)
 
 
-class PairwiseTargetPath:
+class PairwiseTargetPath(TargetPath):
     """ITB: row j of the logits, replayed on target j's own sequence; T projections per target and node."""
 
-    moving = False
     law = "replayed"
-
-    def __init__(self, block: Block, heads: Tensor) -> None:
-        self.block, self.heads = block, heads
-        self.num_heads = len(heads)
-
-    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
-        """z_j: the target itself does not move."""
-        return self.block.z[rows].expand(len(a), -1, -1)
 
     def at(self, a: Tensor) -> PathAt:
         """Nothing is shared between targets."""

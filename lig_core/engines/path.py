@@ -13,15 +13,16 @@ are [nodes, heads, targets, sources].
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from lig_core.blocks.attention import repeat_groups
-from lig_core.blocks.block import Projections
+from lig_core.blocks.block import Block, Projections
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,46 @@ class PathAt(Protocol):
         ...
 
 
-class Path(Protocol):
-    """Where z and attention's inputs go as a runs from 0 to 1.
+class Path(ABC):
+    """Where z and attention's inputs go as a runs from 0 to 1, for the chosen heads.
 
-    `moving` says that the targets' own residual input moves too (zero baseline); `law` names the mechanism.
+    `moving` says that the targets' own residual input moves too; `law` names the mechanism.
     """
 
-    moving: bool
-    law: str
-    num_heads: int
+    moving: ClassVar[bool]
+    law: ClassVar[str]
 
+    def __init__(self, block: Block, heads: Tensor) -> None:
+        self.block, self.heads = block, heads
+        self.num_heads = len(heads)
+
+    @abstractmethod
     def at(self, a: Tensor) -> PathAt:
         """The path at nodes a [nodes], float64."""
-        ...
 
+    @abstractmethod
     def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
         """z at the target tokens themselves: [nodes, targets, hidden]."""
-        ...
+
+
+class ZeroPath(Path):
+    """One path a·z, for all targets."""
+
+    moving = True
+
+    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
+        """a·z_j."""
+        return a.to(self.block.z)[:, None, None] * self.block.z[rows]
+
+
+class TargetPath(Path):
+    """A path for each target, from its own token (ITB): z_j + a·(z_i − z_j) at source i."""
+
+    moving = False
+
+    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
+        """z_j: the target itself does not move."""
+        return self.block.z[rows].expand(len(a), -1, -1)
 
 
 def for_heads(parts: Projections, heads: Tensor, num_heads: int) -> Projections:

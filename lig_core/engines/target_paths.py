@@ -17,7 +17,7 @@ from lig_core.blocks.laws import LAW_TOLERANCE, PathLaws
 from lig_core.blocks.softmax_tap import masked
 from lig_core.engines.pair_law import PairLogits, Quadratic
 from lig_core.engines.pairwise import PairwiseTargetPath
-from lig_core.engines.path import Mixed, Path, PathAt, bias_rows, for_heads, without_self
+from lig_core.engines.path import Mixed, Path, PathAt, TargetPath, bias_rows, for_heads, without_self
 
 PROBE = 0.37
 """The point of the path at which a closed form is checked against a replay."""
@@ -32,19 +32,10 @@ def target_path(block: Block, laws: PathLaws | None, heads: Tensor) -> Path:
     return PairwiseTargetPath(block, heads) if block.attention.pairwise else ReplayedTargetPath(block, heads)
 
 
-class ReplayedTargetPath:
+class ReplayedTargetPath(TargetPath):
     """ITB for any block: each target's whole path replayed in forward mode; T projections per target and node."""
 
-    moving = False
     law = "replayed"
-
-    def __init__(self, block: Block, heads: Tensor) -> None:
-        self.block, self.heads = block, heads
-        self.num_heads = len(heads)
-
-    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
-        """z_j: the target itself does not move."""
-        return self.block.z[rows].expand(len(a), -1, -1)
 
     def at(self, a: Tensor) -> PathAt:
         """Nothing is shared between targets."""
@@ -91,16 +82,14 @@ class _ReplayedAt:
         return Mixed(unbatched(heads_out), rates)
 
 
-class ClosedTargetPath:
+class ClosedTargetPath(TargetPath):
     """ITB in closed form: logits by PairLogits, v_ij(a) = b_v + [(1−a) Ṽ_j + a Ṽ_i] / σ_ij(a) with Ṽ = (v − b_v) σ."""
 
-    moving = False
     law = "closed"
 
     def __init__(self, block: Block, laws: PathLaws, heads: Tensor) -> None:
-        self.block, self.heads = block, heads
+        super().__init__(block, heads)
         self.call = block.attention.of_heads(heads)
-        self.num_heads = len(heads)
         norm = laws.norm
         self.sigma2 = None if norm.kind == "none" else Quadratic.of(norm.gram(block.z), norm.eps)
         self.logits = PairLogits.of(block, laws, heads, self.sigma2)
@@ -131,10 +120,6 @@ class ClosedTargetPath:
         values = (blend + self.value_offset[0][:, None]).transpose(0, 1)
         tolerance = 50 * LAW_TOLERANCE[z.dtype]
         return relative_error(logits, expected) < tolerance and relative_error(values, found.value) < tolerance
-
-    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
-        """z_j: the target itself does not move."""
-        return self.block.z[rows].expand(len(a), -1, -1)
 
     def at(self, a: Tensor) -> PathAt:
         """The closed form at the nodes."""

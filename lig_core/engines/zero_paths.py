@@ -15,7 +15,7 @@ from lig_core.blocks.attention import AttentionCall, probabilities
 from lig_core.blocks.block import Block, Projections, relative_error
 from lig_core.blocks.laws import LAW_TOLERANCE, NormLaw, PathLaws
 from lig_core.engines.pairwise import PairwisePath
-from lig_core.engines.path import Mixed, Path, PathAt, add_own, bias_rows, for_heads
+from lig_core.engines.path import Mixed, Path, PathAt, ZeroPath, add_own, bias_rows, for_heads
 
 
 def zero_path(block: Block, laws: PathLaws | None, heads: Tensor) -> Path:
@@ -29,15 +29,14 @@ def zero_path(block: Block, laws: PathLaws | None, heads: Tensor) -> Path:
     return TangentPath(block, heads)
 
 
-class ScaledPath:
+class ScaledPath(ZeroPath):
     """Zero baseline under a norm law: x(a) = x⁰ + λ_i(a) (x¹ − x⁰), λ = a·σ(1)/σ(a), for x = q, k, v."""
 
-    moving = True
     law = "scaled"
 
     def __init__(self, block: Block, norm: NormLaw, heads: Tensor) -> None:
-        self.block, self._norm, self.heads = block, norm, heads
-        self.num_heads = len(heads)
+        super().__init__(block, heads)
+        self._norm = norm
         zero = block.project(torch.zeros_like(block.z)[None])
         self.start = for_heads(zero, heads, block.num_heads)
         end = for_heads(block.projections, heads, block.num_heads)
@@ -69,10 +68,6 @@ class ScaledPath:
         square, eps = self._mean_square.double(), self._norm.eps
         end, here = (square + eps).sqrt(), (nodes**2 * square + eps).sqrt()
         return (nodes * end / here).to(dtype), (end * eps / here**3).to(dtype)
-
-    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
-        """a·z_j."""
-        return a.to(self.block.z)[:, None, None] * self.block.z[rows]
 
     def at(self, a: Tensor) -> PathAt:
         """λ and dλ/da at the nodes."""
@@ -120,19 +115,10 @@ class _ScaledAt:
         return Mixed(heads_out, rates)
 
 
-class TangentPath:
+class TangentPath(ZeroPath):
     """Zero baseline for any block: q, k, v and their tangents along z by forward-mode replays at a·z."""
 
-    moving = True
     law = "tangent"
-
-    def __init__(self, block: Block, heads: Tensor) -> None:
-        self.block, self.heads = block, heads
-        self.num_heads = len(heads)
-
-    def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
-        """a·z_j."""
-        return a.to(self.block.z)[:, None, None] * self.block.z[rows]
 
     def at(self, a: Tensor) -> PathAt:
         """Replays of the part before attention, one sequence per node."""
