@@ -10,6 +10,7 @@ arguments it was called with, one gradient per target and node, everything in fl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -346,7 +347,7 @@ CAUSAL = [family.name for family in ALL_FAMILIES if family.causal]
 def build(family: Family, implementation: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     """The family's model with random weights; the same weights at every call."""
     register()
-    config = type(family.config).from_dict(family.config.to_dict())
+    config = deepcopy(family.config)  # not from_dict(to_dict()): transformers 5.0 loses GPT-NeoX's rotary_pct there
     config._attn_implementation = implementation
     config._experts_implementation = "eager"  # the grouped kernels have no float64
     if implementation == "eager":
@@ -394,8 +395,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def pluggable(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """A family's tiny model with the attention under test, always the same one; do not change its weights."""
-    return _built(name, "lig", dtype)
+    """A family's tiny model as the product readies it, always the same one; do not change its weights."""
+    return loaded(name, dtype).model
 
 
 @cache
@@ -408,7 +409,7 @@ def loaded(name: str, dtype: torch.dtype = torch.float64) -> LoadedModel:
     """A family's tiny model as the product loads it."""
     family = FAMILIES[name]
     card = ModelCard(name, name, None, family.config.to_dict())
-    return LoadedModel.of(card, pluggable(name, dtype), tiny_tokenizer())
+    return LoadedModel.of(card, _built(name, "lig", dtype), tiny_tokenizer())
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def saved(folder: Path, name: str, dtype: torch.dtype = torch.float32) -> Path:
     config = FAMILIES[name].config
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = AutoModel.from_config(type(config).from_dict(config.to_dict())).to(dtype)
+        model = AutoModel.from_config(deepcopy(config)).to(dtype)
     model.save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
