@@ -10,11 +10,12 @@ from lig_core.families import FAMILIES, Attention, Norms
 
 BLOCK_INPUT = "the block's input"
 BLOCK_OUTPUT = "the block's output, input of the next block"
+STREAM = "the stream after attention"
 U_NODES: dict[Norms, str | None] = {
-    "post": "the stream after attention: output of the norm that follows z + attention(z)",
-    "pre": "the stream after attention: z + attention(norm(z))",
-    "sandwich": "the stream after attention: z + norm(attention(norm(z)))",
-    "reordered": "the stream after attention: z + norm(attention(z))",
+    "post": f"{STREAM}: output of the norm that follows z + attention(z)",
+    "pre": f"{STREAM}: z + attention(norm(z))",
+    "sandwich": f"{STREAM}: z + norm(attention(norm(z)))",
+    "reordered": f"{STREAM}: z + norm(attention(z))",
     "parallel": None,
     "none": None,
 }
@@ -80,9 +81,9 @@ def from_config(card: ModelCard) -> dict[str, Any]:
     )
 
 
-def layout_name(norms: Norms, architecture: str) -> str:
-    """A name such as post_ln_encoder."""
-    return f"{norms}_ln_{architecture}"
+def layout_name(norms: Norms | None, architecture: str) -> str:
+    """A name such as post_ln_encoder; unnamed_encoder where the norms stand in none of the known places."""
+    return f"unnamed_{architecture}" if norms is None else f"{norms}_ln_{architecture}"
 
 
 def document(

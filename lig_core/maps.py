@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lig_core.blocks.attention import probabilities, repeat_groups
+from lig_core.blocks.attention import attention_weights
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.laws import PathLaws
 from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
@@ -230,10 +230,7 @@ class SplitBlockIntegrator(Integrator):
 
     def _self_weight(self, heads: Sequence[int]) -> Tensor:
         """Attention weight α_jj of each (target, head) column."""
-        call = self.block.attention
-        key = repeat_groups(call.key, self.block.num_heads)
-        weights, _ = probabilities(call, call.query @ key.transpose(-1, -2) * call.scale, call.bias)
-        own = weights[0].diagonal(dim1=-2, dim2=-1)  # [heads, tokens]
+        own = attention_weights(self.block.attention)[0].diagonal(dim1=-2, dim2=-1)  # [heads, tokens]
         return own[list(heads)][:, self.targets].T.flatten().cpu().double()
 
     @property

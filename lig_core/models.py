@@ -21,10 +21,10 @@ from lig_core.blocks.block import Block, WholeBlock, Wiring
 from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks, text_config
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
+from lig_core.blocks.layout import Layout, find_layout
 from lig_core.catalog import ModelCard, hub_has
 from lig_core.engines.chunking import Budget
 from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong, UnsupportedModel
-from lig_core.families import FAMILIES, Norms
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.precision import working_precision
 from lig_core.quadrature import Adaptive, Quadrature
@@ -43,13 +43,14 @@ class LayerFacts:
     """What was found out about a layer once, on a probe sentence, and holds for every text.
 
     wiring is None for a block that does not split into parts, and `note` says why; laws is None where queries,
-    keys and values follow no simple law, so that the general paths are used.
+    keys and values follow no simple law, so that the general paths are used. `layout` is None without wiring.
     """
 
     tiling: Tiling
     wiring: Wiring | None
     laws: PathLaws | None
     note: str
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -128,31 +129,24 @@ class LoadedModel:
         return getattr(self.model.config, "_commit_hash", None)
 
     def boundaries(self) -> dict[str, Any]:
-        """Where z, u and z' sit in this model, as its first block showed when it was replayed."""
-        wiring = self.facts[0].wiring
-        if wiring is None:
+        """Where z, u and z' sit in this model, as its blocks showed when they were replayed."""
+        split = [(facts.wiring, facts.layout) for facts in self.facts if facts.wiring and facts.layout]
+        if not split:
             return boundaries.whole_block(self.card, self.facts[0].note)
+        # The first block of some models lacks the norm that the embeddings have had (ModernBERT).
+        wiring, layout = next((found for found in split if found[1].norms is not None), split[0])
         paths = {module: path for path, module in self.model.named_modules()}
-        family = FAMILIES.get(self.card.model_type)
-        entry = wiring.residual
-        laws = self.facts[0].laws
-        normed_before = laws is not None and laws.norm.kind != "none"  # a norm stands before the attention
-        post = entry is not None and entry.holds == "output" and not normed_before
-        norms: Norms = "none" if entry is None else "post" if post else "pre"
-        if wiring.parallel:
-            norms = "parallel"
-        if norms == "pre" and family is not None and family.norms in ("sandwich", "reordered"):
-            norms = family.norms
-        causal = bool(getattr(wiring.attention, "is_causal", False))
-        architecture = family.architecture if family is not None else "decoder" if causal else "encoder"
+        architecture = "decoder" if layout.causal else "encoder"
         hooks = {"att_core": paths[wiring.attention], "mlp_output": paths[wiring.block]}
-        if entry is not None:
-            hooks["mlp_input"] = f"{paths[entry.module]} (its {entry.holds})"
+        stream = None
+        if wiring.residual is not None:
+            hooks["mlp_input"] = f"{paths[wiring.residual.module]} (its {wiring.residual.holds})"
+            stream = boundaries.STREAM
         return boundaries.document(
             self.card,
-            layout=boundaries.layout_name(norms, architecture) if norms != "none" else f"unnamed_{architecture}",
+            layout=boundaries.layout_name(layout.norms, architecture),
             architecture=architecture,
-            u=boundaries.U_NODES[norms],
+            u=stream if layout.norms is None else boundaries.U_NODES[layout.norms],
             hooks=hooks,
             detection=boundaries.REPLAYED,
             notes=self._engines(),
@@ -253,7 +247,7 @@ def inspect_layer(call: BlockCall) -> LayerFacts:
     laws = find_laws(block)
     if not rates_agree(block, laws):
         return LayerFacts(tiling, None, None, "its rates by parts differ from plain automatic differentiation")
-    return LayerFacts(tiling, wiring, laws, _how(block, laws))
+    return LayerFacts(tiling, wiring, laws, _how(block, laws), find_layout(block))
 
 
 def _how(block: Block, laws: PathLaws | None) -> str:

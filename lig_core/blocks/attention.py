@@ -100,13 +100,17 @@ def repeat_groups(x: Tensor, heads: int) -> Tensor:
     return x if x.shape[-3] == heads else x.repeat_interleave(heads // x.shape[-3], dim=-3)
 
 
+def attention_weights(call: AttentionCall) -> Tensor:
+    """softmax(q·kᵀ·scale + bias) of a call: [batch, heads, targets, sources]."""
+    key = repeat_groups(call.key, call.query.shape[1])
+    weights, _ = probabilities(call, call.query @ key.transpose(-1, -2) * call.scale, call.bias)
+    return weights
+
+
 def attend(call: AttentionCall) -> Tensor:
     """Head outputs o = softmax(q·kᵀ·scale + bias)·v of a call: [batch, tokens, heads, head_dim]."""
-    heads = call.query.shape[1]
-    key, value = repeat_groups(call.key, heads), repeat_groups(call.value, heads)
-    logits = call.query @ key.transpose(-1, -2) * call.scale
-    weights, _ = probabilities(call, logits, call.bias)
-    return (weights @ value).transpose(1, 2).contiguous()
+    value = repeat_groups(call.value, call.query.shape[1])
+    return (attention_weights(call) @ value).transpose(1, 2).contiguous()
 
 
 Handler = Callable[[AttentionCall], Tensor]

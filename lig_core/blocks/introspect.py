@@ -6,6 +6,7 @@ on it reproduces the model's output, and refused otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -89,7 +90,7 @@ def _projections(block: Block) -> tuple[nn.Module, ...]:
     """The linear maps inside the attention module that run before its attention call."""
     seen: dict[nn.Module, None] = {}
     linears = [m for m in block.attention.module.modules() if linear_width(m) is not None]
-    handles = [m.register_forward_hook(lambda m, _args, _out: seen.update({m: None})) for m in linears]
+    handles = [m.register_forward_hook(_noting(seen)) for m in linears]
     try:
         block.project(block.z[None])
     finally:
@@ -101,6 +102,16 @@ def _projections(block: Block) -> tuple[nn.Module, ...]:
     except RuntimeError:  # a block that works on its projections in place
         exact = False
     return tuple(seen) if exact else ()
+
+
+def _noting(ran: dict[nn.Module, None]) -> Callable[[nn.Module, Any, Any], None]:
+    """A hook that notes linear maps as they run; not one that gives more than a tensor, as some routers do."""
+
+    def note(module: nn.Module, _args: Any, out: Any) -> None:
+        if isinstance(out, Tensor):
+            ran[module] = None
+
+    return note
 
 
 def _any_length(block: Block) -> bool:
@@ -225,9 +236,7 @@ def _trace(block: Block) -> list[_Part]:
             trace.append(_Part(module, given, _one_text(value).clone(), tuple(ran)))
 
     handles = [
-        m.register_forward_hook(lambda m, _args, _out: ran.update({m: None}))
-        for m in block.call.module.modules()
-        if linear_width(m) is not None
+        m.register_forward_hook(_noting(ran)) for m in block.call.module.modules() if linear_width(m) is not None
     ]
     handles += [part.register_forward_hook(note_part) for part in dict.fromkeys(parts)]
     try:

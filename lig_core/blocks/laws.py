@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lig_core.blocks.block import Block, Projections, linear_width, relative_error
 
+USUAL_EPSILONS = (1e-5, 1e-6)
 LAW_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}
 """Largest relative error at which a law counts as exact: rounding, amplified by the small-amplitude probe."""
 
@@ -118,10 +119,10 @@ def _candidates(block: Block) -> Iterator[NormLaw]:
 
 
 def _epsilons(module: nn.Module) -> list[float]:
-    """Every ε that a norm inside the module declares."""
+    """Every ε that a norm inside the module declares, then those that are usual, for it need not (OLMo's does not)."""
     names = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps")
     found = (getattr(m, name, None) for m in module.modules() for name in names)
-    return list(dict.fromkeys(value for value in found if isinstance(value, float)))
+    return list(dict.fromkeys([*(value for value in found if isinstance(value, float)), *USUAL_EPSILONS]))
 
 
 class _Probe:
