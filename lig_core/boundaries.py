@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from lig_core.catalog import ModelCard, find_model
-from lig_core.errors import ModelNotFound
 from lig_core.families import FAMILIES, Attention, Norms
 
 BLOCK_INPUT = "the block's input"
@@ -32,19 +31,15 @@ HOOK_NAMES = ("att_input", "att_core", "att_output", "mlp_input", "mlp_core", "m
 def describe_boundaries(model: str, *, device: str | None = None, load_weights: bool = False) -> dict[str, Any]:
     """The nodes z, u, z' of a model, the maps it supports and how that is known.
 
-    Without weights the answer comes from the config and the table of families; with weights the model's own
-    blocks are replayed and every statement is verified. Raises ModelNotFound, or UnsupportedModel with weights.
+    Without weights the answer comes from the config (here, or on the hub) and the table of families; with weights
+    the model's own blocks are replayed and every statement is verified. Raises ModelNotFound, or UnsupportedModel
+    with weights.
     """
-    card = find_model(model)
+    card = find_model(model, ask_hub=not load_weights)
     if load_weights:
         from lig_core.models import load_model  # noqa: PLC0415 - torch is needed for weights alone
 
         return {**load_model(card, device=device).boundaries(), "model": model}
-    if not card.config:
-        raise ModelNotFound(
-            f"model '{model}': its config is not in the local cache; load it once with load_weights=True (--weights), "
-            "or name a local folder"
-        )
     return {**from_config(card), "model": model}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from lig_core.contract import ExplainRequest
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
@@ -96,21 +97,26 @@ def _hub_config(card: ModelCard) -> Mapping[str, Any]:
             f"model '{card.name}' is neither a folder here nor in the local cache, and the Hugging Face hub cannot be "
             "reached; check the name and the network, or use 'minilm', which needs none"
         )
-    return _read(Path(hf_hub_download(card.source, "config.json", revision=card.revision)))
+    try:
+        return _read(Path(hf_hub_download(card.source, "config.json", revision=card.revision)))
+    except (HfHubHTTPError, OSError) as error:  # none there, or not for everyone
+        raise ModelNotFound(
+            f"the config.json of model '{card.name}' could not be had from the Hugging Face hub: "
+            f"{str(error).strip().splitlines()[-1]}"
+        ) from error
 
 
 def installed_models(models_folder: Path | None = None) -> list[ModelCard]:
     """The models that need no network: the bundled ones installed here, and those in the models folder."""
     cards = []
     for name in BUNDLED:
-        try:
+        with suppress(ModelNotFound):
             cards.append(find_model(name))
-        except ModelNotFound:
-            continue
     if models_folder is not None and models_folder.is_dir():
         for config in sorted(models_folder.glob("**/config.json")):
             folder = config.parent
-            cards.append(_folder_card(folder.relative_to(models_folder).as_posix(), folder))
+            with suppress(ModelNotFound):  # its config is no JSON
+                cards.append(_folder_card(folder.relative_to(models_folder).as_posix(), folder))
     return cards
 
 
@@ -174,5 +180,8 @@ def _cached_config(repo: str, revision: str | None) -> Mapping[str, Any]:
 
 
 def _read(config: Path) -> Mapping[str, Any]:
-    found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    try:
+        found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelNotFound(f"the config.json of the model is not valid JSON: {error}; save it again") from None
     return found

@@ -56,6 +56,13 @@ class MethodNotAllowed(LigError):
     title = "This path does not take this method"
 
 
+class UnknownModel(LigError):
+    """The path names a model that is not to be had; in a request body that is model_not_found."""
+
+    code = "unknown_model"
+    title = "There is no such model"
+
+
 class JobNotFound(LigError):
     """No job has this id, or it was forgotten."""
 
@@ -112,6 +119,7 @@ STATUS: Mapping[str, int] = {
     "malformed_json": 400,
     "not_found": 404,
     "job_not_found": 404,
+    "unknown_model": 404,
     "method_not_allowed": 405,
     "job_not_finished": 409,
     "job_has_no_result": 409,

@@ -11,7 +11,7 @@ from lig_core.boundaries import from_config
 from lig_core.catalog import find_model, installed_models
 from lig_core.errors import ModelNotFound
 from service.model_names import refuse_paths
-from service.problems import responses
+from service.problems import UnknownModel, responses
 from service.settings import Settings
 
 
@@ -65,14 +65,17 @@ def router(settings: Settings) -> APIRouter:
         "/models/{model:path}/boundaries",
         summary="Where a model's nodes sit",
         response_model=ModelBoundaries,
-        responses=responses("invalid_request", "model_not_found"),
+        responses=responses("invalid_request", "unknown_model"),
     )
     def boundaries(model: str) -> dict[str, Any]:
-        """Answers from the config: in the models folder, or in the local cache of the Hugging Face hub."""
+        """Answers from the config: in the models folder, in the local cache of the Hugging Face hub, or on the hub."""
         refuse_paths(model, "/path/model")
-        card = find_model(model, settings.models_folder)
+        try:
+            card = find_model(model, settings.models_folder, ask_hub=settings.ask_hub)
+        except ModelNotFound as error:
+            raise UnknownModel(error.detail) from error
         if not card.config:
-            raise ModelNotFound(f"the config of '{model}' is not here; explain a text with the model first")
+            raise UnknownModel(f"the config of '{model}' is not here; explain a text with the model first")
         return {**from_config(card), "model": model}
 
     return routes

@@ -59,7 +59,24 @@ def test_a_path_is_refused(folder, name):
     assert answer.json()["errors"][0]["pointer"] == "/path/model"
 
 
-def test_a_model_whose_config_is_not_here_is_a_problem(folder):
-    answer = folder.get("/v1/models/nobody/nothing/boundaries")
-    assert answer.status_code == 422
-    assert answer.json()["code"] == "model_not_found"
+@pytest.mark.parametrize("name", ["nobody/nothing", "nothing"])
+def test_a_model_that_is_not_to_be_had_is_not_found(folder, name):
+    answer = folder.get(f"/v1/models/{name}/boundaries")
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "unknown_model"
+    assert name in answer.json()["detail"]
+
+
+def test_where_the_hub_is_not_asked_it_is_said_what_brings_the_config_here(tmp_path, jobs):
+    with TestClient(create_app(Settings(models_folder=tmp_path, ask_hub=False), jobs)) as client:
+        answer = client.get("/v1/models/nobody/nothing/boundaries")
+    assert answer.status_code == 404
+    assert "explain a text" in answer.json()["detail"]
+
+
+def test_a_folder_whose_config_is_damaged_is_no_model(folder, tmp_path):
+    (tmp_path / "tiny" / "config.json").write_text("{")
+    assert "tiny" not in [model["id"] for model in folder.get("/v1/models").json()["models"]]
+    answer = folder.get("/v1/models/tiny/boundaries")
+    assert answer.status_code == 404
+    assert "not valid JSON" in answer.json()["detail"]
