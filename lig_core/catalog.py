@@ -91,6 +91,14 @@ def hub_has(card: ModelCard) -> bool:
     return True
 
 
+def cached_commit(card: ModelCard) -> str | None:
+    """The commit of a hub model's files in the local cache, which keeps a folder for each; None for a folder."""
+    if Path(card.source).is_dir():
+        return None
+    config = try_to_load_from_cache(card.source, "config.json", revision=card.revision)
+    return Path(config).parent.name if isinstance(config, str) else None
+
+
 def _hub_config(card: ModelCard) -> Mapping[str, Any]:
     if not hub_has(card):
         raise ModelNotFound(

@@ -11,46 +11,28 @@ from typing import Any, Self
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from lig_core import boundaries, tokens
 from lig_core.blocks.attention import IMPLEMENTATION, register
-from lig_core.blocks.block import Block, WholeBlock, Wiring
-from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks, text_config
-from lig_core.blocks.introspect import find_tiling, find_wiring
-from lig_core.blocks.laws import PathLaws, find_laws
-from lig_core.blocks.layout import Layout, find_layout
-from lig_core.catalog import ModelCard, hub_has
-from lig_core.engines.chunking import Budget
+from lig_core.blocks.block import Block, WholeBlock
+from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
+from lig_core.catalog import ModelCard, cached_commit, hub_has
+from lig_core.engines.chunking import Budget, out_of_memory
 from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong, UnsupportedModel
+from lig_core.inspection import LayerFacts, first_line, inspect_layers, inspecting
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.precision import working_precision
-from lig_core.quadrature import Adaptive, Quadrature
+from lig_core.quadrature import Quadrature
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 NO_LIMIT = 10**9
 """Tokenizers write 'no limit' as a number beyond this."""
-SPOT_CHECK_AT = 0.61
-SPOT_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
 """What a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
-
-
-@dataclass(frozen=True)
-class LayerFacts:
-    """What was found out about a layer once, on a probe sentence, and holds for every text.
-
-    wiring is None for a block that does not split into parts, and `note` says why; laws is None where queries,
-    keys and values follow no simple law, so that the general paths are used. `layout` is None without wiring.
-    """
-
-    tiling: Tiling
-    wiring: Wiring | None
-    laws: PathLaws | None
-    note: str
-    layout: Layout | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +60,10 @@ class TextTokens:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A frozen model with its tokenizer, and the facts found about each layer, which do not depend on the text."""
+    """A frozen model with its tokenizer, and the facts found about each layer, which do not depend on the text.
+
+    `revision` is the commit that the hub's files came from; None for a folder.
+    """
 
     card: ModelCard
     model: nn.Module
@@ -86,24 +71,19 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     facts: tuple[LayerFacts, ...]
+    revision: str | None = None
 
     @classmethod
-    def of(cls, card: ModelCard, model: Any, tokenizer: PreTrainedTokenizerBase) -> Self:
+    def of(
+        cls, card: ModelCard, model: Any, tokenizer: PreTrainedTokenizerBase, *, revision: str | None = None
+    ) -> Self:
         """A model built with `attn_implementation="lig"` where its class allows it, inspected on a probe sentence."""
         weight = next(model.parameters())
         model = model.eval().requires_grad_(False)
-        probe = tokenizer(PROBE_TEXT, return_tensors="pt", truncation=True, max_length=max_tokens(model, tokenizer))
-        inputs = {name: x.to(weight.device) for name, x in probe.items()}
-        with working_precision(weight.dtype):
-            try:
-                (calls,) = capture_blocks(model, inputs)
-            except KeyError as error:  # a closed list of attentions that is looked into at every call
-                if error.args != (IMPLEMENTATION,):
-                    raise
-                model.config._attn_implementation = "eager"  # such classes refuse set_attn_implementation
-                (calls,) = capture_blocks(model, inputs)
-            facts = tuple(inspect_layer(call) for call in calls)
-        return cls(card, model, tokenizer, weight.device, weight.dtype, facts)
+        with inspecting(model), working_precision(weight.dtype):
+            probe = tokenizer(PROBE_TEXT, return_tensors="pt", truncation=True, max_length=max_tokens(model, tokenizer))
+            facts = inspect_layers(model, {name: x.to(weight.device) for name, x in probe.items()})
+        return cls(card, model, tokenizer, weight.device, weight.dtype, facts, revision)
 
     @property
     def num_layers(self) -> int:
@@ -122,11 +102,6 @@ class LoadedModel:
 
     def _text_config(self) -> Any:
         return text_config(self.model)
-
-    @property
-    def revision(self) -> str | None:
-        """The commit that the hub's files came from; None for a folder."""
-        return getattr(self.model.config, "_commit_hash", None)
 
     def boundaries(self) -> dict[str, Any]:
         """Where z, u and z' sit in this model, as its blocks showed when they were replayed."""
@@ -232,52 +207,6 @@ def max_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | No
     return min(limits, default=None)
 
 
-def inspect_layer(call: BlockCall) -> LayerFacts:
-    """Find out how a layer is wired and check its rates against the dense engine's.
-
-    A block that does not split, or whose rates do not agree, is left whole. Raises UnsupportedModel for one
-    that cannot even be replayed.
-    """
-    tiling = find_tiling(call)
-    try:
-        wiring = find_wiring(call, tiling)
-    except UnsupportedModel as error:
-        return LayerFacts(tiling, None, None, error.detail)
-    block = Block.open(call, wiring)
-    laws = find_laws(block)
-    if not rates_agree(block, laws):
-        return LayerFacts(tiling, None, None, "its rates by parts differ from plain automatic differentiation")
-    return LayerFacts(tiling, wiring, laws, _how(block, laws), find_layout(block))
-
-
-def _how(block: Block, laws: PathLaws | None) -> str:
-    """How a block's rates are computed, in words."""
-    reached = "" if block.wiring.tap is None else "attention found at its softmax; "
-    if laws is None:
-        return f"{reached}queries, keys and values follow no norm-and-linear law: replayed paths"
-    if block.attention.pairwise:
-        return f"{reached}logits of pairs of tokens (norm: {laws.norm.kind})"
-    key_norm = "" if laws.key_norm is None else ", key norm"
-    return f"{reached}closed-form paths (norm: {laws.norm.kind}, positions: {laws.positions.kind}{key_norm})"
-
-
-def rates_agree(block: Block, laws: PathLaws | None) -> bool:
-    """Whether the factored and the dense engine give the same rates at one node, for two targets and both baselines."""
-    targets = torch.tensor(sorted({block.num_tokens // 2, block.num_tokens - 1}), device=block.z.device)
-    node, one = torch.tensor([SPOT_CHECK_AT], dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
-    columns = torch.arange(len(targets))
-    factored = SplitBlockIntegrator(block, laws, targets, Adaptive())
-    dense = WholeBlockIntegrator(block, "", targets, Adaptive())
-    for zero in (True, False):
-        integrands = (integrator.layer_integrand(zero=zero)[0] for integrator in (factored, dense))
-        fast, plain = (integrand.accumulate(node, columns, one) for integrand in integrands)
-        # Where a path is flat its rates are rounding: an error counts by what it is to L, too.
-        scale = torch.maximum(plain.weighted.abs().max(), plain.lengths.max())
-        if (fast.weighted - plain.weighted).abs().max() > SPOT_CHECK_TOLERANCE[block.z.dtype] * scale:
-            return False
-    return True
-
-
 def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:
     """Load a model's weights (safetensors only, no remote code) for `cpu` or `cuda`; None: a GPU where there is one.
 
@@ -289,16 +218,28 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     transformers.utils.logging.disable_progress_bar()
     torch.set_float32_matmul_precision("highest")  # TF32 costs three digits, which no map is allowed to lose
     place, kind = _device(device), DTYPES[dtype]
+    # The grouped kernels of routed experts have no float64.
+    experts = {"experts_implementation": "eager"} if kind == torch.float64 else {}
     where = {"revision": card.revision, "trust_remote_code": False, "local_files_only": not hub_has(card)}
     try:
         tokenizer = AutoTokenizer.from_pretrained(card.source, **where)
         with working_precision(kind):  # rotary frequencies are made here
-            model, report = _read_weights(card.source, dtype=kind, device_map=None if place else "auto", **where)
+            model, report = _read_weights(
+                card.source, dtype=kind, device_map=None if place else "auto", **experts, **where
+            )
     except (OSError, ValueError) as error:
         raise ModelNotFound(
-            f"model '{card.name}' could not be loaded: {_first_line(error)}; check the name (and, for a Hugging Face "
+            f"model '{card.name}' could not be loaded: {first_line(error)}; check the name (and, for a Hugging Face "
             "id, the network), or use 'minilm', which needs none"
         ) from error
+    except (SafetensorError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        raise UnsupportedModel(
+            f"the weights of '{card.name}' are damaged or do not fit its config ({first_line(error)}); "
+            "save or download them again"
+        ) from error
+    _require_vocabulary(card, tokenizer)
     missing = report["missing_keys"]
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
@@ -306,7 +247,7 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     _require_weights(card, model, missing)
     if place is not None:
         model = model.to(device=place, dtype=kind)
-    return LoadedModel.of(card, model, tokenizer)
+    return LoadedModel.of(card, model, tokenizer, revision=cached_commit(card))
 
 
 def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:
@@ -333,6 +274,15 @@ def _require_weights(card: ModelCard, model: nn.Module, missing: Collection[str]
         )
 
 
+def _require_vocabulary(card: ModelCard, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse the tokenizer that transformers makes up where there is none: special tokens, and one more at most."""
+    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) <= 1:
+        raise UnsupportedModel(
+            f"model '{card.name}' comes without the vocabulary of its tokenizer; save it there, too: "
+            "tokenizer.save_pretrained()"
+        )
+
+
 def _device(name: str | None) -> torch.device | None:
     """Where to compute; None for several devices."""
     if name == "auto":
@@ -346,7 +296,3 @@ def _device(name: str | None) -> torch.device | None:
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not available):
         raise InvalidRequest(f"device '{name}' is not available here; use cpu{' or cuda' if available else ''}")
     return torch.device(name)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")[:300]

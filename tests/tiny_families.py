@@ -16,36 +16,27 @@ from tiny_models import (
     USUAL,
     VOCABULARY,
     Family,
+    llama_mlp,
+    llama_stream,
 )
 from torch import Tensor
 from transformers import (
     AlbertConfig,
+    AutoConfig,
     BartConfig,
     BloomConfig,
-    CamembertConfig,
-    DebertaConfig,
-    DebertaV2Config,
-    ElectraConfig,
     FalconConfig,
-    Gemma3Config,
-    Gemma3TextConfig,
-    GemmaConfig,
     GPTJConfig,
     GPTNeoXConfig,
-    GraniteConfig,
+    Llama4TextConfig,
     MambaConfig,
-    MistralConfig,
     MPNetConfig,
+    OpenAIGPTConfig,
     PhiConfig,
     PreTrainedConfig,
-    Qwen2Config,
-    RobertaConfig,
-    SiglipVisionConfig,
     StableLmConfig,
-    Starcoder2Config,
     SwitchTransformersConfig,
     T5Config,
-    XLMRobertaConfig,
 )
 
 T5_USUAL: dict[str, Any] = {
@@ -62,10 +53,10 @@ T5_USUAL: dict[str, Any] = {
 GEMMA3: dict[str, Any] = {**ROTARY_GROUPED, "query_pre_attn_scalar": 8, "sliding_window": 3, "attention_bias": True}
 
 
-def _like_bert(name: str, config: PreTrainedConfig, **more: Any) -> Family:
+def _like_bert(model_type: str, settings: dict[str, Any], name: str = "", **more: Any) -> Family:
     return Family(
-        name,
-        config,
+        name or model_type,
+        AutoConfig.for_model(model_type, **settings),
         "attention.output.dense",
         lambda layer, o, z: layer.attention.output(o, z),
         lambda layer, u: layer.output.dense(layer.intermediate(u)),
@@ -77,21 +68,21 @@ def _like_bert(name: str, config: PreTrainedConfig, **more: Any) -> Family:
     )
 
 
-def _like_llama(name: str, config: PreTrainedConfig, **more: Any) -> Family:
+def _like_llama(model_type: str, settings: dict[str, Any], name: str = "", **more: Any) -> Family:
     return Family(
-        name,
-        config,
+        name or model_type,
+        AutoConfig.for_model(model_type, **settings),
         "self_attn.o_proj",
-        lambda layer, o, z: z + layer.self_attn.o_proj(o),
-        lambda layer, u: layer.mlp(layer.post_attention_layernorm(u)),
+        llama_stream,
+        llama_mlp,
         **more,
     )
 
 
-def _like_gemma3(name: str, config: PreTrainedConfig, **more: Any) -> Family:
+def _like_gemma3(model_type: str, settings: dict[str, Any], name: str = "", **more: Any) -> Family:
     return Family(
-        name,
-        config,
+        name or model_type,
+        AutoConfig.for_model(model_type, **settings),
         "self_attn.o_proj",
         lambda layer, o, z: z + layer.post_attention_layernorm(layer.self_attn.o_proj(o)),
         lambda layer, u: layer.post_feedforward_layernorm(layer.mlp(layer.pre_feedforward_layernorm(u))),
@@ -133,10 +124,10 @@ def _albert_mlp(layer: Any, u: Tensor) -> Tensor:
 
 
 PLUGGABLE = (
-    _like_bert("roberta", RobertaConfig(**USUAL)),
-    _like_bert("xlm-roberta", XLMRobertaConfig(**USUAL)),
-    _like_bert("camembert", CamembertConfig(**USUAL)),
-    _like_bert("electra", ElectraConfig(**USUAL, embedding_size=16)),
+    _like_bert("roberta", USUAL),
+    _like_bert("xlm-roberta", USUAL),
+    _like_bert("camembert", USUAL),
+    _like_bert("electra", {**USUAL, "embedding_size": 16}),
     Family(
         "albert",
         AlbertConfig(**USUAL, embedding_size=16, num_hidden_groups=1, inner_group_num=1),
@@ -156,22 +147,26 @@ PLUGGABLE = (
         lambda layer, o, z: z + layer.attention.dense(o),
         lambda layer, u: layer.mlp(layer.post_attention_layernorm(u)),
     ),
-    _like_llama("mistral", MistralConfig(**ROTARY_GROUPED, sliding_window=3)),
-    _like_llama("qwen2", Qwen2Config(**{**ROTARY_GROUPED, "use_sliding_window": False})),
-    _like_llama("gemma", GemmaConfig(**ROTARY_GROUPED, attention_bias=True)),
-    _like_gemma3("gemma3_text", Gemma3TextConfig(**GEMMA3)),
+    _like_llama("mistral", {**ROTARY_GROUPED, "sliding_window": 3}),
+    _like_llama("qwen2", {**ROTARY_GROUPED, "use_sliding_window": False}),
+    _like_llama("gemma", {**ROTARY_GROUPED, "attention_bias": True}),
+    _like_gemma3("gemma3_text", GEMMA3),
     _like_gemma3(
         "gemma3",
-        Gemma3Config(
-            text_config=Gemma3TextConfig(**GEMMA3),
-            vision_config=SiglipVisionConfig(
-                hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28
-            ),
-            mm_tokens_per_image=4,
-            image_token_index=98,
-            boi_token_index=97,
-            eoi_token_index=96,
-        ),
+        {
+            "text_config": GEMMA3,
+            "vision_config": {
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "image_size": 28,
+            },
+            "mm_tokens_per_image": 4,
+            "image_token_index": 98,
+            "boi_token_index": 97,
+            "eoi_token_index": 96,
+        },
         layers="language_model.layers",
     ),
     _like_t5("t5", T5Config(**T5_USUAL), "DenseReluDense"),
@@ -255,12 +250,12 @@ TAPPED = (
 RELATIVE: dict[str, Any] = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": -1}
 
 PAIRWISE = (
-    _like_bert("deberta", DebertaConfig(**USUAL, **RELATIVE)),
+    _like_bert("deberta", {**USUAL, **RELATIVE}),
     _like_bert(
         "deberta-v2",
-        DebertaV2Config(**USUAL, **RELATIVE, position_buckets=8, share_att_key=True, norm_rel_ebd="layer_norm"),
+        {**USUAL, **RELATIVE, "position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
     ),
-    _like_bert("deberta-v2_own_keys", DebertaV2Config(**USUAL, **RELATIVE)),
+    _like_bert("deberta-v2", {**USUAL, **RELATIVE}, "deberta-v2_own_keys"),
 )
 
 
@@ -279,11 +274,29 @@ def _parallel(name: str, config: PreTrainedConfig, projection: str) -> Family:
 NEOX_USUAL: dict[str, Any] = {**USUAL, "num_key_value_heads": 2, "layer_norm_eps": EPS}
 
 INTROSPECTED = (
-    _like_llama("starcoder2", Starcoder2Config(**{**USUAL, "num_key_value_heads": 2, "norm_epsilon": EPS})),
-    _like_llama("granite", GraniteConfig(**{**USUAL, "num_key_value_heads": 2, "rms_norm_eps": EPS})),
-    _like_llama("stablelm", StableLmConfig(**NEOX_USUAL, use_parallel_residual=False)),
+    _like_llama("starcoder2", {**USUAL, "num_key_value_heads": 2, "norm_epsilon": EPS}),
+    _like_llama("granite", {**USUAL, "num_key_value_heads": 2, "rms_norm_eps": EPS}),
+    _like_llama("stablelm", {**NEOX_USUAL, "use_parallel_residual": False}),
     _parallel("stablelm_parallel", StableLmConfig(**NEOX_USUAL, use_parallel_residual=True), "self_attn.o_proj"),
     _parallel("phi", PhiConfig(**USUAL, partial_rotary_factor=0.5, qk_layernorm=True), "self_attn.dense"),
+    _like_llama("phimoe", {**NEOX_USUAL, "num_local_experts": 4}),
+    Family(
+        "llama4_text",
+        Llama4TextConfig(**ROTARY_GROUPED, intermediate_size_mlp=48, num_local_experts=4),
+        "self_attn.o_proj",
+        llama_stream,
+        lambda layer, u: layer.feed_forward(layer.post_attention_layernorm(u))[0].view(u.shape),
+    ),
+    Family(
+        "openai-gpt",
+        OpenAIGPTConfig(**GPT_SIZES, n_embd=HIDDEN, n_head=HEADS, n_layer=LAYERS, n_positions=POSITIONS),
+        "attn.c_proj",
+        lambda layer, o, z: layer.ln_1(z + layer.attn.c_proj(o)),
+        lambda layer, u: layer.mlp(u),
+        lambda layer, x: layer.ln_2(x),
+        layers="h",
+        holds="output",
+    ),
     Family(
         "bart",
         BartConfig(

@@ -140,13 +140,12 @@ def _opt(name: str, *, before: bool) -> Family:
     )
 
 
-def _llama_stream(layer: Any, o: Tensor, z: Tensor) -> Tensor:
+def llama_stream(layer: Any, o: Tensor, z: Tensor) -> Tensor:
     return z + layer.self_attn.o_proj(o)
 
 
-def _llama_mlp(layer: Any, u: Tensor) -> Tensor:
-    out = layer.mlp(layer.post_attention_layernorm(u))
-    return out[0] if isinstance(out, tuple) else out
+def llama_mlp(layer: Any, u: Tensor) -> Tensor:
+    return _first(layer.mlp(layer.post_attention_layernorm(u)))  # experts may give more
 
 
 ALL_FAMILIES = (
@@ -183,16 +182,16 @@ ALL_FAMILIES = (
         "llama",
         LlamaConfig(**ROTARY_GROUPED, attention_bias=True, mlp_bias=True),
         "self_attn.o_proj",
-        _llama_stream,
-        _llama_mlp,
+        llama_stream,
+        llama_mlp,
         positions=("rotary", "halves", 8),
     ),
     Family(
         "qwen3",
         Qwen3Config(**ROTARY_GROUPED, attention_bias=True),
         "self_attn.o_proj",
-        _llama_stream,
-        _llama_mlp,
+        llama_stream,
+        llama_mlp,
         positions=("rotary", "halves", 8),
         key_norm="head",
     ),
@@ -286,8 +285,8 @@ ALL_FAMILIES = (
         "phi3",
         Phi3Config(**{**USUAL, "num_key_value_heads": 2, "rms_norm_eps": EPS}),
         "self_attn.o_proj",
-        _llama_stream,
-        _llama_mlp,
+        llama_stream,
+        llama_mlp,
         positions=("rotary", "halves", 8),
     ),
     Family(
@@ -313,8 +312,8 @@ ALL_FAMILIES = (
         "mixtral",
         MixtralConfig(**ROTARY_GROUPED, num_local_experts=4, num_experts_per_tok=2),
         "self_attn.o_proj",
-        _llama_stream,
-        _llama_mlp,
+        llama_stream,
+        llama_mlp,
         positions=("rotary", "halves", 8),
     ),
     Family(
@@ -335,8 +334,8 @@ ALL_FAMILIES = (
             },
         ),
         "self_attn.o_proj",
-        _llama_stream,
-        _llama_mlp,
+        llama_stream,
+        llama_mlp,
         positions=("rotary", "halves", 8),
     ),
 )

@@ -354,7 +354,7 @@ def replacing_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> I
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
         if isinstance(output, Tensor):
             return change(output)
-        return (change(output[0]), *output[1:])
+        return type(output)([change(output[0]), *output[1:]])
 
     handle = module.register_forward_hook(hook)
     try:

@@ -56,7 +56,8 @@ def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[
     """Run the model once; for each text of the batch, the calls of its blocks in layer order.
 
     Blocks are the outermost repeated modules that were called as often as the config has layers (one
-    module called many times, as in ALBERT, counts). Raises UnsupportedModel when there are none.
+    module called many times, as in ALBERT, counts) and hand their outputs on to each other: in some models
+    the halves of a block are lists of their own (XLM). Raises UnsupportedModel when there are none.
     """
     records = _record(model, inputs)
     batch, tokens = next(iter(inputs.values())).shape
@@ -66,13 +67,14 @@ def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[
         by_class.setdefault(type(record.module), []).append(record)
     for calls in by_class.values():  # insertion order: outermost first
         slots = [_hidden_slot(call, (batch, tokens)) for call in calls]
-        if len(calls) == depth and all(slot is not None for slot in slots):
+        if len(calls) == depth and all(slot is not None for slot in slots) and _chained(calls, slots):
             return [
                 [_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)
             ]
     seen = ", ".join(f"{kind.__name__} ×{len(calls)}" for kind, calls in by_class.items()) or "none"
     raise UnsupportedModel(
-        f"{type(model).__name__}: no repeated module was called {depth} times with a hidden state (seen: {seen})"
+        f"{type(model).__name__}: no repeated module was called {depth} times with a hidden state that the next call "
+        f"goes on from (seen: {seen})"
     )
 
 
@@ -133,6 +135,18 @@ def _hidden_slot(call: _Record, shape: tuple[int, int]) -> int | str | None:
         if is_hidden(value):
             return position
     return next((name for name, value in call.kwargs.items() if is_hidden(value)), None)
+
+
+def _chained(calls: Sequence[_Record], slots: Sequence[int | str | None]) -> bool:
+    """Whether some call's output is the next one's hidden state; not all need be (DeBERTa-v2 may convolve once)."""
+    pairs = list(zip(calls, calls[1:], slots[1:], strict=False))
+    outputs = ((first_tensor(call.out), _hidden(later, slot)) for call, later, slot in pairs)
+    return not pairs or any(out.shape == z.shape and bool((out.to(z.device) == z).all()) for out, z in outputs)
+
+
+def _hidden(call: _Record, slot: int | str | None) -> Tensor:
+    found: Tensor = call.args[slot] if isinstance(slot, int) else call.kwargs[str(slot)]
+    return found
 
 
 def _select(call: _Record, slot: int | str | None, text: int, batch: int) -> BlockCall:

@@ -39,6 +39,8 @@ def find_wiring(call: BlockCall, tiling: Tiling) -> Wiring:
     attention = verified_attention(call, tiling, tap)
     wiring = Wiring(call.module, attention.module, tiling, tap, capacity=expert_capacity(call.module))
     block = Block.open(call, wiring)
+    if block.crowded:
+        raise UnsupportedModel(f"an expert of the block takes {wiring.capacity} tokens, too few to inspect it")
     block = _rewired(block, projections=_projections(block))
     if block.wiring.capacity is None:  # many rows in one sequence would crowd the experts
         block = _rewired(block, any_length=_any_length(block))

@@ -213,7 +213,8 @@ def norm_input(block: Block, key_norm: KeyNorm, vectors: Tensor) -> tuple[Tensor
         projections = block.project(vectors[None])
     finally:
         handle.remove()
-    raw = seen[0]
+    # One module may norm the queries, too, before the keys (Llama 4).
+    raw = next(x for x in reversed(seen) if x.numel() == projections.key.numel())
     if raw.dim() == 3:
         return raw.unsqueeze(1), projections
     tokens_first = raw.shape[1] == block.num_tokens and raw.shape[2] == projections.key.shape[1]

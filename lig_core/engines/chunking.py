@@ -102,14 +102,14 @@ class ChunkedIntegrand(ABC):
                 try:
                     step(*piece)
                 except RuntimeError as error:
-                    if not _out_of_memory(error):
+                    if not out_of_memory(error):
                         raise
                     self._budget.halve()
                     waiting += pieces[k:]
                     break
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on a GPU (an exception of its own) or on the CPU (a sentence of the allocator's)."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 

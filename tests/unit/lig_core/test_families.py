@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny_families import CROWDED, INTROSPECTED, MAMBA, PAIRWISE, PLUGGABLE, TAPPED
-from tiny_models import ALL_FAMILIES, FAMILIES, IDS, TinyTruth, build, gauss, loaded, relative
+from tiny_families import CROWDED, INTROSPECTED, MAMBA, PAIRWISE, PLUGGABLE, T5_USUAL, TAPPED
+from tiny_models import ALL_FAMILIES, FAMILIES, IDS, TinyTruth, build, gauss, loaded, relative, tiny_tokenizer
 from torch import Tensor
-from transformers import AutoModel, XLNetConfig
+from transformers import AutoModel, SwitchTransformersConfig, XLMConfig, XLNetConfig
 
 from lig_core.blocks.block import Block
 from lig_core.blocks.capture import capture_blocks
 from lig_core.blocks.introspect import expert_capacity, find_tiling, find_wiring
+from lig_core.catalog import ModelCard
 from lig_core.errors import UnsupportedMap, UnsupportedModel
+from lig_core.inspection import inspect_layer
 from lig_core.maps import Integrator, SplitBlockIntegrator
-from lig_core.models import inspect_layer
+from lig_core.models import LoadedModel
 from lig_core.precision import working_precision
 from lig_core.quadrature import GaussLegendre
 
@@ -50,7 +52,8 @@ def test_a_family_is_explained_exactly(name: str) -> None:
     ids = torch.tensor([(*IDS, 0, 0, 0), BESIDE])
     padded, _ = model.capture({"input_ids": ids, "attention_mask": torch.tensor([MASK, (1,) * len(BESIDE)])})
     expected = TinyTruth(name, 1, {"input_ids": ids[:1], "attention_mask": torch.tensor([MASK])})
-    check(model.integrator(1, padded[1], TARGETS, GaussLegendre(NODES)), expected, ("zero", "self_input_token"), ())
+    maps = model.integrator(1, padded[1], TARGETS, GaussLegendre(NODES))
+    check(maps, expected, ("zero", "self_input_token"), ("zero", "att_itb_a0"))
 
 
 def check(maps: Integrator, expected: TinyTruth, baselines: tuple[Any, ...], mlp_baselines: tuple[Any, ...]) -> None:
@@ -72,8 +75,9 @@ def check(maps: Integrator, expected: TinyTruth, baselines: tuple[Any, ...], mlp
         found = maps.mlp_from_heads(baseline).attribution.values
         close(found, expected.mlp_map_heads(baseline, *quadrature))
         if not expected.family.parallel:
-            found = maps.mlp_from_residual(baseline).attribution.values
-            close(found, expected.mlp_map_residual(baseline, *quadrature))
+            for bypass in (True, False):
+                found = maps.mlp_from_residual(baseline, bypass=bypass).attribution.values
+                close(found, expected.mlp_map_residual(baseline, *quadrature, bypass=bypass))
 
 
 def close(found: Tensor, expected: Tensor) -> None:
@@ -176,6 +180,24 @@ def test_a_stream_that_is_not_found_is_refused_not_guessed() -> None:
     assert not block.wiring.parallel
     with pytest.raises(UnsupportedMap, match="could not be found"):
         block.finish_from_residual(block.z)
+
+
+def test_parts_of_blocks_that_are_repeated_modules_too_are_not_taken_for_blocks() -> None:
+    """XLM keeps its attentions in one list and its MLPs in another: maps of either would be no layer's."""
+    config = XLMConfig(vocab_size=99, emb_dim=32, n_layers=3, n_heads=4, pad_index=0)
+    model = AutoModel.from_config(config).double().eval()
+    with pytest.raises(UnsupportedModel, match=r"that the next call goes on from \(seen: MultiHeadAttention ×3"):
+        capture_blocks(model, {"input_ids": torch.tensor([IDS])})
+
+
+def test_an_expert_too_small_for_the_sentence_that_models_are_inspected_on_is_left_whole() -> None:
+    config = SwitchTransformersConfig(**T5_USUAL, num_sparse_encoder_layers=1, num_experts=4, expert_capacity=4)
+    model = AutoModel.from_config(config).get_encoder().double().eval()
+    found = LoadedModel.of(ModelCard("small", "small", None, {}), model, tiny_tokenizer())
+    sparse = [expert_capacity(block) is not None for block in model.block]
+    assert [facts.wiring is None for facts in found.facts] == sparse
+    assert any(sparse)
+    assert not all(sparse)
 
 
 def test_a_model_whose_hidden_states_are_laid_out_otherwise_is_refused() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import tiny_families  # noqa: F401 - adds its rows to FAMILIES
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from tiny_models import FAMILIES, tiny_tokenizer
-from transformers import AutoModel
+from tiny_models import FAMILIES, USUAL, tiny_tokenizer
+from transformers import AutoModel, ViTConfig
 
 from lig_core import explain
 from lig_core.catalog import find_model
@@ -66,6 +67,22 @@ def test_a_half_precision_checkpoint_is_computed_in_float32(dtype: torch.dtype, 
         assert torch.equal(parameter, stored[name].float())
 
 
+def test_a_bfloat16_checkpoint_gives_the_maps_of_its_numbers(tmp_path: Path) -> None:
+    half, whole = saved(tmp_path / "half", "llama", torch.bfloat16), saved(tmp_path / "whole", "llama")
+    stored = {name: x.float() for name, x in load_file(half / "model.safetensors").items()}
+    save_file(stored, whole / "model.safetensors", {"format": "pt"})
+    asked = {"granularity": "layer", "layers": [1], "num_steps": 4, "device": "cpu"}
+    found, expected = (explain(TEXT, model=str(folder), **asked)["layers"]["1"]["z2z"] for folder in (half, whole))
+    assert found["matrix"] == expected["matrix"]
+
+
+@pytest.mark.parametrize("name", ["mixtral", "gpt_oss"])
+def test_routed_experts_are_computed_in_float64_where_it_is_asked_for(name: str, tmp_path: Path) -> None:
+    folder = str(saved(tmp_path, name))
+    result = explain(TEXT, model=folder, layers=[1], num_steps=2, labels=False, device="cpu", dtype="float64")
+    assert result["layers"]["1"]["z2z"]["certificate"]["engine"].startswith("factored/")
+
+
 def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path) -> None:
     saved(tmp_path, "bert")
     weights = load_file(tmp_path / "model.safetensors")
@@ -92,6 +109,38 @@ def test_weights_that_are_not_safetensors_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_weights_that_end_too_early_are_said_to_be_damaged(tmp_path: Path) -> None:
+    weights = saved(tmp_path, "bert") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UnsupportedModel, match="damaged"):
+        load(tmp_path)
+
+
+def test_weights_of_another_config_are_refused(tmp_path: Path) -> None:
+    config = saved(tmp_path, "bert") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"intermediate_size": 40}))
+    with pytest.raises(UnsupportedModel, match="do not fit its config"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bert", "t5", "mamba"])
+def test_a_model_without_a_tokenizer_is_refused(name: str, tmp_path: Path) -> None:
+    """transformers makes one up to which every word is unknown: exact maps of a text that nobody wrote."""
+    saved(tmp_path, name)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / file).unlink()
+    with pytest.raises(UnsupportedModel, match="vocabulary of its tokenizer"):
+        load(tmp_path)
+
+
+def test_a_model_of_pictures_is_refused_in_words(tmp_path: Path) -> None:
+    sizes = {name: USUAL[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    AutoModel.from_config(ViTConfig(**sizes, intermediate_size=48, image_size=28)).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModel, match="ViTModel could not be run on a sentence"):
+        load(tmp_path)
+
+
 def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
     saved(tmp_path, "bert")
     config = json.loads((tmp_path / "config.json").read_text())
@@ -102,9 +151,23 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_revision_is_part_of_the_name() -> None:
-    card = find_model("somebody/something@v1.2")
-    assert (card.source, card.revision) == ("somebody/something", "v1.2")
+def test_a_revision_chooses_among_the_models_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of the local cache of the hub, laid out as huggingface_hub lays it out."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    models = {"main": ("a" * 40, "bert"), "v1.2": ("b" * 40, "gpt2")}
+    repo = tmp_path / "models--somebody--something"
+    (repo / "refs").mkdir(parents=True)
+    for revision, (commit, name) in models.items():
+        saved(repo / "snapshots" / commit, name)
+        (repo / "refs" / revision).write_text(commit)
+    for asked, revision in {"": "main", "@main": "main", "@v1.2": "v1.2", "@" + "b" * 40: "v1.2"}.items():
+        card = find_model(f"somebody/something{asked}")
+        commit, name = models[revision]
+        assert card.model_type == name
+        found = load_model(card, device="cpu")
+        assert (found.model.config.model_type, found.revision) == (name, commit)
+    with pytest.raises(ModelNotFound):
+        load_model(find_model("somebody/something@v3"), device="cpu")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("accelerate") is not None, reason="accelerate is installed")
