@@ -77,6 +77,7 @@ FAMILIES: dict[str, Family] = {
     "phi3": Family("pre", "decoder"),
     "qwen2": Family("pre", "decoder"),
     "qwen3": Family("pre", "decoder"),
+    "qwen3_moe": Family("pre", "decoder"),
     "roberta": Family("post", "encoder"),
     "switch_transformers": Family("pre", "encoder"),
     "t5": Family("pre", "encoder"),
