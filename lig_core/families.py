@@ -79,6 +79,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3": Family("pre", "decoder"),
     "qwen3_moe": Family("pre", "decoder"),
     "roberta": Family("post", "encoder"),
+    "smollm3": Family("pre", "decoder"),
     "switch_transformers": Family("pre", "encoder"),
     "t5": Family("pre", "encoder"),
     "xlm-roberta": Family("post", "encoder"),

@@ -151,6 +151,7 @@ PLUGGABLE = (
     _like_llama("qwen2", {**ROTARY_GROUPED, "use_sliding_window": False}),
     _like_llama("qwen3_moe", {**ROTARY_GROUPED, "num_experts": 4, "num_experts_per_tok": 2}),
     _like_llama("gemma", {**ROTARY_GROUPED, "attention_bias": True}),
+    _like_llama("smollm3", {**ROTARY_GROUPED, "no_rope_layer_interval": 2}),
     _like_gemma3("gemma3_text", GEMMA3),
     _like_gemma3(
         "gemma3",
