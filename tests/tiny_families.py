@@ -282,6 +282,14 @@ INTROSPECTED = (
     _parallel("stablelm_parallel", StableLmConfig(**NEOX_USUAL, use_parallel_residual=True), "self_attn.o_proj"),
     _parallel("phi", PhiConfig(**USUAL, partial_rotary_factor=0.5, qk_layernorm=True), "self_attn.dense"),
     _like_llama("phimoe", {**NEOX_USUAL, "num_local_experts": 4}),
+    _like_llama("olmo", {**USUAL, "num_key_value_heads": 2}),  # its norm does not say its ε
+    Family(
+        "olmo3",
+        AutoConfig.for_model("olmo3", **{**USUAL, "num_key_value_heads": 2, "rms_norm_eps": EPS, "sliding_window": 3}),
+        "self_attn.o_proj",
+        lambda layer, o, z: z + layer.post_attention_layernorm(layer.self_attn.o_proj(o)),
+        lambda layer, u: layer.post_feedforward_layernorm(layer.mlp(u)),
+    ),
     Family(
         "llama4_text",
         Llama4TextConfig(**ROTARY_GROUPED, intermediate_size_mlp=48, num_local_experts=4),

@@ -53,6 +53,26 @@ def test_an_unknown_family_is_said_to_be_unknown(tmp_path: Path) -> None:
     assert said["supported_granularity"] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "layout", "how"),
+    [
+        ("bart", "post_ln_encoder", "closed-form paths (norm: none, positions: none)"),
+        ("cohere", "parallel_ln_decoder", "closed-form paths (norm: layer, positions: rotary)"),
+        ("llama4_text", "pre_ln_decoder", "closed-form paths (norm: rms, positions: rotary, key norm)"),
+        ("olmo", "pre_ln_decoder", "closed-form paths (norm: layer, positions: rotary)"),
+        ("olmo3", "reordered_ln_decoder", "closed-form paths (norm: none, positions: rotary, key norm)"),
+        ("openai-gpt", "post_ln_decoder", "attention found at its softmax; logits of pairs of tokens (norm: none)"),
+    ],
+)
+def test_with_weights_a_family_that_the_table_does_not_name_is_described_all_the_same(
+    name: str, layout: str, how: str
+) -> None:
+    with working_precision(torch.float64):
+        shown = loaded(name).boundaries()
+    assert name not in TABLE
+    assert (shown["layout"], shown["notes"]) == (layout, [f"engine: factored; {how}"])
+
+
 def test_describing_every_family_imports_no_torch_and_takes_no_time(tmp_path: Path) -> None:
     folders = [saved(tmp_path, name) for name in DESCRIBED]
     script = (
