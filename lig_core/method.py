@@ -10,7 +10,7 @@ For each layer asked for:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -161,8 +161,7 @@ def _stream_batch(
             with model.computing():
                 integrator = model.integrator(layer, call, targets[text], quadrature, Budget(should_stop=should_stop))
                 maps = explain_layer(integrator, request)
-            found = layer_arrays(layer, maps, targets[text].tolist(), count, model.dtype)
-            found = replace(found, labels=request.labels)
+            found = layer_arrays(layer, maps, targets[text].tolist(), count, model.dtype, labels=request.labels)
             found = found if words is None else words.layer(found)
             if request.on_unconverged == "fail":
                 _require_convergence(found)
