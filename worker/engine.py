@@ -50,7 +50,7 @@ class CoreEngine:
 
         from lig_core.method import run  # noqa: PLC0415
         from lig_core.models import load_model  # noqa: PLC0415
-        from lig_core.results import to_json  # noqa: PLC0415
+        from lig_core.result.render import to_json  # noqa: PLC0415
 
         self._torch = torch
         self._run = run
