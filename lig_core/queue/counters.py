@@ -6,6 +6,7 @@ cumulative, and `name:sum`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,16 @@ def read(redis: Redis) -> Counters:
         },
         histograms={name: _histogram(name, bounds, values) for name, bounds in HISTOGRAMS.items()},
     )
+
+
+def buckets(name: str, values: Mapping[int, int]) -> dict[str, int]:
+    """How often values fall into each bucket of a histogram, by the bucket's name; `values` maps values to times."""
+    bounds, found = HISTOGRAMS[name], dict[str, int]()
+    for value, times in values.items():
+        at = bisect_left(bounds, value)
+        label = f"{bounds[at]:g}" if at < len(bounds) else "inf"
+        found[label] = found.get(label, 0) + times
+    return found
 
 
 def _histogram(name: str, bounds: tuple[float, ...], values: Mapping[str, float]) -> Histogram:
