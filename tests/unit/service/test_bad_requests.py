@@ -51,7 +51,7 @@ def test_a_field_that_cannot_be_is_named_with_what_is_allowed(api, jobs, path, c
     (error,) = problem["errors"]
     assert error["pointer"] == pointer
     assert advice in error["detail"]
-    assert not jobs.requests
+    assert not jobs.submissions
 
 
 def test_every_fault_of_a_request_is_reported_at_once(api):
@@ -67,7 +67,7 @@ def test_a_missing_text_is_named(api):
 def test_a_model_that_cannot_exist_is_refused_at_once(api, jobs):
     problem = problem_of(api.post("/v1/explain", json=GOOD | {"model": "no such model"}), 422, "model_not_found")
     assert "'no such model'" in problem["detail"]
-    assert not jobs.requests
+    assert not jobs.submissions
 
 
 def test_a_model_that_no_hub_has_is_refused_and_another_is_named(api, jobs, monkeypatch):
@@ -75,7 +75,7 @@ def test_a_model_that_no_hub_has_is_refused_and_another_is_named(api, jobs, monk
     problem = problem_of(api.post("/v1/explain", json=GOOD | {"model": "nobody/nothing"}), 422, "model_not_found")
     assert "'nobody/nothing'" in problem["detail"]
     assert "minilm" in problem["detail"]
-    assert not jobs.requests
+    assert not jobs.submissions
 
 
 def test_a_model_that_only_workers_can_reach_is_queued(jobs):
