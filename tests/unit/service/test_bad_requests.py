@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lig_core.contract import ExplainRequest
+from lig_core.queue.errors import QueueFull, QuotaExceeded
 from service.app import create_app
 from service.problems import StoreUnavailable
 from service.settings import Settings
@@ -142,6 +143,17 @@ def test_a_silent_store_is_503_and_may_be_tried_again(api, jobs):
     response = api.post("/v1/explain", json=GOOD)
     assert problem_of(response, 503, "store_unavailable")["retryable"]
     assert int(response.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(QueueFull("full", retry_after=12.3), 503), (QuotaExceeded("too much", retry_after=12.3), 429)],
+)
+def test_who_is_refused_for_now_is_told_when_to_come_back(api, jobs, error, status):
+    jobs.failure = error
+    response = api.post("/v1/explain", json=GOOD)
+    assert problem_of(response, status, error.code)["retryable"]
+    assert response.headers["retry-after"] == "13"
 
 
 def test_an_unexpected_fault_is_500_without_its_message(api, jobs):
