@@ -48,11 +48,11 @@ class ScriptedEngine:
 
     def stream(self, request, model, report, should_stop, skip):
         self.note(request.text)
-        report(Progress(phase="computing", done=len(skip), total=2))
+        report(Progress(phase="computing", done=1, total=2))
         word, _, argument = request.text.partition(" ")
         until = time.monotonic() + float(argument) if word in {"sleep", "stubborn", "native"} else 0
         if word == "native":
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         while time.monotonic() < until:
             if word == "sleep" and should_stop():
                 raise Cancelled("stopped on request")

@@ -1,12 +1,13 @@
 -- The end of a computation: finished, failed or canceled. Nothing happens unless it is still where it was seen.
 local computation, how = ARGUMENTS.computation, ARGUMENTS.how
 local key = KEY.computation .. computation
+local winner = how .. ' ' .. ARGUMENTS.place.member
 if not leave(ARGUMENTS.place) then
   -- Asked again after a lost answer, the lease is gone because the first time worked.
-  return field(key, 'winner') == ARGUMENTS.place.member and 1 or 0
+  return field(key, 'winner') == winner and 1 or 0
 end
 if redis.call('EXISTS', key) == 0 then return 0 end
-redis.call('HSET', key, 'winner', ARGUMENTS.place.member)
+redis.call('HSET', key, 'winner', winner)
 
 -- How long the work that was asked for took; each job makes those before it count less.
 local function learn(seconds)
