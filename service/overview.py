@@ -10,7 +10,8 @@ from redis import Redis
 
 from lig_core.queue import names
 from service.jobs import Job, JobStatus
-from service.rq_jobs import RqJobStore, connect, reachable
+from service.redis_access import connect, reachable
+from service.rq_jobs import RqJobStore
 from service.settings import Settings
 
 REGISTRY = {

@@ -1,45 +1,32 @@
-"""The job store on Redis. Of the service, only this module, `views` and `overview` know how jobs lie there.
+"""The job store on Redis. In the service, `admission`, `views` and `overview` beside it know how jobs lie there.
 
 What is queued is JSON and names its task by a string: nothing that Redis holds is ever unpickled.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import builtins
 import contextlib
 import hashlib
-import json
-import secrets
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 import orjson
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry as RedisRetry
 
-from lig_core.errors import InvalidRequest, LigError
 from lig_core.queue import blobs, counters, names
 from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability, read_durability
-from lig_core.queue.errors import IdempotencyMismatch, QueueFull, QuotaExceeded
+from lig_core.queue.errors import IdempotencyMismatch
 from lig_core.queue.scripts import Scripts
+from service.admission import refusal, told
 from service.changes import JobChanges, JobWatch
 from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
-from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired, StoreUnavailable
+from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired
+from service.redis_access import connect, reachable
 from service.settings import Settings
-from service.views import as_event, as_job, later, next_id
-
-LEAST_COST_SECONDS = 0.001
-"""No job is free: what is queued in one flow has an order."""
+from service.views import as_cursor, as_event, as_job, from_cursor, later, next_id
 
 
 class RqJobStore:
@@ -70,7 +57,7 @@ class RqJobStore:
                 "admit",
                 queue=settings.queue,
                 owner=owner,
-                submissions=[self._told(owner, submission) for submission in submissions],
+                submissions=[told(owner, submission, settings) for submission in submissions],
                 concurrency=limits.concurrency,
                 rate=limits.rate,
                 burst=limits.burst,
@@ -84,7 +71,7 @@ class RqJobStore:
         if how == "mismatch":
             raise IdempotencyMismatch("this Idempotency-Key was sent with another body before; send a new key")
         if how == "refused":
-            raise _refusal(rest[0], float(rest[1]), len(submissions), limits)
+            raise refusal(rest[0], float(rest[1]), len(submissions), limits)
         return Accepted(tuple(self.find(rest[1:])), how == "replayed", rest[0] or None)
 
     def get(self, owner: str | None, job_id: str) -> Job:
@@ -99,7 +86,7 @@ class RqJobStore:
     def list(self, owner: str, *, limit: int, cursor: str | None = None, group: str | None = None) -> Page:
         """An owner's jobs, the newest first."""
         key = names.key("jobs", owner) if group is None else names.key("group", f"{owner}:{group}")
-        at: tuple[float, str] | None = _decoded(cursor) if cursor is not None else None
+        at: tuple[float, str] | None = from_cursor(cursor) if cursor is not None else None
         jobs: builtins.list[Job] = []
         while True:
             with reachable():
@@ -111,7 +98,7 @@ class RqJobStore:
             there = {job.id: job for job in self.find([job_id for _, job_id in new])}
             for row in new:
                 if len(jobs) == limit:
-                    return Page(tuple(jobs), _encoded(at))
+                    return Page(tuple(jobs), as_cursor(at))
                 at = row
                 if row[1] in there:
                     jobs.append(there[row[1]])
@@ -227,44 +214,6 @@ class RqJobStore:
         """Those of these jobs that are there, whoever owns them."""
         return [as_job(job_id, own, shared, place) for job_id, own, shared, place in self._look(job_ids) if shared]
 
-    def _told(self, owner: str, submission: Submission) -> dict[str, Any]:
-        """A submission as the script takes it; `fields` are those of RQ's hash, and ours."""
-        settings, request = self._settings, submission.request
-        # Ids in the order of their making: of computations that are level in the queue, the older one goes first.
-        computation = f"{time.time_ns() // 1000:015x}{secrets.token_hex(8)}"
-        cost, weight = max(submission.cost, LEAST_COST_SECONDS), names.PRIORITIES[request.priority]
-        fields: dict[str, Any] = {
-            "data": orjson.dumps([names.TASK, None, [request.model_dump(mode="json")], {}]).decode(),
-            "origin": settings.queue,
-            "description": "explain",  # not the text: RQ's tools and workers show it
-            "timeout": settings.job_timeout,
-            "retries_left": settings.crash_retries,
-            "result_ttl": settings.result_ttl,
-            "failure_ttl": settings.failure_ttl,
-            "expired_ttl": settings.expired_ttl,
-            "max_events": settings.max_events,
-            "digest": submission.digest,
-            "model": request.model,
-            "dtype": request.dtype,
-            "cost": repr(cost),
-            "work": submission.work,
-            "traceparent": submission.traceparent,
-            "flow": f"{owner}:{request.priority}",
-            "weight": weight,
-        }
-        return {
-            "job": uuid.uuid4().hex,
-            "computation": computation,
-            "digest": submission.digest,
-            "cost": cost,
-            "priority": request.priority,
-            "weight": weight,
-            "fresh": submission.fresh,
-            "webhook": submission.webhook,
-            "traceparent": submission.traceparent,
-            "fields": [text for name, value in fields.items() if value is not None for text in (name, str(value))],
-        }
-
     def _look(self, job_ids: Sequence[str]) -> Iterator[tuple[str, dict[str, str], dict[str, str], int | None]]:
         """Of each job: its id, its hash, its computation's hash, its place in the queue."""
         if not job_ids:
@@ -290,55 +239,6 @@ class RqJobStore:
         )
 
 
-def connect(redis_url: str, settings: Settings) -> Redis:
-    """A connection on which no command takes long, whatever Redis does."""
-    return Redis.from_url(
-        redis_url,
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
-        # redis-py's own default of many retries would hold a request for up to a minute.
-        retry=RedisRetry(NoBackoff(), 1),
-    )
-
-
-@contextlib.contextmanager
-def reachable() -> Iterator[None]:
-    """Turn what goes wrong with Redis into StoreUnavailable."""
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError) as error:
-        raise StoreUnavailable("Redis does not answer; nothing was lost, try again in a moment") from error
-    except RedisError as error:
-        raise StoreUnavailable(
-            "Redis refused a command, perhaps for lack of memory; the service's log has its words"
-        ) from error
-
-
-def _refusal(gate: str, seconds: float, asked: int, limits: Limits) -> LigError:
-    if seconds < 0:
-        return QuotaExceeded(
-            f"{asked} jobs at once, but this key may have {limits.concurrency} unfinished ones; send fewer at a time"
-        )
-    again = f"come back in {seconds:.0f} s, when there will be room"
-    if gate == "queue":
-        return QueueFull(f"more work waits than is taken on; {again}", retry_after=seconds)
-    if gate == "rate":
-        return QuotaExceeded(f"this key asked for more work than its rate allows; {again}", retry_after=seconds)
-    return QuotaExceeded(f"this key has {limits.concurrency} unfinished jobs; {again}", retry_after=seconds)
-
-
 def _mapping(flat: Sequence[bytes]) -> dict[str, str]:
     texts = [text.decode() for text in flat]
     return dict(zip(texts[::2], texts[1::2], strict=True))
-
-
-def _encoded(at: tuple[float, str] | None) -> str | None:
-    return None if at is None else base64.urlsafe_b64encode(json.dumps(at).encode()).decode()
-
-
-def _decoded(cursor: str) -> tuple[float, str]:
-    try:
-        score, job_id = json.loads(base64.urlsafe_b64decode(cursor))
-        return float(score), str(job_id)
-    except (binascii.Error, ValueError, TypeError):
-        raise InvalidRequest("/query/cursor: not a cursor of this service; leave it out to begin anew") from None

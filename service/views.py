@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +12,7 @@ from typing import Any
 from rq.job import JobStatus as RqStatus
 
 from lig_core.contract import ExplainRequest, Progress
-from lig_core.errors import LigError
+from lig_core.errors import InvalidRequest, LigError
 from lig_core.queue import names
 from service.jobs import Event, Job, JobStatus, StoredLayer, StoredPart, Timings
 
@@ -76,6 +78,20 @@ def next_id(event_id: str) -> str:
     """The id of an event right after."""
     first, second = _order(event_id)
     return f"{first}-{second + 1}"
+
+
+def as_cursor(at: tuple[float, str] | None) -> str | None:
+    """A place in a list, by score and job, for the client to come back with."""
+    return None if at is None else base64.urlsafe_b64encode(json.dumps(at).encode()).decode()
+
+
+def from_cursor(cursor: str) -> tuple[float, str]:
+    """The place that `as_cursor` wrote; raises InvalidRequest."""
+    try:
+        score, job_id = json.loads(base64.urlsafe_b64decode(cursor))
+        return float(score), str(job_id)
+    except (binascii.Error, ValueError, TypeError):
+        raise InvalidRequest("/query/cursor: not a cursor of this service; leave it out to begin anew") from None
 
 
 def _order(event_id: str) -> tuple[int, int]:

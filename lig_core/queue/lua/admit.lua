@@ -5,7 +5,7 @@ local limits_key, promises = KEY.limits .. owner, KEY.promises .. queue
 local GRACE, HORIZON = 60, 3600
 -- Clients are told whole seconds.
 local EARLY = 1
-local SHORTEST, MOST_LISTED = 1, 10000
+local SHORTEST, CLOSEST, MOST_LISTED = 1, 0.02, 10000
 
 local function accepted(how, group, jobs)
   local answer = {how, group or ''}
@@ -52,7 +52,7 @@ end
 local function refused(gate, clock, over, plenty, step, slack)
   local who = gate .. ':' .. owner .. ':' .. submissions[1].digest
   local told = number(redis.call('ZSCORE', promises, who))
-  local has_turn = told > 0 and told <= NOW + EARLY
+  local has_turn = told >= NOW - GRACE and told <= NOW + EARLY
   local promised = number(field(clock, 'promised|' .. gate))
   local open = over <= 0 and (plenty or promised <= NOW)
   if open or (has_turn and over <= slack) then
@@ -70,7 +70,7 @@ local function refused(gate, clock, over, plenty, step, slack)
     if at - NOW > HORIZON then
       at = NOW + HORIZON
     else
-      redis.call('HSET', clock, 'promised|' .. gate, text(at + step))
+      redis.call('HSET', clock, 'promised|' .. gate, text(at + math.max(CLOSEST, step)))
       redis.call('ZADD', promises, at, who)
     end
     redis.call('EXPIRE', clock, HORIZON + GRACE)
