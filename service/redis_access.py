@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from redis import Redis
+from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -15,16 +15,22 @@ from redis.retry import Retry as RedisRetry
 from service.problems import StoreUnavailable
 from service.settings import Settings
 
+CONNECTIONS = 64
+"""Of one process; more threads than the server's do not work at once."""
+
 
 def connect(redis_url: str, settings: Settings) -> Redis:
-    """A connection on which no command takes long, whatever Redis does."""
-    return Redis.from_url(
+    """Connections on which no command takes long, whatever Redis does; who finds none free waits a moment for one."""
+    pool = BlockingConnectionPool.from_url(
         redis_url,
+        max_connections=CONNECTIONS,
+        timeout=settings.redis_timeout,
         socket_timeout=settings.redis_timeout,
         socket_connect_timeout=settings.redis_timeout,
         # redis-py's own default of many retries would hold a request for up to a minute.
         retry=RedisRetry(NoBackoff(), 1),
     )
+    return Redis.from_pool(pool)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,8 @@ PREFIXES = {
     "flows": "lig:flows:",
     # estimated seconds of a queue's unfinished computations
     "backlog": "lig:backlog:",
-    # hash of an owner's limits: `at` (of its rate), `promised|gate`; the same of a queue, `promised|queue`
+    # hash of an owner's limits: `at` (of its rate), and the next free times: `promised|gate`, `again|gate`; and of a
+    # queue's, `:queue`
     "limits": "lig:limits:",
     # sorted set of refused callers of a queue by the time they were told to come back: `gate:owner:digest`
     "promises": "lig:promises:",

@@ -47,34 +47,30 @@ end
 
 -- One gate. There is room when `over` is not above 0; while some who were refused have yet to come back, new callers
 -- are let past them only where there is `plenty`. Refused callers get times `step` apart, from when there will be room
--- (`over` seconds from now), so that they do not all return at once; who returns at its time goes first, and may meet
--- a little more than was predicted (`slack` seconds). Returns nil, or the seconds until the caller's time.
+-- (`over` seconds from now), so that they do not all return at once. Who returns at its time goes first, and may meet
+-- a little more than was predicted (`slack` seconds); if it is much more, those who had their turn line up anew, before
+-- all who have not. Returns nil, or the seconds until the caller's time.
 local function refused(gate, clock, over, plenty, step, slack)
   local who = gate .. ':' .. owner .. ':' .. submissions[1].digest
   local told = number(redis.call('ZSCORE', promises, who))
+  if told > NOW + EARLY then
+    if over > 0 or not plenty then return told - NOW end
+  end
   local has_turn = told >= NOW - GRACE and told <= NOW + EARLY
-  local promised = number(field(clock, 'promised|' .. gate))
-  local open = over <= 0 and (plenty or promised <= NOW)
-  if open or (has_turn and over <= slack) then
+  local line = (has_turn and 'again|' or 'promised|') .. gate
+  local promised = number(field(clock, line))
+  if (over <= 0 and (plenty or has_turn or promised <= NOW)) or (has_turn and over <= slack) then
     redis.call('ZREM', promises, who)
     return nil
   end
-  local at
-  if told > NOW + EARLY then
-    at = told
-  elseif has_turn then
-    at = NOW + math.max(SHORTEST, over)
-    redis.call('ZADD', promises, at, who)
+  local at = math.max(NOW + math.max(SHORTEST, over), promised)
+  if at - NOW > HORIZON then
+    at = NOW + HORIZON
   else
-    at = math.max(NOW + math.max(SHORTEST, over), promised)
-    if at - NOW > HORIZON then
-      at = NOW + HORIZON
-    else
-      redis.call('HSET', clock, 'promised|' .. gate, text(at + math.max(CLOSEST, step)))
-      redis.call('ZADD', promises, at, who)
-    end
-    redis.call('EXPIRE', clock, HORIZON + GRACE)
+    redis.call('HSET', clock, line, text(at + math.max(CLOSEST, step)))
+    redis.call('ZADD', promises, at, who)
   end
+  redis.call('EXPIRE', clock, HORIZON + GRACE)
   redis.call('ZREMRANGEBYSCORE', promises, '-inf', NOW - GRACE)
   redis.call('EXPIRE', promises, HORIZON + GRACE)
   return at - NOW
