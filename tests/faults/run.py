@@ -259,7 +259,7 @@ def markdown(result: dict[str, Any]) -> str:
     )
     return f"""# Jobs under faults
 
-`make faults`: {result["workers"]} workers with leases of {result["lease_seconds"]:.0f} s (30 s by default), one API, \
+`make faults`: {result["workers"]} workers with leases of {result["lease_seconds"]:.0f} s (20 s by default), one API, \
 Redis {result["redis"]}. Jobs of {JOB_SECONDS[0]} to {JOB_SECONDS[1]} s of both priorities were sent over HTTP for \
 {result["seconds"]:.0f} s while the faults below were injected one after another; then the queue was left to drain. \
 What was not accepted met a stopped API or Redis.
