@@ -38,10 +38,11 @@ class LigError(Exception):
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
+        self.retry_after = retry_after  # seconds, where it is known when the same may succeed
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON data: code, title, detail, retryable, errors."""

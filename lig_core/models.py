@@ -95,7 +95,7 @@ class LoadedModel:
         """Number of query heads; None where the config knows of none."""
         return getattr(self._text_config(), "num_attention_heads", None)
 
-    @property
+    @cached_property
     def max_tokens(self) -> int | None:
         """Longest sequence the model has positions for, special tokens included; None when it has no such limit."""
         return max_tokens(self.model, self.tokenizer)
@@ -168,16 +168,15 @@ class LoadedModel:
     def _describe(self, text: str, found: Any) -> TextTokens:
         names = tuple(self.tokenizer.convert_ids_to_tokens(found["input_ids"]))
         special = set(self.tokenizer.all_special_tokens)
-        byte_level = tokens.is_byte_level(self._vocabulary)
-        labels = [tokens.label(name, byte_level=byte_level, special=name in special) for name in names]
+        labels = [tokens.label(name, byte_level=self._byte_level, special=name in special) for name in names]
         if not self.tokenizer.is_fast:
             return TextTokens(names, labels, tokens.words_by_marker(names, special), None)
         offsets = [(int(start), int(end)) for start, end in found["offset_mapping"]]
         return TextTokens(names, labels, tokens.words_by_text(text, offsets, found.word_ids()), offsets)
 
     @cached_property
-    def _vocabulary(self) -> frozenset[str]:
-        return frozenset(self.tokenizer.get_vocab())
+    def _byte_level(self) -> bool:
+        return tokens.is_byte_level(self.tokenizer.get_vocab())
 
     def capture(self, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
         """One forward pass; for each text of the batch, the call of each layer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -131,10 +132,15 @@ def _receipt(request: ExplainRequest, model: LoadedModel) -> dict[str, Any]:
         "tokenizer": type(model.tokenizer).__name__,
         "dtype": request.dtype,
         "device": model.device.type,
-        "versions": {
-            "lig-service": version("lig-service"),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": _versions(),
+    }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {
+        "lig-service": version("lig-service"),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
     }

@@ -1,4 +1,4 @@
-"""Tells waiting requests that a job changed: one Redis subscription for the whole process, fanned out to them."""
+"""Tells waiting requests that jobs changed: one Redis subscription for the whole process, fanned out to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from lig_core.queue.names import CHANNEL_PREFIX, channel
+from lig_core.queue.names import PREFIXES, key
 
 RECONNECT_SECONDS = 1.0
 # Lost messages are not sent again, and a job whose worker died changes without one.
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class JobWatch:
-    """Notices changes of one job."""
+    """Notices changes of one computation."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -38,23 +38,23 @@ class JobWatch:
 
 
 class JobChanges:
-    """Hands each job's messages to those who watch that job."""
+    """Hands each computation's messages to those who watch it."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url
         self._watches: defaultdict[str, set[JobWatch]] = defaultdict(set)
 
     @contextlib.contextmanager
-    def watch(self, job_id: str) -> Iterator[JobWatch]:
-        """A watch on one job, from now until the block ends."""
-        key, watch = channel(job_id), JobWatch()
-        self._watches[key].add(watch)
+    def watch(self, computation: str) -> Iterator[JobWatch]:
+        """A watch on one computation, from now until the block ends."""
+        channel, watch = key("channel", computation), JobWatch()
+        self._watches[channel].add(watch)
         try:
             yield watch
         finally:
-            self._watches[key].discard(watch)
-            if not self._watches[key]:
-                del self._watches[key]
+            self._watches[channel].discard(watch)
+            if not self._watches[channel]:
+                del self._watches[channel]
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -78,7 +78,7 @@ class JobChanges:
 
     async def _pass_on(self, redis: Redis) -> None:
         async with redis.pubsub() as subscription:
-            await subscription.psubscribe(CHANNEL_PREFIX + "*")
+            await subscription.psubscribe(PREFIXES["channel"] + "*")
             async for message in subscription.listen():
                 if message["type"] == "psubscribe":
                     self._notify(self._watches)  # anything may have changed while nobody listened
@@ -86,6 +86,6 @@ class JobChanges:
                     self._notify([message["channel"].decode()])
 
     def _notify(self, channels: Iterable[str]) -> None:
-        for key in channels:
-            for watch in self._watches.get(key, ()):
+        for channel in channels:
+            for watch in self._watches.get(channel, ()):
                 watch.notify()

@@ -39,15 +39,14 @@ def list_jobs(
 def show(job_id: JobId) -> None:
     """Print one job as JSON, without its result."""
     with overview() as jobs:
-        sys.stdout.write(job_json(jobs.store.get(job_id)).decode() + "\n")
+        sys.stdout.write(job_json(jobs.store.get(None, job_id)).decode() + "\n")
 
 
 @app.command()
 def cancel(job_id: JobId) -> None:
-    """Cancel a job; a running one stops a moment after."""
+    """Cancel a job; a running computation that no other job needs stops a moment after."""
     with overview() as jobs:
-        job = jobs.store.cancel(job_id)
-        typer.echo(f"{job.id} {job.status}{', stopping' if not job.status.final else ''}")
+        typer.echo(f"{job_id} {jobs.store.cancel(None, job_id).status}")
 
 
 @app.command()
@@ -85,17 +84,17 @@ def _address(settings: Settings) -> str:
 
 
 def _print(jobs: Sequence[Job]) -> None:
-    table = Table("job", "status", "attempts", "age", "what")
+    table = Table("job", "owner", "model", "cost", "status", "attempts", "age", "what")
     for job in jobs:
-        table.add_row(job.id, str(job.status), str(job.attempts), age(job), what(job))
+        about = (job.owner, job.request.model, f"{job.cost:.1f} s")
+        table.add_row(job.id, *about, str(job.status), str(job.attempts), age(job), what(job))
     console = Console()
     console.print(table if jobs else "no jobs", soft_wrap=not console.is_terminal)
 
 
 def age(job: Job) -> str:
     """Time since the job was accepted, in words."""
-    created = job.created_at if job.created_at.tzinfo else job.created_at.replace(tzinfo=UTC)
-    seconds = max(0, int((datetime.now(UTC) - created).total_seconds()))
+    seconds = max(0, int((datetime.now(UTC) - job.created_at).total_seconds()))
     days, clock = divmod(seconds, 86400)
     return f"{f'{days} d ' if days else ''}{clock // 3600}:{clock % 3600 // 60:02}:{clock % 60:02}"
 
@@ -107,6 +106,5 @@ def what(job: Job) -> str:
     if job.status is JobStatus.QUEUED:
         return f"{job.queue_position} ahead" if job.queue_position is not None else "being started"
     if job.status is JobStatus.RUNNING:
-        stopping = ", stopping" if job.cancel_requested else ""
-        return f"{job.progress.phase} {job.progress.done}/{job.progress.total} {job.progress.unit}{stopping}"
-    return f"{job.result.size:,} bytes" if job.result is not None else ""
+        return f"{job.progress.phase} {job.progress.done}/{job.progress.total} {job.progress.unit}"
+    return f"{job.result_size:,} bytes" if job.result_size is not None else ""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
-from rq.job import Job as RqJob
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
 from lig_core.queue import names
 from service.jobs import Job, JobStatus
-from service.problems import JobNotFound
-from service.rq_jobs import RqJobStore, connect, reachable
+from service.redis_access import connect, reachable
+from service.rq_jobs import RqJobStore
 from service.settings import Settings
 
 REGISTRY = {
-    JobStatus.RUNNING: "wip",
+    JobStatus.QUEUED: "waiting",
+    JobStatus.RUNNING: "leases",
     JobStatus.SUCCEEDED: "finished",
     JobStatus.FAILED: "failed",
     JobStatus.CANCELLED: "canceled",
@@ -40,77 +37,85 @@ class WorkerView:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """How many jobs of one priority are where."""
+class Flow:
+    """What waits of one owner and priority; `cost` are estimated seconds."""
 
+    owner: str
     priority: str
-    queued: int
-    running: int
-    succeeded: int
-    failed: int
-    cancelled: int
-    dead: int
+    waiting: int
+    cost: float
 
 
 class Overview:
-    """Reads; every method raises StoreUnavailable."""
+    """Reads; every method raises StoreUnavailable. Several jobs may share a computation: counts are of those."""
 
     def __init__(self, redis_url: str, settings: Settings) -> None:
         self.store = RqJobStore(redis_url, settings)
         self._redis: Redis = connect(redis_url, settings)
         self._queue = settings.queue
-        self._lanes = {lane: names.lane_name(settings.queue, lane) for lane in names.LANES}
 
     def jobs(self, status: JobStatus, limit: int) -> list[Job]:
         """The jobs in a state: waiting ones in their order, ended ones from the last to expire."""
+        key = names.key(REGISTRY[status], self._queue)
+        found: Any
         with reachable():
-            ids = [job_id for lane in self._lanes.values() for job_id in self._ids(status, lane, limit)]
-        return list(self._read(ids[:limit]))
+            if status is JobStatus.QUEUED:
+                found = self._redis.zrange(key, 0, limit - 1)
+            else:
+                found = self._redis.zrevrange(key, 0, limit - 1)
+        return self._jobs_of([raw.decode().partition(":")[0] for raw in found])[:limit]
 
     def dead(self, limit: int) -> list[Job]:
         """The jobs given up because the process computing them died too often."""
         with reachable():
-            found: Any = [self._redis.zrevrange(names.dead_key(lane), 0, limit - 1) for lane in self._lanes.values()]
-        return list(self._read([raw.decode() for lane in found for raw in lane][:limit]))
+            found: Any = self._redis.zrevrange(names.key("dead", self._queue), 0, limit - 1)
+        return self._jobs_of([raw.decode() for raw in found])[:limit]
 
-    def lanes(self) -> list[Lane]:
-        """How many jobs are where."""
+    def counts(self) -> dict[str, int]:
+        """How many computations are where, by status; dead letters are failures too."""
+        kinds = {str(status): kind for status, kind in REGISTRY.items()} | {"dead letters": "dead"}
         with reachable():
-            return [self._lane(priority, lane) for priority, lane in self._lanes.items()]
+            return {name: int(self._redis.zcard(names.key(kind, self._queue))) for name, kind in kinds.items()}
+
+    def flows(self) -> list[Flow]:
+        """What waits, by owner and priority, the most costly first."""
+        with reachable(), self._redis.pipeline(transaction=False) as pipe:
+            waiting: Any = self._redis.zrange(names.key("waiting", self._queue), 0, -1)
+            for computation in waiting:
+                pipe.hmget(names.key("computation", computation.decode()), "flow", "cost")
+            found = pipe.execute()
+        costs: dict[str, list[float]] = {}
+        for flow, cost in found:
+            if flow is not None:
+                costs.setdefault(flow.decode(), []).append(float(cost))
+        flows = []
+        for name, each in costs.items():
+            owner, _, priority = name.rpartition(":")
+            flows.append(Flow(owner, priority, len(each), sum(each)))
+        return sorted(flows, key=lambda flow: -flow.cost)
 
     def workers(self) -> list[WorkerView]:
         """The workers that are alive."""
         with reachable():
-            registered: Any = self._redis.smembers(WORKERS_BY_QUEUE_KEY % self._queue)
+            registered: Any = self._redis.smembers(names.key("workers", self._queue))
             found: Any = [(key.decode(), self._redis.hgetall(key)) for key in sorted(registered)]
         return [_worker(key.rpartition(":")[2], fields) for key, fields in found if b"pid" in fields]
 
-    def worker_of(self, job_id: str) -> str:
+    def worker_of(self, job: Job) -> str:
         """The name of the worker that runs a job."""
         with reachable():
-            name: Any = self._redis.hget(RqJob.key_for(job_id), "worker_name")
+            name: Any = self._redis.hget(names.key("computation", job.computation), "worker_name")
         return name.decode() if name else ""
 
-    def _ids(self, status: JobStatus, lane: str, limit: int) -> list[str]:
-        found: Any
-        if status is JobStatus.QUEUED:
-            found = self._redis.lrange(names.waiting(lane), 0, limit - 1)
-        else:
-            found = self._redis.zrevrange(names.registry(REGISTRY[status], lane), 0, limit - 1)
-        return [raw.decode().partition(":")[0] for raw in found]
-
-    def _read(self, ids: list[str]) -> Iterator[Job]:
-        for job_id in ids:
-            with contextlib.suppress(JobNotFound):  # it expired a moment ago
-                yield self.store.get(job_id)
-
-    def _lane(self, priority: str, lane: str) -> Lane:
-        counts: dict[str, Any] = {
-            str(status): self._redis.zcard(names.registry(kind, lane)) for status, kind in REGISTRY.items()
-        }
-        queued: Any = self._redis.llen(names.waiting(lane))
-        dead: Any = self._redis.zcard(names.dead_key(lane))
-        return Lane(priority=priority, queued=queued, dead=dead, **counts)
+    def _jobs_of(self, computations: list[str]) -> list[Job]:
+        """The jobs of each computation; of one that all let go of, the job that it was made for."""
+        with reachable(), self._redis.pipeline(transaction=False) as pipe:
+            for computation in computations:
+                pipe.hkeys(names.key("claims", computation))
+                pipe.hget(names.key("computation", computation), names.FIRST)
+            found = pipe.execute()
+        ids = [claims or [first] for claims, first in zip(found[::2], found[1::2], strict=True)]
+        return self.store.find([raw.decode() for each in ids for raw in each if raw is not None])
 
 
 def _worker(name: str, fields: dict[bytes, bytes]) -> WorkerView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,6 +71,13 @@ class JobNotFound(LigError):
     title = "There is no such job"
 
 
+class JobExpired(LigError):
+    """The job ended, and neither its state nor its result is kept any more."""
+
+    code = "job_expired"
+    title = "The job has expired"
+
+
 class JobNotFinished(LigError):
     """The result was asked for before the job finished."""
 
@@ -127,6 +135,7 @@ STATUS: Mapping[str, int] = {
     "cancelled": 409,
     "not_comparable": 409,
     "result_expired": 410,
+    "job_expired": 410,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "invalid_request": 422,
@@ -135,12 +144,15 @@ STATUS: Mapping[str, int] = {
     "model_not_found": 422,
     "unsupported_model": 422,
     "not_converged": 422,
+    "idempotency_mismatch": 422,
+    "quota_exceeded": 429,
     "internal_error": 500,
     "crashed": 500,
     "job_not_allowed": 500,
     "out_of_memory": 503,
     "store_unavailable": 503,
     "evicting_redis": 503,
+    "queue_full": 503,
     "not_ready": 503,
     "job_timed_out": 504,
 }
@@ -188,9 +200,10 @@ def describe(error: Mapping[str, Any], *, instance: str, **members: str) -> dict
 def problem_response(
     error: LigError, *, path: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The error as a response; retryable ones carry `Retry-After`."""
+    """The error as a response; retryable ones carry `Retry-After`, as the error says or a short one."""
     problem = describe(error.as_dict(), instance=path, request_id=request_id)
-    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retryable else {}
+    seconds = RETRY_AFTER_SECONDS if error.retry_after is None else math.ceil(error.retry_after)
+    retry = {"Retry-After": str(seconds)} if error.retryable else {}
     return Response(
         orjson.dumps(problem),
         status_code=problem["status"],

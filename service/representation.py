@@ -75,7 +75,7 @@ def job_json(job: Job, *, result: bytes | None = None) -> bytes:
         "attempts": job.attempts,
         "cancel_requested": job.cancel_requested,
         "progress": job.progress.model_dump(),
-        "links": {"self": url, "result": f"{url}/result" if job.result else None},
+        "links": {"self": url, "result": f"{url}/result" if job.result_size is not None else None},
     }
     if result is not None:
         shown["result"] = orjson.Fragment(result)

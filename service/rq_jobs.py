@@ -1,133 +1,207 @@
-"""The job store on Redis, through RQ. Of the service, only this module and `overview` know RQ.
+"""The job store on Redis. In the service, `admission`, `views` and `overview` beside it know how jobs lie there.
 
 What is queued is JSON and names its task by a string: nothing that Redis holds is ever unpickled.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
-import json
+import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry as RedisRetry
-from rq import Queue, Retry
-from rq.exceptions import DuplicateJobError, NoSuchJobError
-from rq.job import Job as RqJob
-from rq.job import JobStatus as RqStatus
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+import orjson
 
-from lig_core.contract import ExplainRequest, Progress
-from lig_core.errors import LigError
-from lig_core.queue import names
+from lig_core.queue import blobs, counters, names
+from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability, read_durability
-from lig_core.queue.fence import Listed, Scored, server_time
-from lig_core.queue.moves import Moves
+from lig_core.queue.errors import IdempotencyMismatch
+from lig_core.queue.scripts import Scripts
+from service.admission import refusal, told
 from service.changes import JobChanges, JobWatch
-from service.jobs import Job, JobStatus, ResultPointer
-from service.problems import JobEnded, JobNotFound, ResultExpired, StoreUnavailable
+from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
+from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired
+from service.redis_access import connect, reachable
 from service.settings import Settings
-
-STATUS = {
-    RqStatus.STARTED: JobStatus.RUNNING,
-    RqStatus.FINISHED: JobStatus.SUCCEEDED,
-    RqStatus.FAILED: JobStatus.FAILED,
-    RqStatus.STOPPED: JobStatus.CANCELLED,
-    RqStatus.CANCELED: JobStatus.CANCELLED,
-}
-"""RQ's other states are all ways of waiting."""
-
-FIELDS = (names.PROGRESS, names.ERROR, names.POINTER, names.ATTEMPTS, names.CANCEL, names.FORGET)
+from service.views import as_cursor, as_event, as_job, from_cursor, later, next_id
 
 
 class RqJobStore:
-    """Jobs as RQ jobs, on one queue per priority."""
+    """Jobs over computations that are RQ jobs, in one fair queue."""
 
     def __init__(self, redis_url: str, settings: Settings) -> None:
         self._settings = settings
         self._redis = connect(redis_url, settings)
-        self._lanes = {
-            lane: Queue(names.lane_name(settings.queue, lane), connection=self._redis, serializer="json")
-            for lane in names.LANES
-        }
-        self._moves = Moves(self._redis)
+        self._scripts = Scripts(self._redis)
         self._changes = JobChanges(redis_url)
 
-    def submit(self, request: ExplainRequest) -> Job:
-        """Queue a request that was checked before."""
-        job_id, settings = uuid.uuid4().hex, self._settings
-        # Duplicate: the client sent the command again because the first answer was lost.
-        with reachable(), contextlib.suppress(DuplicateJobError):
-            self._lanes[request.priority].enqueue(
-                names.TASK,
-                args=(request.model_dump(mode="json"),),
-                job_id=job_id,
-                unique=True,
-                description="explain",  # RQ's default description holds the text, and workers log it
-                meta=self._deadlines(),
-                job_timeout=settings.job_timeout,
-                result_ttl=settings.result_ttl,
-                failure_ttl=settings.failure_ttl,
-                retry=Retry(max=settings.crash_retries) if settings.crash_retries else None,
+    def submit(
+        self,
+        owner: str,
+        submissions: Sequence[Submission],
+        *,
+        limits: Limits,
+        idempotency: tuple[str, str] | None = None,
+        group: bool = False,
+    ) -> Accepted:
+        """Accept all of them or none; raises QueueFull, QuotaExceeded, IdempotencyMismatch."""
+        settings, asked = self._settings, {}
+        if idempotency is not None:
+            key = hashlib.sha256(idempotency[0].encode()).hexdigest()
+            asked = {"key": key, "body": idempotency[1], "ttl": settings.idempotency_ttl}
+        with reachable():
+            found = self._scripts.call(
+                "admit",
+                queue=settings.queue,
+                owner=owner,
+                submissions=[told(owner, submission, settings) for submission in submissions],
+                concurrency=limits.concurrency,
+                rate=limits.rate,
+                burst=limits.burst,
+                max_backlog=settings.max_backlog,
+                queue_timeout=settings.queue_timeout or None,
+                total_timeout=settings.total_timeout or None,
+                idempotency=asked or None,
+                group=uuid.uuid4().hex if group else None,
             )
-        return self.get(job_id)
+        how, *rest = (part.decode() for part in found)
+        if how == "mismatch":
+            raise IdempotencyMismatch("this Idempotency-Key was sent with another body before; send a new key")
+        if how == "refused":
+            raise refusal(rest[0], float(rest[1]), len(submissions), limits)
+        return Accepted(tuple(self.find(rest[1:])), how == "replayed", rest[0] or None)
 
-    def get(self, job_id: str) -> Job:
-        """The job as it stands; raises JobNotFound."""
-        with reachable():
-            return self._as_job(*self._find(job_id))
+    def get(self, owner: str | None, job_id: str) -> Job:
+        """The job as it stands; raises JobNotFound, JobExpired."""
+        ((_, own, shared, position),) = self._look([job_id])
+        if not own or (owner is not None and own["owner"] != owner):
+            raise self._not_found(job_id)
+        if not shared:
+            raise JobExpired("the job ended long ago and its result is no longer kept; send the request again")
+        return as_job(job_id, own, shared, position)
 
-    def cancel(self, job_id: str) -> Job:
-        """Cancel a queued job, or ask for the end of a running one; raises JobNotFound, and JobEnded if too late."""
-        with reachable():
-            found, _ = self._find(job_id)
-            status = STATUS.get(found.get_status(refresh=False), JobStatus.QUEUED)
-            if status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
-                raise JobEnded(f"the job has {status} already; there is nothing to cancel")
-            if status is not JobStatus.CANCELLED:
-                self._cancel(found)
-        return self.get(job_id)
+    def list(self, owner: str, *, limit: int, cursor: str | None = None, group: str | None = None) -> Page:
+        """An owner's jobs, the newest first."""
+        key = names.key("jobs", owner) if group is None else names.key("group", f"{owner}:{group}")
+        at: tuple[float, str] | None = from_cursor(cursor) if cursor is not None else None
+        jobs: builtins.list[Job] = []
+        while True:
+            with reachable():
+                found: Any = self._redis.zrevrangebyscore(
+                    key, at[0] if at else "+inf", "-inf", start=0, num=limit + 2, withscores=True
+                )
+            rows = [(score, raw.decode()) for raw, score in found]
+            new = [row for row in rows if at is None or row < at]
+            there = {job.id: job for job in self.find([job_id for _, job_id in new])}
+            for row in new:
+                if len(jobs) == limit:
+                    return Page(tuple(jobs), as_cursor(at))
+                at = row
+                if row[1] in there:
+                    jobs.append(there[row[1]])
+            if not new:
+                return Page(tuple(jobs), None)
 
-    def delete(self, job_id: str) -> None:
-        """Forget a job and its result; one that runs is cancelled first. Raises JobNotFound."""
+    def cancel(self, owner: str | None, job_id: str) -> Job:
+        """Cancel a job at once; raises JobNotFound, and JobEnded if too late."""
+        self.get(owner, job_id)
         with reachable():
-            found, _ = self._find(job_id)
-            if STATUS.get(found.get_status(refresh=False), JobStatus.QUEUED).final:
-                self._erase(found)
-            else:
-                self._redis.hset(found.key, names.FORGET, 1)
-                self._cancel(found)
+            was = self._scripts.call("detach", job=job_id, forget=False).decode()
+        if was in ("finished", "failed"):
+            status = "succeeded" if was == "finished" else was
+            raise JobEnded(f"the job has {status} already; there is nothing to cancel")
+        return self.get(owner, job_id)
+
+    def delete(self, owner: str | None, job_id: str) -> None:
+        """Forget a job and, unless another needs it, its result; raises JobNotFound."""
+        with contextlib.suppress(JobExpired):
+            self.get(owner, job_id)
+        with reachable():
+            self._scripts.call("detach", job=job_id, forget=True)
 
     def retry(self, job_id: str) -> Job:
         """Queue a failed or cancelled job again, with new retries; raises JobNotFound, and JobEnded otherwise."""
+        self.get(None, job_id)
         with reachable():
-            found, _ = self._find(job_id)
-            places = [Scored(names.registry(kind, found.origin), job_id) for kind in ("failed", "canceled")]
-            if not any(self._moves.send_again(place, found, self._settings.crash_retries) for place in places):
-                raise JobEnded("only a failed or cancelled job can be sent again")
-        return self.get(job_id)
+            was = self._scripts.call("revive", job=job_id, retries=self._settings.crash_retries).decode()
+        if was == "stopping":
+            raise JobEnded("the job is still being stopped; try again in a moment")
+        if was != "again":
+            raise JobEnded("only a failed or cancelled job can be sent again")
+        return self.get(None, job_id)
 
-    def read_result(self, pointer: ResultPointer) -> bytes:
-        """The result as gzip-compressed JSON; raises ResultExpired."""
-        with reachable():
-            stored: Any = self._redis.get(pointer.ref)
-        if stored is None:
-            raise ResultExpired("the result is no longer kept; send the request again")
-        return bytes(stored)
+    def read_head(self, job: Job) -> dict[str, Any]:
+        """The result without `layers` and `converged`; raises ResultExpired."""
+        head: dict[str, Any] = orjson.loads(self._read_part(job.head))
+        return head
+
+    def read_layer(self, job: Job, index: int) -> bytes:
+        """One layer, as LayerArrays.to_bytes() made it; raises ResultExpired."""
+        return self._read_part(next((layer for layer in job.layers if layer.index == index), None))
+
+    def read_events(self, job: Job, after: str | None, count: int) -> EventPage:
+        """The events of a job after the given id, None for all; of a cancelled job they end with its own end."""
+        last = job.cancelled_after
+        with reachable(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.xrange(names.key("events", job.computation), f"({after}" if after else "-", last or "+", count)
+            pipe.hget(names.key("computation", job.computation), "progress_forgotten")
+            found, forgotten = pipe.execute()
+        events = [as_event(raw_id, fields) for raw_id, fields in found]
+        gap = after is not None and forgotten is not None and later(forgotten.decode(), after)
+        if last is not None and len(events) < count and not any(event.final for event in events):
+            end = next_id(last)
+            if after is None or later(end, after):
+                events.append(as_event(end.encode(), {b"kind": b"cancelled"}))
+        return EventPage(tuple(events), gap)
+
+    def watch(self, job: Job) -> AbstractContextManager[JobWatch]:
+        """Notice every change of a job from now on; enter it, then read the job again."""
+        return self._changes.watch(job.computation)
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Listens for changes of jobs for as long as the application runs."""
+        return self._changes.listening()
+
+    def load(self) -> Load:
+        """What there is to do, and who does it."""
+        queue, workers = self._settings.queue, self.live_workers()
+        with reachable(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.zcard(names.key("waiting", queue))
+            pipe.zcard(names.key("leases", queue))
+            pipe.get(names.key("backlog", queue))
+            pipe.zrange(names.key("waiting", queue), 0, 0)
+            pipe.time()
+            waiting, running, backlog, first, (seconds, _) = pipe.execute()
+            queued: Any = self._redis.hget(names.key("computation", first[0].decode()), "queued") if first else None
+        return Load(
+            waiting=waiting,
+            running=running,
+            backlog=float(backlog or 0),
+            limit=self._settings.max_backlog * max(1, workers),
+            workers=workers,
+            oldest=max(0.0, seconds - float(queued)) if queued else 0.0,
+        )
 
     def live_workers(self) -> int:
         """How many workers gave a sign of life lately: a worker's key expires unless the worker renews it."""
         with reachable():
-            registered: Any = self._redis.smembers(WORKERS_BY_QUEUE_KEY % self._settings.queue)
+            registered: Any = self._redis.smembers(names.key("workers", self._settings.queue))
             alive: Any = self._redis.exists(*registered) if registered else 0
         return int(alive)
+
+    def rate(self) -> float | None:
+        """Measured seconds per unit of work, over the last jobs."""
+        with reachable():
+            work, seconds = self._redis.hmget(names.RATE, ["work", "seconds"])
+        return float(seconds) / float(work) if work and seconds and float(work) else None
+
+    def counters(self) -> Counters:
+        """What was counted since the store was new, over all processes."""
+        with reachable():
+            return counters.read(self._redis)
 
     def durability(self) -> Durability:
         """What Redis promises of accepted jobs; raises EvictingRedis where it may drop them and that is not allowed."""
@@ -136,104 +210,35 @@ class RqJobStore:
         found.require_no_eviction(allowed=self._settings.allow_eviction)
         return found
 
-    def watch(self, job_id: str) -> AbstractContextManager[JobWatch]:
-        """Notice every change of a job from now on; enter it before reading the job."""
-        return self._changes.watch(job_id)
+    def find(self, job_ids: Sequence[str]) -> builtins.list[Job]:
+        """Those of these jobs that are there, whoever owns them."""
+        return [as_job(job_id, own, shared, place) for job_id, own, shared, place in self._look(job_ids) if shared]
 
-    def running(self) -> AbstractAsyncContextManager[None]:
-        """Listens for changes of jobs for as long as the application runs."""
-        return self._changes.listening()
+    def _look(self, job_ids: Sequence[str]) -> Iterator[tuple[str, dict[str, str], dict[str, str], int | None]]:
+        """Of each job: its id, its hash, its computation's hash, its place in the queue."""
+        if not job_ids:
+            return
+        with reachable():
+            found = self._scripts.call("look", jobs=list(job_ids))
+        for job_id, (own, shared, position) in zip(job_ids, found, strict=True):
+            yield job_id, _mapping(own), _mapping(shared), position
 
-    def _deadlines(self) -> dict[str, float]:
-        limits = {names.START_BY: self._settings.queue_timeout, names.END_BY: self._settings.total_timeout}
-        if not any(limits.values()):
-            return {}
-        time = server_time(self._redis)
-        return {name: time + seconds for name, seconds in limits.items() if seconds}
+    def _read_part(self, part: StoredPart | None) -> bytes:
+        plain = None
+        if part is not None:
+            with reachable():
+                plain = blobs.read(self._redis, part.ref)
+        if plain is None:
+            raise ResultExpired("the result is no longer kept; send the request again")
+        return plain
 
-    def _find(self, job_id: str) -> tuple[RqJob, dict[str, Any]]:
-        try:
-            found = RqJob.fetch(job_id, connection=self._redis, serializer="json")
-        except (NoSuchJobError, ValueError):  # ValueError: not a possible id
-            found = None
-        values: Any = self._redis.hmget(found.key, FIELDS) if found is not None else ()
-        fields = {name: json.loads(value) for name, value in zip(FIELDS, values, strict=False) if value is not None}
-        if found is None or names.FORGET in fields:
-            raise JobNotFound(
-                f"no job '{job_id[:80]}' here; it never was, or its result was kept no longer than "
-                f"{self._settings.result_ttl} s: send the request again"
-            )
-        return found, fields
-
-    def _cancel(self, found: RqJob) -> None:
-        # The flag first: a worker that takes the job a moment from now will see it.
-        self._redis.hset(found.key, names.CANCEL, 1)
-        self._moves.cancel(Listed(names.waiting(found.origin), found.id), found)
-
-    def _erase(self, found: RqJob) -> None:
-        for kind in ("finished", "failed", "canceled"):
-            self._redis.zrem(names.registry(kind, found.origin), found.id)
-        self._redis.zrem(names.dead_key(found.origin), found.id)
-        pointer: Any = self._redis.hget(found.key, names.POINTER)
-        self._redis.delete(found.key, *([json.loads(pointer)["ref"]] if pointer else []))
-
-    def _as_job(self, found: RqJob, fields: dict[str, Any]) -> Job:
-        status = STATUS.get(found.get_status(refresh=False), JobStatus.QUEUED)
-        waiting = {"phase": "queued", "done": 0, "total": 0}
-        return Job(
-            id=found.id,
-            status=status,
-            created_at=found.created_at,
-            started_at=None if status is JobStatus.QUEUED else found.started_at,
-            finished_at=found.ended_at if status.final else None,
-            queue_position=self._position(found) if status is JobStatus.QUEUED else None,
-            attempts=int(fields.get(names.ATTEMPTS, 0)),
-            cancel_requested=names.CANCEL in fields,
-            progress=Progress.model_validate(fields.get(names.PROGRESS, waiting)),
-            result=_pointer(fields) if status is JobStatus.SUCCEEDED else None,
-            error=_error(fields) if status is JobStatus.FAILED else None,
+    def _not_found(self, job_id: str) -> JobNotFound:
+        kept = max(self._settings.result_ttl, self._settings.failure_ttl) + self._settings.expired_ttl
+        return JobNotFound(
+            f"no job '{job_id[:80]}' here; it never was, or it ended more than {kept} s ago: send the request again"
         )
 
-    def _position(self, found: RqJob) -> int | None:
-        ahead = 0
-        for lane in self._lanes.values():
-            if lane.name == found.origin:
-                position = lane.get_job_position(found.id)
-                return None if position is None else ahead + position
-            ahead += lane.count
-        return None
 
-
-def connect(redis_url: str, settings: Settings) -> Redis:
-    """A connection on which no command takes long, whatever Redis does."""
-    return Redis.from_url(
-        redis_url,
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
-        # redis-py's own default of many retries would hold a request for up to a minute.
-        retry=RedisRetry(NoBackoff(), 1),
-    )
-
-
-@contextlib.contextmanager
-def reachable() -> Iterator[None]:
-    """Turn what goes wrong with Redis into StoreUnavailable."""
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError) as error:
-        raise StoreUnavailable("Redis does not answer; nothing was lost, try again in a moment") from error
-    except RedisError as error:
-        raise StoreUnavailable(
-            "Redis refused a command, perhaps for lack of memory; the service's log has its words"
-        ) from error
-
-
-def _pointer(fields: dict[str, Any]) -> ResultPointer | None:
-    stored = fields.get(names.POINTER)
-    return ResultPointer(ref=stored["ref"], size=stored["size"]) if stored else None
-
-
-def _error(fields: dict[str, Any]) -> dict[str, Any]:
-    silent = LigError("the job failed without saying why; the worker's log has the details")
-    error: dict[str, Any] = fields.get(names.ERROR) or silent.as_dict()
-    return error
+def _mapping(flat: Sequence[bytes]) -> dict[str, str]:
+    texts = [text.decode() for text in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))

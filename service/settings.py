@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     total_timeout: float = Field(default=0.0, ge=0, description="Longest time from acceptance to end; 0: no limit.")
     result_ttl: int = Field(default=24 * 3600, ge=1, description="How long a result is kept.")
     failure_ttl: int = Field(default=24 * 3600, ge=1, description="How long a failure is kept.")
+    expired_ttl: int = Field(default=24 * 3600, ge=0, description="How long after that a job is known to have expired.")
+    idempotency_ttl: int = Field(default=24 * 3600, ge=1, description="How long an idempotency key is known.")
+    max_backlog: float = Field(
+        default=600.0, gt=0, description="Estimated wait, in seconds, beyond which work is refused."
+    )
+    max_events: int = Field(default=1000, ge=1, description="Events kept of a job; beyond it old progress goes.")
     crash_retries: int = Field(default=2, ge=0, description="How often a job is run again after its worker died.")
 
     start_timeout: float = Field(default=120.0, gt=0, description="How long `lig serve` waits to become ready.")

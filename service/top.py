@@ -1,4 +1,4 @@
-"""The command `lig top`: lanes, workers and running jobs, live."""
+"""The command `lig top`: the queue, workers and running jobs, live."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from service.jobs_cli import age, overview, what
 from service.overview import Overview
 
 SHOWN_JOBS = 30
+SHOWN_FLOWS = 10
 
 
 def top(
@@ -23,7 +24,7 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Print one frame and stop.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two frames.")] = 1.0,
 ) -> None:
-    """Watch the service: lanes, workers, running jobs. The Redis is that of `lig jobs`."""
+    """Watch the service: the queue, workers, running jobs. The Redis is that of `lig jobs`."""
     with overview() as jobs:
         if once:
             Console().print(frame(jobs))
@@ -36,14 +37,20 @@ def top(
 
 def frame(jobs: Overview) -> Group:
     """Everything as it stands."""
-    return Group(_lanes(jobs), _workers(jobs), _running(jobs))
+    return Group(_queue(jobs), _flows(jobs), _workers(jobs), _running(jobs))
 
 
-def _lanes(jobs: Overview) -> Table:
-    table = Table("lane", "queued", "running", "succeeded", "failed", "cancelled", "dead letters")
-    for lane in jobs.lanes():
-        counts = (lane.queued, lane.running, lane.succeeded, lane.failed, lane.cancelled, lane.dead)
-        table.add_row(lane.priority, *map(str, counts))
+def _queue(jobs: Overview) -> Table:
+    load, counts = jobs.store.load(), jobs.counts()
+    table = Table(*counts, "backlog", "first waits since")
+    table.add_row(*map(str, counts.values()), f"{load.backlog:.1f} s of {load.limit:.0f}", f"{load.oldest:.0f} s")
+    return table
+
+
+def _flows(jobs: Overview) -> Table:
+    table = Table("owner", "priority", "waiting", "cost")
+    for flow in jobs.flows()[:SHOWN_FLOWS]:
+        table.add_row(flow.owner, flow.priority, str(flow.waiting), f"{flow.cost:.1f} s")
     return table
 
 
@@ -57,9 +64,10 @@ def _workers(jobs: Overview) -> Table:
 
 
 def _running(jobs: Overview) -> Table:
-    table = Table("running job", "worker", "attempt", "age", "what")
+    table = Table("running job", "owner", "model", "cost", "worker", "attempt", "age", "what")
     for job in jobs.jobs(JobStatus.RUNNING, SHOWN_JOBS):
-        table.add_row(job.id, jobs.worker_of(job.id)[:8], str(job.attempts), age(job), what(job))
+        about = (job.owner, job.request.model, f"{job.cost:.1f} s", jobs.worker_of(job)[:8])
+        table.add_row(job.id, *about, str(job.attempts), age(job), what(job))
     return table
 
 

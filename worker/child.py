@@ -2,8 +2,8 @@
 
 It takes one job at a time from standard input and answers on what was standard output, in lines of JSON:
 
-    in   {"job": …, "lane": …, "execution": …, "request": {…}}
-    out  {"ready": true} or {"unfit": "why"}, once;  then {"pointer": {…}}, {"error": {…}} or {"stopped": true},
+    in   {"queue": …, "computation": …, "execution": …, "request": {…}, "stored": the layers that are done}
+    out  {"ready": true} or {"unfit": "why"}, once;  then {"done": {…}}, {"error": {…}} or {"stopped": true},
          each with "holds": the models in memory and the bytes used
 
 It decides nothing about a job's state: the worker does, and keeps the lease.
@@ -17,11 +17,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import orjson
-from redis import Redis
-from rq.job import Job
 
 from lig_core.catalog import find_model
 from lig_core.errors import Cancelled, LigError
@@ -58,26 +57,25 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
         _answer(replies, {"unfit": error.detail})
         return
     explainer = make_explainer(engine, pool, settings.models_folder, connect(url))
-    progress = connect_briefly(url)
+    progress = Moves(connect_briefly(url))
     _answer(replies, {"ready": True, "holds": holds(pool)})
     for line in requests:
         answer = run_one(orjson.loads(line), explainer, interrupt, progress)
         _answer(replies, {**answer, "holds": holds(pool)})
 
 
-def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt, redis: Redis) -> dict[str, Any]:
+def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt, moves: Moves) -> dict[str, Any]:
     """Run one job; what to tell the worker."""
-    job = Job(message["job"], connection=redis, serializer="json")
-    job.origin = message["lane"]
-    run, moves = Run(job, message["execution"]), Moves(redis)
+    run = Run(message["queue"], message["computation"], message["execution"])
     report = ProgressReport(lambda progress: moves.report(run, progress))
     try:
         with interrupt.during_job():
-            return {"pointer": explainer.explain(run, message["request"], report, interrupt.requested)}
+            done = explainer.explain(run, message["request"], message["stored"], report, interrupt.requested)
     except (Interrupted, Cancelled):
         return {"stopped": True}
     except Exception as error:
-        return {"error": told(error, job.id)}
+        return {"error": told(error, run.computation)}
+    return {"done": asdict(done)}
 
 
 def holds(pool: ModelPool) -> dict[str, Any]:

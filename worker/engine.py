@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from lig_core.catalog import ModelCard
 from lig_core.contract import ExplainRequest, Progress
+from lig_core.result.arrays import LayerArrays
 from worker.memory import machine_memory
 from worker.weights import expected_bytes
 
@@ -37,8 +38,13 @@ class Engine(Protocol):
     def device_memory_used(self) -> int | None:
         """Bytes taken on the device, None where that is the machine's own memory."""
 
-    def run(self, request: ExplainRequest, model: Any, report: Report, should_stop: ShouldStop) -> bytes:
-        """The explanation, as JSON; raises Cancelled soon after `should_stop` says so."""
+    def stream(
+        self, request: ExplainRequest, model: Any, report: Report, should_stop: ShouldStop, skip: Collection[int]
+    ) -> tuple[Mapping[str, Any], Iterator[LayerArrays]]:
+        """The head of the result, then its layers as they are computed, but for those in `skip`.
+
+        Raises Cancelled soon after `should_stop` says so.
+        """
 
 
 class CoreEngine:
@@ -48,14 +54,12 @@ class CoreEngine:
         # Here and not at the top: torch takes seconds, and the process without models imports this module's names.
         import torch  # noqa: PLC0415
 
-        from lig_core.method import run  # noqa: PLC0415
+        from lig_core.method import stream  # noqa: PLC0415
         from lig_core.models import load_model  # noqa: PLC0415
-        from lig_core.result.render import to_json  # noqa: PLC0415
 
         self._torch = torch
-        self._run = run
+        self._stream = stream
         self._load = load_model
-        self._to_json = to_json
 
     def load(self, card: ModelCard, device: str | None, dtype: str) -> Any:
         """The model, ready to explain with."""
@@ -86,6 +90,8 @@ class CoreEngine:
         """Bytes that torch holds on the GPU; None without one."""
         return int(self._torch.cuda.memory_reserved()) if self._torch.cuda.is_available() else None
 
-    def run(self, request: ExplainRequest, model: Any, report: Report, should_stop: ShouldStop) -> bytes:
-        """The explanation, as JSON; raises Cancelled soon after `should_stop` says so."""
-        return self._to_json(self._run(request, model, progress=report, should_stop=should_stop))
+    def stream(
+        self, request: ExplainRequest, model: Any, report: Report, should_stop: ShouldStop, skip: Collection[int]
+    ) -> tuple[Mapping[str, Any], Iterator[LayerArrays]]:
+        """The head of the result, then its layers as they are computed, but for those in `skip`."""
+        return self._stream(request, model, progress=report, should_stop=should_stop, skip=skip)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from rq import Queue
 
 from lig_core.queue.durability import EvictingRedis, read_durability
-from lig_core.queue.names import LANES, lane_name
 from worker.connection import connect, connect_briefly
 from worker.process import ModelProcess, Unfit
 from worker.queue_worker import LeaseWorker
@@ -47,9 +46,8 @@ def work(
         process.make_ready(lambda: True)
         redis = connect(url)
         read_durability(redis).require_no_eviction(allowed=settings.allow_eviction)
-        lanes = [Queue(lane_name(settings.queue, lane), connection=redis, serializer="json") for lane in LANES]
         worker = make(
-            lanes,
+            Queue(settings.queue, connection=redis, serializer="json"),
             process,
             redis,
             connect_briefly(url),

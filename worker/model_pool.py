@@ -38,6 +38,10 @@ class ModelPool:
         """What is loaded, the one used last at the end."""
         return [{"model": name, "dtype": dtype, "bytes": x.size} for (name, dtype), x in self._loaded.items()]
 
+    def holds(self, card: ModelCard, dtype: str) -> bool:
+        """Whether the model is in memory."""
+        return (card.name, dtype) in self._loaded
+
     def get(self, card: ModelCard, dtype: str) -> Any:
         """The model in that precision, loaded if need be; raises OutOfMemory for one larger than the budget."""
         key = (card.name, dtype)

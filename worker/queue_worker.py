@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -19,7 +19,6 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, Worker
-from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.utils import now
 from rq.worker import WorkerStatus
@@ -28,8 +27,7 @@ from rq.worker_registration import clean_worker_registry
 from lig_core.errors import LigError
 from lig_core.queue import names
 from lig_core.queue.errors import JobTimedOut
-from lig_core.queue.fence import Listed, server_time
-from lig_core.queue.moves import Moves, Run
+from lig_core.queue.moves import Done, Moves, Place, Run, Started
 from lig_core.queue.upkeep import tidy
 from worker.process import ModelProcess, ProcessDied
 from worker.supervision import RENEWALS_PER_LEASE, Ended, Stop, Supervision
@@ -37,7 +35,7 @@ from worker.supervision import RENEWALS_PER_LEASE, Ended, Stop, Supervision
 ALIVE_SECONDS = 30
 """How long a worker counts as alive without saying so."""
 WAIT_SECONDS = 0.5
-"""How long one wait for an interactive job lasts; a bulk job is seen after it."""
+"""How long one wait at the bell lasts; so long may it take to notice that the worker is to stop."""
 RECONNECT_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -55,7 +53,7 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
 
     def __init__(
         self,
-        lanes: Sequence[Queue],
+        queue: Queue,
         process: ModelProcess,
         redis: Redis,
         brief: Redis,
@@ -69,7 +67,7 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         self._drain_from: float | None = None
         self._alive_until = 0.0
         super().__init__(
-            list(lanes),
+            [queue],
             connection=redis,
             serializer="json",
             maintenance_interval=lease / RENEWALS_PER_LEASE,
@@ -128,26 +126,22 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         return None
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run one popped job and write its outcome."""
-        popped = Listed(names.popped(queue.name), job.id)
+        """Run one computation that was taken, and write its outcome."""
         if self.draining:
-            self._moves.give_back(popped, job)
+            self._moves.give_back(Place(names.key("popped", queue.name), job.id), job.id, started=False)
             return
-        if self.connection.hexists(job.key, names.CANCEL):
-            self._moves.cancel(popped, job)
-            return
-        run = Run(job, uuid.uuid4().hex)
-        if not self._moves.start(run, self.name, self._lease):
-            return  # it took so long here that the job was given back
-        self.set_state(WorkerStatus.BUSY)
-        self._compute(run)
+        run = Run(queue.name, job.id, uuid.uuid4().hex)
+        started = self._moves.start(run, self.name, self._lease)
+        if started is None:
+            return  # cancelled; or it took so long here that it was given back
+        self._compute(run, started)
         self.set_state(WorkerStatus.IDLE)
 
     def clean_registries(self) -> None:
         """Give back what dead workers held. Several workers may do so at once, for the moves are fenced."""
-        for lane in self.queues:
-            tidy(self._brief, lane.name)
-            clean_worker_registry(lane)
+        for queue in self.queues:
+            tidy(self._brief, queue.name)
+            clean_worker_registry(queue)
         self.last_cleaned_at = now()
 
     def clean_group_registries(self) -> None:
@@ -159,84 +153,71 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         super().teardown()
 
     def _take(self, *, wait: bool) -> tuple[Job, Queue] | None:
-        # BLMOVE takes one list only; LMOVE over the lanes first makes the order strict and each pop crash-safe.
-        for lane in self.queues:
-            job_id = self.connection.lmove(lane.key, names.popped(lane.name))
-            if job_id is not None:
-                return self._fetch(lane, job_id.decode())
-        first = self.queues[0]
-        job_id = self.connection.blmove(first.key, names.popped(first.name), WAIT_SECONDS) if wait else None
-        return self._fetch(first, job_id.decode()) if job_id is not None else None
-
-    def _fetch(self, lane: Queue, job_id: str) -> tuple[Job, Queue] | None:
-        try:
-            return Job.fetch(job_id, connection=self.connection, serializer="json"), lane
-        except NoSuchJobError:  # deleted or expired while it waited
-            self.connection.lrem(names.popped(lane.name), 1, job_id)
+        (queue,) = self.queues
+        holds = [(held["model"], held["dtype"]) for held in self._process.holds.get("models", [])]
+        computation = self._moves.take(queue.name, holds)
+        if computation is None and wait:
+            self._moves.wait(queue.name, WAIT_SECONDS)
+            computation = self._moves.take(queue.name, holds)
+        if computation is None:
             return None
+        return Job(computation, connection=self.connection, serializer="json"), queue
 
-    def _compute(self, run: Run) -> None:
+    def _compute(self, run: Run, started: Started) -> None:
         try:
-            limits = self._limits(run.job)
-            message = {"job": run.job.id, "lane": run.job.origin, "execution": run.execution, "request": _request(run)}
+            limits = _limits(started)
+            message = {
+                "queue": run.queue,
+                "computation": run.computation,
+                "execution": run.execution,
+                "request": _request(started.job),
+                "stored": started.stored_layers,
+            }
         except LigError as error:
-            self._moves.fail(run.place, run.job, error)
+            self._moves.fail(run.place, run.computation, error)
             return
-        supervision = Supervision(
-            run,
-            self._process,
-            self._brief,
-            lease=self._lease,
-            limits=limits,
-            patience=self._patience,
-            keep_house=self._keep_house,
-        )
         try:
             self._process.send(message)
-            ended = supervision.until_it_ends()
+            self.set_state(WorkerStatus.BUSY)
+            ended = Supervision(
+                run,
+                self._process,
+                self._brief,
+                lease=self._lease,
+                limits=limits,
+                patience=self._patience,
+                keep_house=self._keep_house,
+            ).until_it_ends()
         except ProcessDied:
             ended = Ended(None, None)
-        self.settle(run, ended)
+        self.settle(run, ended, limits)
 
-    def settle(self, run: Run, ended: Ended) -> None:
+    def settle(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> None:
         """Write what came of a run. Where the lease was lost, none of this has an effect."""
-        job, answer = run.job, ended.answer or {}
-        if "pointer" in answer:
-            held = self._moves.finish(run, answer["pointer"])
+        answer = ended.answer or {}
+        if "done" in answer:
+            held = self._moves.finish(run, Done(**answer["done"]))
         elif "error" in answer:
-            held = self._moves.fail(run.place, job, answer["error"])
+            held = self._moves.fail(run.place, run.computation, answer["error"])
         else:
-            held = self._settle_stopped(run, ended.stop)
+            held = self._settle_stopped(run, ended, limits)
         if not held:
-            log.warning("job %s: taken over by another worker; what this run made of it is dropped", job.id)
+            log.warning("job %s: taken over by another worker; what this run made of it is dropped", run.computation)
 
-    def _settle_stopped(self, run: Run, stop: Stop | None) -> bool:
-        job = run.job
+    def _settle_stopped(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> bool:
+        stop, computation = ended.stop, run.computation
         if stop is Stop.CANCELLED:
-            return self._moves.cancel(run.place, job)
+            return self._moves.cancel(run.place, computation)
         if stop is Stop.DRAINED:
-            return self._moves.give_back(run.place, job)
+            return self._moves.give_back(run.place, computation, started=True)
         if stop in (Stop.RUN_TIME, Stop.TOTAL_TIME):
-            limit = f"after {job.timeout} s of running" if stop is Stop.RUN_TIME else "at its deadline"
+            limit = f"after {limits[stop]:.0f} s of running" if stop is Stop.RUN_TIME else "at its deadline"
             error = JobTimedOut(f"stopped {limit}; ask for fewer layers, targets or maps, or a shorter text")
-            return self._moves.fail(run.place, job, error)
-        if stop is Stop.LEASE_LOST:
+            return self._moves.fail(run.place, computation, error)
+        if stop is Stop.LEASE_LOST or (ended.answer is not None and not self._moves.holds(run)):
             return False
-        log.warning("job %s: the process with the models died", job.id)
-        return self._moves.crashed(run.place, job)
-
-    def _limits(self, job: Job) -> dict[Stop, float]:
-        """Seconds the run may take from now; raises JobTimedOut where the job waited too long to start."""
-        limits = {Stop.RUN_TIME: float(job.timeout)} if job.timeout and job.timeout > 0 else {}
-        start_by, end_by = job.meta.get(names.START_BY), job.meta.get(names.END_BY)
-        if start_by is None and end_by is None:
-            return limits
-        time_there = server_time(self.connection)
-        if any(deadline is not None and time_there > deadline for deadline in (start_by, end_by)):
-            raise JobTimedOut("it waited longer than a job may before a worker was free; send it again, or add workers")
-        if end_by is not None:
-            limits[Stop.TOTAL_TIME] = end_by - time_there
-        return limits
+        log.warning("job %s: the process with the models died", computation)
+        return self._moves.crashed(run.place, computation)
 
     def _patience(self) -> float | None:
         return None if self._drain_from is None else self._drain_from + self._drain_grace - time.monotonic()
@@ -252,8 +233,19 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
             self.run_maintenance_tasks()
 
 
-def _request(run: Run) -> Any:
-    job = run.job
+def _limits(started: Started) -> dict[Stop, float]:
+    """Seconds the run may take from now; raises JobTimedOut where the job waited too long to start."""
+    timeout = started.job.timeout
+    limits = {Stop.RUN_TIME: float(timeout)} if timeout and timeout > 0 else {}
+    deadlines = {name: float(started.fields[name]) for name in (names.START_BY, names.END_BY) if name in started.fields}
+    if any(started.time > deadline for deadline in deadlines.values()):
+        raise JobTimedOut("it waited longer than a job may before a worker was free; send it again, or add workers")
+    if names.END_BY in deadlines:
+        limits[Stop.TOTAL_TIME] = deadlines[names.END_BY] - started.time
+    return limits
+
+
+def _request(job: Job) -> Any:
     try:
         (request,) = job.args
         name = job.func_name

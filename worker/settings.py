@@ -25,7 +25,7 @@ class Settings(BaseSettings):
         default=None, ge=1, description="Bytes that loaded models may take; absent: half of the device's memory."
     )
     allow_eviction: bool = Field(default=False, description="Work with a Redis that may drop jobs.")
-    lease: float = Field(default=30.0, ge=1, description="A silent worker's job is given to another after this long.")
+    lease: float = Field(default=20.0, ge=1, description="A silent worker's job is given to another after this long.")
     load_timeout: float = Field(default=300.0, gt=0, description="How long preloading the models may take.")
     drain_grace: float = Field(
         default=7.0, ge=0, description="On SIGTERM, how long a running job may go on before it is queued again."

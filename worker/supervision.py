@@ -94,11 +94,11 @@ class Supervision:
         try:
             if not self._moves.renew(self._run, self._lease) and self._stop is None:
                 self._stop, self._stopped_at = Stop.LEASE_LOST, time.monotonic()
-                log.warning("job %s: its lease was lost, so this run is dropped", self._run.job.id)
+                log.warning("job %s: its lease was lost, so this run is dropped", self._run.computation)
                 self._process.interrupt()
             self._keep_house()
         except RedisError as error:
-            log.warning("job %s: lease not renewed: %s", self._run.job.id, error)
+            log.warning("job %s: lease not renewed: %s", self._run.computation, error)
 
     def _reason_to_stop(self) -> Stop | None:
         for stop, deadline in self._deadlines.items():
@@ -108,7 +108,11 @@ class Supervision:
         if patience is not None and patience <= 0:
             return Stop.DRAINED
         try:
-            return Stop.CANCELLED if self._redis.hexists(self._run.job.key, names.CANCEL) else None
+            return (
+                Stop.CANCELLED
+                if self._redis.hexists(names.key("computation", self._run.computation), names.CANCEL)
+                else None
+            )
         except RedisError:
             return None  # asked again in a moment
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import orjson
 from redis import Redis
 
 from lig_core.catalog import check_against_model, find_model
 from lig_core.contract import Progress, parse_request
-from lig_core.errors import LigError
-from lig_core.queue.moves import Run
-from lig_core.queue.names import result_key
+from lig_core.errors import Cancelled, LigError
+from lig_core.queue import blobs
+from lig_core.queue.moves import Done, Moves, Part, Run
+from lig_core.queue.names import HEAD, LAYER, blob_key
+from lig_core.result.arrays import LayerArrays
 from worker.engine import Engine, Report, ShouldStop
 from worker.model_pool import ModelPool
-
-UNCLAIMED_SECONDS = 600
-"""How long a result is kept that no job points at: its attempt has that long to win."""
 
 log = logging.getLogger(__name__)
 
@@ -34,26 +37,50 @@ class Explainer:
     models_folder: Path | None
     redis: Redis
 
-    def explain(self, run: Run, data: Mapping[str, Any], report: Report, should_stop: ShouldStop) -> dict[str, Any]:
-        """Explain, store the result under the attempt's own key, and return a pointer to it."""
+    def explain(
+        self, run: Run, data: Mapping[str, Any], stored: Collection[int], report: Report, should_stop: ShouldStop
+    ) -> Done:
+        """Explain, storing each layer as it is done; layers in `stored` were left by an earlier attempt."""
         request = parse_request(data)
         card = find_model(request.model, self.models_folder)
         check_against_model(request, card)
-        report(Progress(phase="loading", done=0, total=1, unit="models"))
+        began, loaded = time.monotonic(), not self.pool.holds(card, request.dtype)
+        if loaded:
+            report(Progress(phase="loading", done=0, total=1, unit="models"))
         model = self.pool.get(card, request.dtype)
-        result = self.engine.run(request, model, report, should_stop)
-        report(Progress(phase="storing", done=0, total=1, unit="results"))
-        pointer = self.store(run, result)
-        report(Progress(phase="done", done=1, total=1, unit="results"))
-        return pointer
+        ready = time.monotonic()
+        head, layers = self.engine.stream(request, model, report, should_stop, frozenset(stored))
+        self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY))
+        for layer in layers:
+            self.store(run, f"{LAYER}{layer.index}", layer.to_bytes(), layer)
+        load, compute = ready - began if loaded else 0.0, time.monotonic() - ready
+        return Done(load=load, compute=compute, loaded=loaded, whole=not stored)
 
-    def store(self, run: Run, plain: bytes) -> dict[str, Any]:
-        """Write a result, given as JSON; `size` and `stored_size` are bytes before and after compression."""
-        # gzip, because a browser or curl can be sent the stored bytes as they are; level 1 is as good on digits.
-        stored = gzip.compress(plain, compresslevel=1, mtime=0)
-        ref = result_key(run.job.id, run.execution)
-        self.redis.set(ref, stored, ex=UNCLAIMED_SECONDS)
-        return {"ref": ref, "size": len(plain), "stored_size": len(stored), "codec": "gzip"}
+    def store(self, run: Run, name: str, plain: bytes, layer: LayerArrays | None = None) -> None:
+        """Write one part of the result; raises Cancelled where the job is another worker's by now."""
+        ref = blob_key(run.computation, run.execution, name)
+        stored_size = blobs.write(self.redis, ref, plain)
+        part = Part(name, ref, len(plain), stored_size)
+        if layer is not None:
+            part = replace(part, index=layer.index, converged=layer.converged, **_spent(layer))
+        if not self._moves.add_part(run, part):
+            raise Cancelled("the lease was lost")
+
+    @cached_property
+    def _moves(self) -> Moves:
+        return Moves(self.redis)
+
+
+def _spent(layer: LayerArrays) -> dict[str, Any]:
+    """How often each number of nodes was needed, and how many columns did not converge."""
+    spent: Counter[int] = Counter()
+    unconverged = 0
+    for name, array in layer.arrays.items():
+        if name.endswith(".nodes"):
+            values, counts = np.unique(array, return_counts=True)
+            spent.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            unconverged += int((~layer[name.replace(".nodes", ".converged")]).sum())
+    return {"nodes": spent, "unconverged": unconverged}
 
 
 def told(error: Exception, job_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a job can fail apart from its own errors."""
+"""How a job can fail apart from its own errors, and why one is not accepted."""
 
 from __future__ import annotations
 
@@ -17,3 +17,26 @@ class JobTimedOut(LigError):
 
     code = "job_timed_out"
     title = "The job took too long"
+
+
+class QueueFull(LigError):
+    """More work waits than the service takes on; `retry_after` says when there will be room."""
+
+    code = "queue_full"
+    title = "The queue is full"
+    retryable = True
+
+
+class QuotaExceeded(LigError):
+    """The owner has more unfinished jobs, or asks for more work, than it may; `retry_after` says when to come back."""
+
+    code = "quota_exceeded"
+    title = "Too much at once for this key"
+    retryable = True
+
+
+class IdempotencyMismatch(LigError):
+    """The idempotency key was used before, with another body."""
+
+    code = "idempotency_mismatch"
+    title = "The idempotency key was used for another request"

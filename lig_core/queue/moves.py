@@ -1,73 +1,147 @@
-"""Every move of a job from one state to another.
+"""Every move of a computation from one state to another, as workers make them.
 
-    queue ── pop ──> popped ── start ──> leased ── finish, fail, cancel ──> ended
-      ^                │                   │                                  │
-      └── give back ───┴──── retry ────────┴──────────── send again ──────────┘
+    waiting ── take ──> popped ── start ──> leased ── finish, fail, cancel ──> ended
+      ^                   │                   │
+      └──── give back ────┴── crash, give back ┘
 
-"popped" is RQ's intermediate list; "leased" is RQ's registry of started jobs, scored by the end of the lease, with one
-member per attempt (`job:execution`). Each move is one script that does nothing unless the job is still where the mover
-saw it, so of two movers one wins, and a move is there entirely or not at all.
+"leased" is RQ's registry of started jobs, scored by the end of the lease, with one member per attempt. Each move is one
+script that does nothing unless the computation is still where the mover saw it, so of two movers one wins, and a move
+is there entirely or not at all. Leases and all times are by the clock of Redis, not by those of several machines.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
-from redis.client import Pipeline
-from rq.job import Job, JobStatus
-from rq.utils import now, utcformat
+from rq.job import Job
 
 from lig_core.errors import LigError
 from lig_core.queue import names
+from lig_core.queue.counters import buckets
 from lig_core.queue.errors import Crashed
-from lig_core.queue.fence import Listed, Place, Scored, run_if_at, server_time
+from lig_core.queue.scripts import Scripts
 
-DEFAULT_TTL_SECONDS = 24 * 3600
-# The pointer expires with its job, and must not outlive what it points at.
-LONGER_THAN_POINTER_SECONDS = 60
+WINDOW_SECONDS = 30.0
+"""Estimated seconds of work by which a computation whose model a worker holds may overtake the first in line."""
+DEPTH = 32
+"""How far into the queue a worker looks for one."""
+PASSES = 8
+"""How often the first in line may be overtaken."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """In a sorted set, with a score of at most `latest`: a lease by its end, say."""
+
+    key: str
+    member: str
+    latest: float = math.inf
+
+    def told(self) -> dict[str, Any]:
+        """For the scripts."""
+        latest = None if math.isinf(self.latest) else self.latest
+        return {"key": self.key, "member": self.member, "latest": latest}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One attempt at a job, under a lease."""
+    """One attempt at a computation, under a lease."""
 
-    job: Job
+    queue: str
+    computation: str
     execution: str
 
     @property
-    def place(self) -> Scored:
-        """Held for as long as nobody else took the job over."""
-        return Scored(names.registry("wip", self.job.origin), f"{self.job.id}:{self.execution}")
+    def place(self) -> Place:
+        """Held for as long as nobody else took the computation over."""
+        return Place(names.key("leases", self.queue), names.lease_member(self.computation, self.execution))
+
+
+@dataclass(frozen=True)
+class Started:
+    """What an attempt has to know: RQ's job, the fields added to it, and the time by Redis's clock."""
+
+    job: Job
+    fields: Mapping[str, str]
+    time: float
+
+    @property
+    def stored_layers(self) -> list[int]:
+        """The layers that earlier attempts have computed."""
+        return sorted(int(name.removeprefix(names.LAYER)) for name in self.fields if name.startswith(names.LAYER))
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an attempt that succeeded tells of itself; durations in seconds."""
+
+    load: float = 0.0  # loading the model; only where it was not in memory
+    compute: float = 0.0
+    loaded: bool = False
+    whole: bool = True  # no layer was left from an earlier attempt
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stored part of a result: the head, or a layer."""
+
+    name: str
+    ref: str
+    size: int
+    stored_size: int
+    index: int | None = None
+    converged: bool = True
+    nodes: Mapping[int, int] = field(default_factory=dict)  # how often each number of nodes was needed
+    unconverged: int = 0  # columns
+
+    def pointer(self) -> str:
+        """What readers need of it, as JSON."""
+        pointer: dict[str, Any] = {"ref": self.ref, "size": self.size, "stored_size": self.stored_size}
+        if self.index is not None:
+            pointer |= {"index": self.index, "converged": self.converged}
+        return json.dumps(pointer)
 
 
 class Moves:
-    """Moves jobs; every method says whether the job was still there to be moved."""
+    """Moves computations; every method says whether the computation was still there to be moved."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._scripts = Scripts(redis)
 
-    def start(self, run: Run, worker: str, lease: float) -> bool:
-        """From popped to leased, for `lease` seconds. True also when an answer got lost and this is asked again."""
-        job, commands = run.job, self._redis.pipeline()
-        job.started_at = now()
-        commands.zadd(run.place.key, {run.place.member: server_time(self._redis) + lease})
-        fields: dict[Any, Any] = {
-            "status": JobStatus.STARTED,
-            "started_at": utcformat(job.started_at),
-            "worker_name": worker,
-        }
-        commands.hset(job.key, mapping=fields)
-        commands.hincrby(job.key, names.ATTEMPTS, 1)
-        commands.hdel(job.key, names.PROGRESS)
-        commands.persist(job.key)
-        commands.delete(names.popped_key(job.id))
-        commands.publish(names.channel(job.id), b"")
-        popped = Listed(names.popped(job.origin), job.id)
-        return run_if_at(self._redis, popped, commands) or self.holds(run)
+    def take(self, queue: str, holds: Iterable[tuple[str, str]] = ()) -> str | None:
+        """From waiting to popped: the first in line, or one close behind whose (model, dtype) is held."""
+        held = [list(each) for each in holds]
+        found = self._scripts.call("take", queue=queue, holds=held, window=WINDOW_SECONDS, depth=DEPTH, passes=PASSES)
+        return found.decode() if found is not None else None
+
+    def wait(self, queue: str, seconds: float) -> None:
+        """Return when something may have come to wait, or after `seconds`."""
+        self._redis.blpop([names.key("bell", queue)], seconds)
+
+    def start(self, run: Run, worker: str, lease: float) -> Started | None:
+        """From popped to leased, for `lease` seconds; None if it was given back or cancelled meanwhile."""
+        found = self._scripts.call(
+            "start",
+            computation=run.computation,
+            popped=names.key("popped", run.queue),
+            place=run.place.told(),
+            worker=worker,
+            lease=lease,
+        )
+        if found is None:
+            return None
+        time, flat = found
+        raw = dict(zip(flat[::2], flat[1::2], strict=True))
+        job = Job(run.computation, connection=self._redis, serializer="json")
+        job.restore(raw)
+        fields = {name.decode(): value.decode() for name, value in raw.items() if name != b"data"}
+        return Started(job, fields, float(time))
 
     def holds(self, run: Run) -> bool:
         """Whether the attempt still has its lease."""
@@ -75,111 +149,78 @@ class Moves:
 
     def renew(self, run: Run, lease: float) -> bool:
         """Hold the lease for another `lease` seconds."""
-        commands = self._redis.pipeline()
-        commands.zadd(run.place.key, {run.place.member: server_time(self._redis) + lease}, xx=True)
-        return run_if_at(self._redis, run.place, commands)
+        return bool(self._scripts.call("renew", place=run.place.told(), lease=lease))
 
     def report(self, run: Run, progress: str) -> bool:
         """Note how far the attempt has come, as JSON."""
-        commands = self._redis.pipeline()
-        commands.hset(run.job.key, names.PROGRESS, progress)
-        commands.publish(names.channel(run.job.id), b"")
-        return run_if_at(self._redis, run.place, commands)
+        return bool(
+            self._scripts.call("report", computation=run.computation, place=run.place.told(), progress=progress)
+        )
 
-    def finish(self, run: Run, pointer: Mapping[str, Any]) -> bool:
-        """The attempt succeeded, and its result is the job's."""
-        job = run.job
-        ttl = job.result_ttl or DEFAULT_TTL_SECONDS
-        commands = self._redis.pipeline()
-        commands.expire(pointer["ref"], ttl + LONGER_THAN_POINTER_SECONDS)
-        commands.hset(job.key, names.POINTER, json.dumps(dict(pointer)))
-        self._end(commands, run.place, job, JobStatus.FINISHED, ttl, names.registry("finished", job.origin))
-        # Asked again after a lost answer, the lease is gone because the first time worked.
-        return run_if_at(self._redis, run.place, commands) or self._is_winner(job, pointer)
+    def add_part(self, run: Run, part: Part) -> bool:
+        """The stored part is the computation's; of several attempts that stored it, the first one's."""
+        return bool(
+            self._scripts.call(
+                "add_part",
+                computation=run.computation,
+                place=run.place.told(),
+                part=part.name,
+                ref=part.ref,
+                pointer=part.pointer(),
+                event="{}" if part.index is None else part.pointer(),
+                nodes=list(buckets("nodes", part.nodes).items()),
+                nodes_sum=sum(nodes * times for nodes, times in part.nodes.items()),
+                unconverged=part.unconverged,
+            )
+        )
 
-    def fail(self, place: Place, job: Job, error: LigError | Mapping[str, Any], *, dead: bool = False) -> bool:
-        """The job failed for good; `dead` makes it a dead letter as well."""
-        ttl = job.failure_ttl or DEFAULT_TTL_SECONDS
-        commands = self._redis.pipeline()
-        told = error.as_dict() if isinstance(error, LigError) else error
-        commands.hset(job.key, names.ERROR, json.dumps(told))
-        self._end(commands, place, job, JobStatus.FAILED, ttl, names.registry("failed", job.origin))
-        if dead:
-            commands.zadd(names.dead_key(job.origin), {job.id: server_time(self._redis) + ttl})
-        return run_if_at(self._redis, place, commands)
+    def finish(self, run: Run, done: Done) -> bool:
+        """The attempt succeeded; the parts that were added are the result."""
+        return self._settle(
+            run.place,
+            run.computation,
+            "finished",
+            load=done.load,
+            compute=done.compute,
+            loaded=done.loaded,
+            whole=done.whole,
+        )
 
-    def cancel(self, place: Place, job: Job) -> bool:
-        """The job is cancelled; it stays visible for as long as a failure."""
-        ttl = job.failure_ttl or DEFAULT_TTL_SECONDS
-        commands = self._redis.pipeline()
-        self._end(commands, place, job, JobStatus.CANCELED, ttl, names.registry("canceled", job.origin))
-        if self._redis.hexists(job.key, names.FORGET):
-            commands.zrem(names.registry("canceled", job.origin), job.id)
-            commands.delete(job.key)
-        return run_if_at(self._redis, place, commands)
+    def fail(self, place: Place, computation: str, error: LigError | Mapping[str, Any], *, dead: bool = False) -> bool:
+        """It failed for good; `dead` makes it a dead letter as well."""
+        told = json.dumps(error.as_dict() if isinstance(error, LigError) else dict(error))
+        return self._settle(place, computation, "failed", error=told, dead=dead)
 
-    def crashed(self, place: Place, job: Job) -> bool:
-        """The process that ran the job died: queue it again, or give up when that happened too often.
+    def cancel(self, place: Place, computation: str) -> bool:
+        """It is cancelled; it stays visible for as long as a failure, unless it is to be forgotten."""
+        return self._settle(place, computation, "canceled")
 
-        After its first crash it is next, for machines fail; after more it may be the job's own fault, and others
-        go before it.
+    def crashed(self, place: Place, computation: str, *, abandoned: bool = False) -> bool:
+        """The process that ran it died: queue it again, or give up when that happened too often.
+
+        After its first crash it is next, for machines fail; after more it may be its own fault, and others go before
+        it. `abandoned`: the worker is gone as well.
         """
-        if self._redis.hexists(job.key, names.CANCEL):
-            return self.cancel(place, job)
-        attempts = int(self._redis.hget(job.key, names.ATTEMPTS) or 1)
-        if job.retries_left:
-            return self._queue_again(place, job, front=attempts == 1, retries_left=job.retries_left - 1)
+        found: Any = self._redis.hmget(
+            names.key("computation", computation), [names.CANCEL, names.ATTEMPTS, "retries_left"]
+        )
+        cancelled, attempts, retries_left = (int(value or 0) for value in found)
+        if cancelled:
+            return self.cancel(place, computation)
+        if retries_left > 0:
+            return self._queue_again(place, computation, front=attempts <= 1, crashed=True, abandoned=abandoned)
         error = Crashed(
             f"the process computing this job died, in each of {attempts} attempts; the worker's log may say why. "
             "Ask for fewer layers or a shorter text"
         )
-        return self.fail(place, job, error, dead=True)
+        return self.fail(place, computation, error, dead=True)
 
-    def give_back(self, place: Place, job: Job) -> bool:
+    def give_back(self, place: Place, computation: str, *, started: bool) -> bool:
         """Back to the head of the queue, as if it had not been taken."""
-        return self._queue_again(place, job, front=True, retries_left=job.retries_left, uncounted=True)
+        return self._queue_again(place, computation, front=True, started=started)
 
-    def send_again(self, place: Place, job: Job, retries: int) -> bool:
-        """From an end back to the queue, with new retries."""
-        return self._queue_again(place, job, front=False, retries_left=retries, fresh=True)
+    def _settle(self, place: Place, computation: str, how: str, **what: Any) -> bool:
+        return bool(self._scripts.call("settle", place=place.told(), computation=computation, how=how, **what))
 
-    def _queue_again(
-        self,
-        place: Place,
-        job: Job,
-        *,
-        front: bool,
-        retries_left: int | None,
-        fresh: bool = False,
-        uncounted: bool = False,
-    ) -> bool:
-        commands = self._redis.pipeline()
-        _leave(commands, place)
-        commands.hset(job.key, mapping={"status": JobStatus.QUEUED, "retries_left": retries_left or 0})
-        commands.hdel(job.key, names.PROGRESS, "started_at", "ended_at")
-        if fresh:
-            commands.hdel(job.key, names.ERROR, names.CANCEL, names.ATTEMPTS)
-            commands.zrem(names.dead_key(job.origin), job.id)
-        elif isinstance(place, Scored) and uncounted:
-            commands.hincrby(job.key, names.ATTEMPTS, -1)
-        commands.persist(job.key)
-        commands.delete(names.popped_key(job.id))
-        (commands.lpush if front else commands.rpush)(names.waiting(job.origin), job.id)
-        commands.publish(names.channel(job.id), b"")
-        return run_if_at(self._redis, place, commands)
-
-    def _end(self, commands: Pipeline, place: Place, job: Job, status: JobStatus, ttl: int, registry: str) -> None:
-        _leave(commands, place)
-        commands.hset(job.key, mapping={"status": status, "ended_at": utcformat(now())})
-        commands.expire(job.key, ttl)
-        commands.zadd(registry, {job.id: server_time(self._redis) + ttl})
-        commands.publish(names.channel(job.id), b"")
-
-    def _is_winner(self, job: Job, pointer: Mapping[str, Any]) -> bool:
-        stored = self._redis.hget(job.key, names.POINTER)
-        return stored is not None and json.loads(stored)["ref"] == pointer["ref"]
-
-
-def _leave(commands: Pipeline, place: Place) -> None:
-    if isinstance(place, Scored):  # the script itself takes it off a list
-        commands.zrem(place.key, place.member)
+    def _queue_again(self, place: Place, computation: str, **how: Any) -> bool:
+        return bool(self._scripts.call("requeue", place=place.told(), computation=computation, **how))

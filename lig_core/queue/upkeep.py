@@ -6,65 +6,52 @@ import logging
 from typing import Any
 
 from redis import Redis
-from rq.exceptions import NoSuchJobError
-from rq.job import Job, JobStatus
 
 from lig_core.queue import names
-from lig_core.queue.fence import Listed, Scored, server_time
-from lig_core.queue.moves import Moves
+from lig_core.queue.moves import Moves, Place
+from lig_core.queue.scripts import Scripts
 
 POPPED_GRACE_SECONDS = 10.0
-"""How long a job may be between a queue and its start; longer, and the worker that popped it must have died."""
-
-ENDED = frozenset({JobStatus.FINISHED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.STOPPED})
+"""How long a computation may be between the queue and its start; longer, and the worker that took it must have died."""
+HEAL_SECONDS = 60
+"""How often the backlog is counted anew."""
 
 log = logging.getLogger(__name__)
 
 
-def tidy(redis: Redis, lane: str) -> None:
-    """One round for one lane."""
+def tidy(redis: Redis, queue: str) -> None:
+    """One round."""
     time = server_time(redis)
-    take_over(redis, lane, time)
-    give_back_popped(redis, lane, time)
-    for kind in ("finished", "failed", "canceled"):
-        redis.zremrangebyscore(names.registry(kind, lane), 0, time)
-    redis.zremrangebyscore(names.dead_key(lane), 0, time)
+    take_over(redis, queue, time)
+    give_back_popped(redis, queue, time)
+    for kind in ("finished", "failed", "canceled", "dead"):
+        redis.zremrangebyscore(names.key(kind, queue), 0, time)
+    Scripts(redis).call("heal", queue=queue, every=HEAL_SECONDS)
 
 
-def take_over(redis: Redis, lane: str, time: float) -> None:
-    """Run again, or give up, the jobs whose lease ended."""
-    moves, leases = Moves(redis), names.registry("wip", lane)
+def take_over(redis: Redis, queue: str, time: float) -> None:
+    """Run again, or give up, the computations whose lease ended."""
+    moves, leases = Moves(redis), names.key("leases", queue)
     expired: Any = redis.zrangebyscore(leases, 0, time)
     for raw in expired:
         member = raw.decode()
-        job_id, _, _ = member.partition(":")
-        job = _fetch(redis, job_id)
-        if job is None or job.get_status(refresh=False) in ENDED:
-            redis.zrem(leases, member)
-        elif moves.crashed(Scored(leases, member, latest=time), job):
-            log.warning("job %s: its worker gave no sign of life, so the job was taken over", job_id)
+        computation = member.partition(":")[0]
+        if moves.crashed(Place(leases, member, latest=time), computation, abandoned=True):
+            log.warning("job %s: its worker gave no sign of life, so the job was taken over", computation)
 
 
-def give_back_popped(redis: Redis, lane: str, time: float) -> None:
-    """Queue again the jobs that a worker popped and did not start."""
-    moves, popped = Moves(redis), names.popped(lane)
-    waiting: Any = redis.lrange(popped, 0, -1)
-    for raw in waiting:
-        job_id = raw.decode()
-        job = _fetch(redis, job_id)
-        if job is None:
-            redis.lrem(popped, 1, job_id)
-            continue
-        mark = names.popped_key(job_id)
-        redis.set(mark, time, nx=True, ex=3600)
-        seen = redis.get(mark)
-        stuck = seen is not None and time - float(seen) > POPPED_GRACE_SECONDS
-        if stuck and moves.give_back(Listed(popped, job_id), job):
-            log.warning("job %s: popped and never started, so it was queued again", job_id)
+def give_back_popped(redis: Redis, queue: str, time: float) -> None:
+    """Queue again the computations that a worker took and did not start."""
+    moves, popped = Moves(redis), names.key("popped", queue)
+    latest = time - POPPED_GRACE_SECONDS
+    stuck: Any = redis.zrangebyscore(popped, 0, latest)
+    for raw in stuck:
+        computation = raw.decode()
+        if moves.give_back(Place(popped, computation, latest), computation, started=False):
+            log.warning("job %s: taken and never started, so it was queued again", computation)
 
 
-def _fetch(redis: Redis, job_id: str) -> Job | None:
-    try:
-        return Job.fetch(job_id, connection=redis, serializer="json")
-    except NoSuchJobError:
-        return None
+def server_time(redis: Redis) -> float:
+    """Seconds since the epoch by the server's clock."""
+    seconds, microseconds = redis.time()
+    return float(seconds) + microseconds / 1e6

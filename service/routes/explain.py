@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from lig_core.catalog import check_against_model, find_model
 from lig_core.contract import ExplainRequest, parse_request
-from service.jobs import JobStore
+from service.digest import request_digest
+from service.jobs import ANONYMOUS, JobStore, Limits, Submission
 from service.model_names import refuse_paths
 from service.problems import MalformedJson, WrongMediaType, responses
 from service.representation import JobResource, job_json, job_url
@@ -31,12 +32,14 @@ ACCEPTED = {
         },
     },
 }
+COST_SECONDS = 1.0
 PROBLEMS = responses(
     "malformed_json",
     "body_too_large",
     "unsupported_media_type",
     "invalid_request",
     "model_not_found",
+    "queue_full",
     "store_unavailable",
 )
 
@@ -55,8 +58,10 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
     def explain(request: Annotated[ExplainRequest, Depends(_read)]) -> Response:
         """Check the request against the model and queue it. Work that cannot be done is refused here."""
         refuse_paths(request.model, "/model")
-        check_against_model(request, find_model(request.model, settings.models_folder, ask_hub=settings.ask_hub))
-        job = jobs.submit(request)
+        card = find_model(request.model, settings.models_folder, ask_hub=settings.ask_hub)
+        check_against_model(request, card)
+        submission = Submission(request, request_digest(request, card), cost=COST_SECONDS)
+        (job,) = jobs.submit(ANONYMOUS, [submission], limits=Limits()).jobs
         return Response(
             job_json(job),
             status_code=202,

@@ -42,7 +42,7 @@ def router(jobs: JobStore) -> APIRouter:
     )
     def readyz() -> Ready:
         """Redis answers and will not drop jobs, and at least one worker is alive."""
-        workers = jobs.live_workers()
+        workers = jobs.load().workers
         if workers == 0:
             raise NotReady("no worker is alive; start one with: lig worker")
         found = jobs.durability()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response
 
 from lig_core.contract import ExplainResult
-from service.jobs import Job, JobStatus, JobStore, ResultPointer
-from service.problems import JobHasNoResult, JobNotFinished, ResultExpired, responses
+from lig_core.result.arrays import LayerArrays
+from lig_core.result.formats import write_json
+from service.jobs import ANONYMOUS, Job, JobStatus, JobStore
+from service.problems import JobHasNoResult, JobNotFinished, responses
 from service.representation import JobResource, job_json, job_url
 from service.settings import Settings
 
@@ -30,7 +30,7 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
         summary="How a job stands",
         responses={
             200: {"model": JobResource, "description": "The job."},
-            **responses("job_not_found", "invalid_request", "store_unavailable"),
+            **responses("job_not_found", "job_expired", "invalid_request", "store_unavailable"),
         },
     )
     async def read_job(job_id: str, wait: Wait = 0, embed: Embed = True) -> Response:
@@ -48,19 +48,17 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
                 "job_not_found",
                 "job_not_finished",
                 "job_has_no_result",
+                "job_expired",
                 "result_expired",
                 "store_unavailable",
             ),
         },
     )
-    def read_result(job_id: str, request: Request) -> Response:
-        """The whole result, compressed where the caller accepts gzip."""
-        stored = jobs.read_result(_pointer(jobs.get(job_id)))
-        headers = {"Vary": "Accept-Encoding"}
-        if "gzip" in request.headers.get("accept-encoding", ""):
-            headers["Content-Encoding"] = "gzip"
-            return Response(stored, media_type="application/json", headers=headers)
-        return Response(gzip.decompress(stored), media_type="application/json", headers=headers)
+    def read_result(job_id: str) -> Response:
+        """The whole result."""
+        job = jobs.get(ANONYMOUS, job_id)
+        _require_result(job)
+        return Response(_result(job), media_type="application/json")
 
     @routes.post(
         "/jobs/{job_id}/cancel",
@@ -72,13 +70,13 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
                 "model": JobResource,
                 "description": "Cancelled, or about to be: a running job stops within seconds.",
             },
-            **responses("job_not_found", "job_ended", "store_unavailable"),
+            **responses("job_not_found", "job_expired", "job_ended", "store_unavailable"),
         },
     )
     def cancel_job(job_id: str) -> Response:
         """A queued job never starts; a running one stops within about two seconds, unless it ends first."""
-        before = jobs.get(job_id).status
-        job = jobs.cancel(job_id)
+        before = jobs.get(ANONYMOUS, job_id).status
+        job = jobs.cancel(ANONYMOUS, job_id)
         code = 200 if before is JobStatus.CANCELLED else 202
         return Response(job_json(job), status_code=code, media_type="application/json")
 
@@ -90,32 +88,37 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
     )
     def delete_job(job_id: str) -> Response:
         """Removes the job, its text and its result; one that runs is cancelled, and removed as it stops."""
-        jobs.delete(job_id)
+        jobs.delete(ANONYMOUS, job_id)
         return Response(status_code=204)
 
     async def _job_after(job_id: str, seconds: float) -> Job:
         deadline = time.monotonic() + seconds
-        with jobs.watch(job_id) as watch:
+        job = await run_in_threadpool(jobs.get, ANONYMOUS, job_id)
+        if job.status.final or seconds <= 0:
+            return job
+        with jobs.watch(job) as watch:
             while True:
-                job = await run_in_threadpool(jobs.get, job_id)
+                job = await run_in_threadpool(jobs.get, ANONYMOUS, job_id)
                 left = deadline - time.monotonic()
                 if job.status.final or left <= 0:
                     return job
                 await watch.changed(left)
 
     def _small_result(job: Job) -> bytes | None:
-        if job.result is None or job.result.size > settings.max_embedded_result_bytes:
+        if job.result_size is None or job.result_size > settings.max_embedded_result_bytes:
             return None
-        return gzip.decompress(jobs.read_result(job.result))
+        return _result(job)
+
+    def _result(job: Job) -> bytes:
+        layers = (LayerArrays.from_bytes(jobs.read_layer(job, layer.index)) for layer in job.layers)
+        return b"".join(write_json(jobs.read_head(job), layers))
 
     return routes
 
 
-def _pointer(job: Job) -> ResultPointer:
-    if job.result is not None:
-        return job.result
+def _require_result(job: Job) -> None:
     if job.status is JobStatus.SUCCEEDED:
-        raise ResultExpired("the result is no longer kept; send the request again")
+        return
     if job.error is not None:
         raise JobHasNoResult(f"the job failed: {job.error['detail']}")
     if job.status is JobStatus.CANCELLED:

@@ -41,7 +41,7 @@ def sample(stack: Stack, redis: Any) -> dict[str, float]:
 
 
 def soak(minutes: float) -> dict[str, Any]:
-    told = {"LIG_RESULT_TTL": KEPT_SECONDS, "LIG_FAILURE_TTL": KEPT_SECONDS}
+    told = dict.fromkeys(("LIG_RESULT_TTL", "LIG_FAILURE_TTL", "LIG_EXPIRED_TTL"), KEPT_SECONDS)
     samples: list[dict[str, float]] = []
     jobs = 0
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), workers=1, lease=30, **told) as stack:

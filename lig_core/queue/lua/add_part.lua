@@ -1,0 +1,21 @@
+-- A part of the result becomes the computation's, if the attempt holds its lease and no other attempt had stored it.
+local key, part, pointer = KEY.computation .. ARGUMENTS.computation, ARGUMENTS.part, ARGUMENTS.pointer
+if not holds(ARGUMENTS.place) then
+  redis.call('UNLINK', ARGUMENTS.ref)
+  return 0
+end
+local before = field(key, part)
+if before then
+  -- Asked again because the answer was lost; or somebody else was first.
+  if cjson.decode(before).ref ~= ARGUMENTS.ref then redis.call('UNLINK', ARGUMENTS.ref) end
+  return 1
+end
+redis.call('PERSIST', ARGUMENTS.ref)
+redis.call('HSET', key, part, pointer)
+append(ARGUMENTS.computation, part == 'head' and 'head' or 'layer', ARGUMENTS.event)
+for _, nodes in ipairs(ARGUMENTS.nodes) do
+  redis.call('HINCRBY', COUNTERS, 'nodes<=' .. nodes[1], nodes[2])
+end
+if ARGUMENTS.nodes_sum > 0 then redis.call('HINCRBYFLOAT', COUNTERS, 'nodes:sum', text(ARGUMENTS.nodes_sum)) end
+if ARGUMENTS.unconverged > 0 then redis.call('HINCRBY', COUNTERS, 'unconverged_targets', ARGUMENTS.unconverged) end
+return 1

@@ -1,0 +1,221 @@
+-- Accept submissions, all or none: idempotency, coalescing, limits, and then jobs and computations.
+local queue, owner, submissions = ARGUMENTS.queue, ARGUMENTS.owner, ARGUMENTS.submissions
+local limits_key, promises = KEY.limits .. owner, KEY.promises .. queue
+-- A caller who comes back this long after its time has lost its turn, and none is told to come back later than that.
+local GRACE, HORIZON = 60, 3600
+-- Clients are told whole seconds.
+local EARLY = 1
+local SHORTEST, CLOSEST, MOST_LISTED = 1, 0.02, 10000
+
+local function accepted(how, group, jobs)
+  local answer = {how, group or ''}
+  for _, job in ipairs(jobs) do answer[#answer + 1] = job end
+  return answer
+end
+
+local function replay(key)
+  local found = redis.call('HMGET', key, 'body', 'jobs', 'group')
+  if not found[1] then return nil end
+  if found[1] ~= ARGUMENTS.idempotency.body then return {'mismatch'} end
+  local jobs = cjson.decode(found[2])
+  for _, job in ipairs(jobs) do
+    if redis.call('EXISTS', KEY.job .. job) == 0 then return nil end
+  end
+  return accepted('replayed', found[3], jobs)
+end
+
+local function attachable(digest)
+  local computation = redis.call('GET', KEY.digest .. digest)
+  if not computation then return nil end
+  local told = redis.call('HMGET', KEY.computation .. computation, 'status', 'cancel_requested', 'head')
+  local ends = told[1] == 'finished' and told[3]
+  local runs = (told[1] == 'queued' or told[1] == 'started') and not told[2]
+  return (ends or runs) and computation or nil
+end
+
+local function plan()
+  local planned, cost, new = {}, 0, 0
+  for _, s in ipairs(submissions) do
+    s.attach = not s.fresh and (planned[s.digest] or attachable(s.digest)) or nil
+    if not s.attach then
+      planned[s.digest] = s.computation
+      cost, new = cost + s.cost, new + 1
+    end
+  end
+  return cost, new
+end
+
+-- One gate. There is room when `over` is not above 0; while some who were refused have yet to come back, new callers
+-- are let past them only where there is `plenty`. Refused callers get times `step` apart, from when there will be room
+-- (`over` seconds from now), so that they do not all return at once. Who returns at its time goes first, and may meet
+-- a little more than was predicted (`slack` seconds); if it is much more, those who had their turn line up anew, before
+-- all who have not. Returns nil, or the seconds until the caller's time.
+local function refused(gate, clock, over, plenty, step, slack)
+  local who = gate .. ':' .. owner .. ':' .. submissions[1].digest
+  local told = number(redis.call('ZSCORE', promises, who))
+  if told > NOW + EARLY then
+    if over > 0 or not plenty then return told - NOW end
+  end
+  local has_turn = told >= NOW - GRACE and told <= NOW + EARLY
+  local line = (has_turn and 'again|' or 'promised|') .. gate
+  local promised = number(field(clock, line))
+  if (over <= 0 and (plenty or has_turn or promised <= NOW)) or (has_turn and over <= slack) then
+    redis.call('ZREM', promises, who)
+    return nil
+  end
+  local at = math.max(NOW + math.max(SHORTEST, over), promised)
+  if at - NOW > HORIZON then
+    at = NOW + HORIZON
+  else
+    redis.call('HSET', clock, line, text(at + math.max(CLOSEST, step)))
+    redis.call('ZADD', promises, at, who)
+  end
+  redis.call('EXPIRE', clock, HORIZON + GRACE)
+  redis.call('ZREMRANGEBYSCORE', promises, '-inf', NOW - GRACE)
+  redis.call('EXPIRE', promises, HORIZON + GRACE)
+  return at - NOW
+end
+
+local function too_many(new, workers, backlog)
+  if not given(ARGUMENTS.concurrency) then return nil end
+  if new > ARGUMENTS.concurrency then return -1 end
+  local live = redis.call('SCARD', KEY.live .. owner)
+  -- Jobs end evenly over the time that the backlog takes.
+  local step = math.max(0.1, backlog / workers / math.max(1, live))
+  local excess = live + new - ARGUMENTS.concurrency
+  return refused('concurrency', limits_key, excess * step, true, step * new, 0)
+end
+
+local function too_fast(cost)
+  if not given(ARGUMENTS.rate) then return nil end
+  local ahead = math.max(0, number(field(limits_key, 'at')) - NOW)
+  local over = ahead - ARGUMENTS.burst
+  return refused('rate', limits_key, over, ahead <= ARGUMENTS.burst / 2, cost / ARGUMENTS.rate, EARLY)
+end
+
+local function too_full(cost, workers, backlog)
+  local limit = ARGUMENTS.max_backlog * workers
+  local over = backlog > 0 and (backlog + cost - limit) / workers or 0
+  local plenty = backlog + cost <= limit / 2
+  return refused('queue', KEY.limits .. ':' .. queue, over, plenty, cost / workers, ARGUMENTS.max_backlog / 4)
+end
+
+local function create(s)
+  local key = KEY.computation .. s.computation
+  redis.call('HSET', key, unpack(s.fields))
+  redis.call('HSET', key, 'queued', text(NOW), 'first_job', s.job)
+  if given(ARGUMENTS.queue_timeout) then
+    redis.call('HSET', key, 'start_by', text(NOW + ARGUMENTS.queue_timeout))
+  end
+  if given(ARGUMENTS.total_timeout) then
+    redis.call('HSET', key, 'end_by', text(NOW + ARGUMENTS.total_timeout))
+  end
+  redis.call('SET', KEY.digest .. s.digest, s.computation)
+  add_to_backlog(queue, s.cost)
+  enqueue(s.computation, false)
+end
+
+-- Who joins a waiting computation brings its own place in the queue, where that is nearer.
+local function promote(s)
+  local tag = redis.call('ZSCORE', KEY.waiting .. queue, s.attach)
+  if not tag then return end
+  local flow = owner .. ':' .. s.priority
+  local own, finish = start_tag(queue, flow, s.weight, s.cost)
+  if own < tonumber(tag) then
+    redis.call('ZADD', KEY.waiting .. queue, own, s.attach)
+    redis.call('HSET', KEY.flows .. queue, flow, text(finish))
+  end
+end
+
+-- A result that is asked for again is kept as if it were new.
+local function renew(s)
+  local told = redis.call('HMGET', KEY.computation .. s.attach, 'origin', 'result_ttl', 'expired_ttl')
+  local ttl = number(told[2])
+  keep_for(s.attach, KEY.finished, told[1], ttl)
+  redis.call('EXPIRE', KEY.digest .. s.digest, ttl)
+  for _, claim in ipairs(claims_of(s.attach)) do
+    redis.call('EXPIRE', KEY.job .. claim.job, ttl + number(told[3]))
+  end
+  job_ended(s.job, owner, 'succeeded', ttl, number(told[3]))
+end
+
+local function add_job(s, place)
+  local key, computation = KEY.job .. s.job, s.attach or s.computation
+  redis.call('HSET', key, 'computation', computation, 'owner', owner, 'created_at', text(NOW))
+  if s.attach then redis.call('HSET', key, 'coalesced', 1) end
+  for _, name in ipairs({'webhook', 'traceparent'}) do
+    if given(s[name]) then redis.call('HSET', key, name, s[name]) end
+  end
+  local score = text(NOW + place * 1e-6)
+  if given(ARGUMENTS.group) then
+    redis.call('HSET', key, 'group', ARGUMENTS.group)
+    redis.call('ZADD', KEY.group .. owner .. ':' .. ARGUMENTS.group, score, s.job)
+  end
+  redis.call('ZADD', KEY.jobs .. owner, score, s.job)
+  redis.call('HSET', KEY.claims .. computation, s.job, owner)
+  count('jobs_accepted')
+  local ended = field(KEY.computation .. computation, 'status') == 'finished'
+  if s.attach then count('coalesced', ended and 'finished' or 'running') end
+  if ended then return renew(s) end
+  redis.call('SADD', KEY.live .. owner, s.job)
+  redis.call('PERSIST', KEY.jobs .. owner)
+  if s.attach then promote(s) end
+end
+
+-- The list is bounded, and jobs that are gone leave it.
+local function trim_list()
+  local list = KEY.jobs .. owner
+  redis.call('ZREMRANGEBYRANK', list, 0, -MOST_LISTED - 1)
+  for _, job in ipairs(redis.call('ZRANGE', list, 0, 2 * #submissions)) do
+    if redis.call('EXISTS', KEY.job .. job) == 0 then redis.call('ZREM', list, job) end
+  end
+end
+
+local function admit()
+  -- The same call once more, because its answer was lost.
+  if redis.call('EXISTS', KEY.job .. submissions[1].job) == 1 then
+    local jobs = {}
+    for i, s in ipairs(submissions) do jobs[i] = s.job end
+    return accepted('accepted', given(ARGUMENTS.group) and ARGUMENTS.group, jobs)
+  end
+  local idempotency = given(ARGUMENTS.idempotency)
+    and (KEY.idempotency .. owner .. ':' .. ARGUMENTS.idempotency.key)
+  if idempotency then
+    local before = replay(idempotency)
+    if before then return before end
+  end
+
+  local cost, new = plan()
+  if new > 0 then
+    local workers = math.max(1, live_workers(queue))
+    local backlog = number(redis.call('GET', KEY.backlog .. queue))
+    local wait, why = too_many(new, workers, backlog), 'concurrency'
+    if not wait then wait, why = too_fast(cost), 'rate' end
+    if not wait then wait, why = too_full(cost, workers, backlog), 'queue' end
+    if wait then
+      count('jobs_refused', why == 'queue' and 'queue_full' or 'quota_exceeded')
+      return {'refused', why, text(wait)}
+    end
+    if given(ARGUMENTS.rate) then
+      local at = math.max(NOW, number(field(limits_key, 'at'))) + cost / ARGUMENTS.rate
+      redis.call('HSET', limits_key, 'at', text(at))
+      redis.call('EXPIRE', limits_key, math.ceil(at - NOW) + HORIZON + GRACE)
+    end
+  end
+
+  local jobs = {}
+  for place, s in ipairs(submissions) do
+    if not s.attach then create(s) end
+    add_job(s, place)
+    jobs[place] = s.job
+  end
+  trim_list()
+  local group = given(ARGUMENTS.group) and ARGUMENTS.group or nil
+  if idempotency then
+    redis.call('HSET', idempotency, 'body', ARGUMENTS.idempotency.body, 'jobs', cjson.encode(jobs), 'group', group or '')
+    redis.call('EXPIRE', idempotency, ARGUMENTS.idempotency.ttl)
+  end
+  return accepted('accepted', group, jobs)
+end
+
+return admit()

@@ -1,0 +1,219 @@
+-- What the scripts share. Before it stand KEY (prefixes), BOUNDS (of histograms) and ARGUMENTS (the caller's).
+
+local function server_time()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local NOW = server_time()
+-- A part of a result must not be gone while its pointer is there.
+local LONGER_THAN_POINTER = 60
+
+local function text(number)
+  return string.format('%.17g', number)
+end
+
+local function field(key, name)
+  return redis.call('HGET', key, name) or nil
+end
+
+local function number(value)
+  return tonumber(value or 0) or 0
+end
+
+local function given(value)
+  return value ~= nil and value ~= cjson.null
+end
+
+local function count(name, label)
+  redis.call('HINCRBY', COUNTERS, label and (name .. '|' .. label) or name, 1)
+end
+
+local function observe(name, value)
+  local bucket = 'inf'
+  for _, bound in ipairs(BOUNDS[name]) do
+    if value <= bound then
+      bucket = string.format('%g', bound)
+      break
+    end
+  end
+  redis.call('HINCRBY', COUNTERS, name .. '<=' .. bucket, 1)
+  redis.call('HINCRBYFLOAT', COUNTERS, name .. ':sum', text(value))
+end
+
+local function changed(computation)
+  redis.call('PUBLISH', KEY.channel .. computation, '')
+end
+
+-- Old progress makes room for new; what else happened is kept, so that only progress can be missed.
+local function forget_progress(computation, events, most)
+  local job = KEY.computation .. computation
+  local over = redis.call('XLEN', events) - most
+  if over <= 0 then return end
+  local last = field(job, 'progress_forgotten')
+  for _, entry in ipairs(redis.call('XRANGE', events, last and ('(' .. last) or '-', '+', 'COUNT', over + 256)) do
+    if over <= 0 then break end
+    if entry[2][2] == 'progress' then
+      redis.call('XDEL', events, entry[1])
+      last, over = entry[1], over - 1
+    end
+  end
+  if last then redis.call('HSET', job, 'progress_forgotten', last) end
+end
+
+local function append(computation, kind, data)
+  local events = KEY.events .. computation
+  if kind == 'progress' then
+    forget_progress(computation, events, number(field(KEY.computation .. computation, 'max_events')) - 1)
+  end
+  redis.call('XADD', events, '*', 'kind', kind, 'data', data or '{}')
+  changed(computation)
+end
+
+local function claims_of(computation)
+  local flat, found = redis.call('HGETALL', KEY.claims .. computation), {}
+  for i = 1, #flat, 2 do found[#found + 1] = {job = flat[i], owner = flat[i + 1]} end
+  return found
+end
+
+-- Calls use(ref) for every stored part.
+local function each_part(computation, use)
+  local flat = redis.call('HGETALL', KEY.computation .. computation)
+  for i = 1, #flat, 2 do
+    if flat[i] == 'head' or string.sub(flat[i], 1, 6) == 'layer:' then
+      use(cjson.decode(flat[i + 1]).ref, flat[i], flat[i + 1])
+    end
+  end
+end
+
+-- How long an ended computation, and all that belongs to it, is kept from now on.
+local function keep_for(computation, registry, queue, ttl)
+  redis.call('EXPIRE', KEY.computation .. computation, ttl)
+  redis.call('EXPIRE', KEY.claims .. computation, ttl)
+  redis.call('EXPIRE', KEY.events .. computation, ttl)
+  redis.call('ZADD', registry .. queue, NOW + ttl, computation)
+  each_part(computation, function(ref) redis.call('EXPIRE', ref, ttl + LONGER_THAN_POINTER) end)
+end
+
+local function keep_unfinished(computation)
+  redis.call('PERSIST', KEY.computation .. computation)
+  redis.call('PERSIST', KEY.claims .. computation)
+  redis.call('PERSIST', KEY.events .. computation)
+  each_part(computation, function(ref) redis.call('PERSIST', ref) end)
+end
+
+local function let_go_of_digest(computation)
+  local digest = field(KEY.computation .. computation, 'digest')
+  if digest and redis.call('GET', KEY.digest .. digest) == computation then
+    redis.call('DEL', KEY.digest .. digest)
+  end
+end
+
+-- What is left of a job that ended: it is known for `ttl` and, as expired, for `expired_ttl` more.
+local function job_ended(job, owner, status, ttl, expired_ttl)
+  local key = KEY.job .. job
+  redis.call('SREM', KEY.live .. owner, job)
+  redis.call('EXPIRE', key, ttl + expired_ttl)
+  local group = field(key, 'group')
+  if group then redis.call('EXPIRE', KEY.group .. owner .. ':' .. group, ttl + expired_ttl) end
+  if redis.call('EXISTS', KEY.live .. owner) == 0 then
+    redis.call('EXPIRE', KEY.jobs .. owner, ttl + expired_ttl)
+  end
+  if field(key, 'webhook') then redis.call('ZADD', WEBHOOKS, NOW, job) end
+  count('jobs_ended', status)
+end
+
+local function erase(computation, queue)
+  each_part(computation, function(ref) redis.call('UNLINK', ref) end)
+  let_go_of_digest(computation)
+  for _, registry in ipairs({'finished', 'failed', 'canceled', 'dead'}) do
+    redis.call('ZREM', KEY[registry] .. queue, computation)
+  end
+  redis.call('DEL', KEY.computation .. computation, KEY.claims .. computation, KEY.events .. computation)
+end
+
+local function add_to_backlog(queue, cost)
+  local left = number(redis.call('GET', KEY.backlog .. queue)) + cost
+  redis.call('SET', KEY.backlog .. queue, text(math.max(0, left)))
+end
+
+local ENDS = {
+  finished = {status = 'succeeded', ttl = 'result_ttl'},
+  failed = {status = 'failed', ttl = 'failure_ttl'},
+  canceled = {status = 'cancelled', ttl = 'failure_ttl'},
+}
+
+-- The end of a computation that was taken out of where it was; `how` is RQ's word for it.
+local function end_computation(computation, how, data)
+  local key = KEY.computation .. computation
+  local told = redis.call('HMGET', key, 'origin', ENDS[how].ttl, 'expired_ttl', 'cost', 'forget', 'digest')
+  local queue, ttl, expired_ttl = told[1], number(told[2]), number(told[3])
+  redis.call('HSET', key, 'status', how, 'ended', text(NOW))
+  add_to_backlog(queue, -number(told[4]))
+  local claims = claims_of(computation)
+  for _, claim in ipairs(claims) do
+    job_ended(claim.job, claim.owner, ENDS[how].status, ttl, expired_ttl)
+  end
+  append(computation, ENDS[how].status, data)
+  if told[5] and #claims == 0 then return erase(computation, queue) end
+  if how == 'finished' and #claims > 0 then
+    redis.call('EXPIRE', KEY.digest .. told[6], ttl)
+  else
+    let_go_of_digest(computation)
+  end
+  keep_for(computation, KEY[how], queue, ttl)
+end
+
+-- Fair queueing by start tags (Goyal et al. 1996): a flow's next computation starts, in virtual time, where its last
+-- one ends. A flow of little weight that was idle waits one of its own steps, so that others go first.
+local function start_tag(queue, flow, weight, cost)
+  local flows = KEY.flows .. queue
+  local time, step = number(field(flows, 'time')), cost / weight
+  local tag = math.max(number(field(flows, flow)), weight < 1 and time + step or time)
+  return tag, tag + step
+end
+
+local function ring(queue)
+  local bell = KEY.bell .. queue
+  if redis.call('LLEN', bell) < 64 then redis.call('RPUSH', bell, '1') end
+end
+
+-- Into the queue as a new arrival of its flow, or before all others.
+local function enqueue(computation, front)
+  local key = KEY.computation .. computation
+  local told = redis.call('HMGET', key, 'origin', 'flow', 'weight', 'cost')
+  local queue, waiting = told[1], KEY.waiting .. told[1]
+  if front then
+    local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
+    local time = number(field(KEY.flows .. queue, 'time'))
+    redis.call('ZADD', waiting, math.min(time, first[2] and tonumber(first[2]) or time) - 1, computation)
+  else
+    local tag, finish = start_tag(queue, told[2], number(told[3]), number(told[4]))
+    redis.call('HSET', KEY.flows .. queue, told[2], text(finish))
+    redis.call('ZADD', waiting, tag, computation)
+  end
+  redis.call('HSET', key, 'status', 'queued')
+  redis.call('HDEL', key, 'progress', 'passed')
+  append(computation, 'queued')
+  ring(queue)
+end
+
+-- Leave a sorted set, if still there with a score of at most `latest`.
+local function leave(place)
+  local score = redis.call('ZSCORE', place.key, place.member)
+  if not score or (given(place.latest) and tonumber(score) > place.latest) then return false end
+  redis.call('ZREM', place.key, place.member)
+  return true
+end
+
+local function holds(place)
+  return redis.call('ZSCORE', place.key, place.member) and true or false
+end
+
+local function live_workers(queue)
+  local alive = 0
+  for _, worker in ipairs(redis.call('SMEMBERS', KEY.workers .. queue)) do
+    alive = alive + redis.call('EXISTS', worker)
+  end
+  return alive
+end

@@ -1,0 +1,13 @@
+-- Back into the queue, if still where it was seen: after a crash, or as if it had not been taken.
+local computation, key = ARGUMENTS.computation, KEY.computation .. ARGUMENTS.computation
+if not leave(ARGUMENTS.place) then return 0 end
+if redis.call('EXISTS', key) == 0 then return 0 end
+if ARGUMENTS.crashed then
+  redis.call('HINCRBY', key, 'retries_left', -1)
+  count('retries')
+  if ARGUMENTS.abandoned then count('abandoned') end
+elseif ARGUMENTS.started then
+  redis.call('HINCRBY', key, 'attempts', -1)
+end
+enqueue(computation, ARGUMENTS.front)
+return 1

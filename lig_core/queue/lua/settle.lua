@@ -1,0 +1,43 @@
+-- The end of a computation: finished, failed or canceled. Nothing happens unless it is still where it was seen.
+local computation, how = ARGUMENTS.computation, ARGUMENTS.how
+local key = KEY.computation .. computation
+local winner = how .. ' ' .. ARGUMENTS.place.member
+if not leave(ARGUMENTS.place) then
+  -- Asked again after a lost answer, the lease is gone because the first time worked.
+  return field(key, 'winner') == winner and 1 or 0
+end
+if redis.call('EXISTS', key) == 0 then return 0 end
+redis.call('HSET', key, 'winner', winner)
+
+-- How long the work that was asked for took; each job makes those before it count less.
+local function learn(seconds)
+  local work = number(field(key, 'work'))
+  if work <= 0 or seconds <= 0 then return end
+  local before = redis.call('HMGET', RATE, 'work', 'seconds')
+  local FADE = 0.9
+  redis.call('HSET', RATE, 'work', text(FADE * number(before[1]) + work))
+  redis.call('HSET', RATE, 'seconds', text(FADE * number(before[2]) + seconds))
+end
+
+local event = given(ARGUMENTS.error) and ARGUMENTS.error or nil
+if how == 'finished' then
+  local converged = true
+  each_part(computation, function(_, part, pointer)
+    if part ~= 'head' then converged = converged and cjson.decode(pointer).converged end
+  end)
+  event = cjson.encode({converged = converged})
+  redis.call('HSET', key, 'load_seconds', text(ARGUMENTS.load), 'compute_seconds', text(ARGUMENTS.compute))
+  observe('compute_seconds', ARGUMENTS.compute)
+  if ARGUMENTS.loaded then
+    count('model_loads')
+    observe('load_seconds', ARGUMENTS.load)
+  end
+  if ARGUMENTS.whole then learn(ARGUMENTS.compute) end
+end
+if how == 'failed' then redis.call('HSET', key, 'error', ARGUMENTS.error) end
+if ARGUMENTS.dead then
+  count('dead_letters')
+  redis.call('ZADD', KEY.dead .. field(key, 'origin'), NOW + number(field(key, 'failure_ttl')), computation)
+end
+end_computation(computation, how, event)
+return 1

@@ -1,0 +1,33 @@
+-- From popped to leased. Returns what the attempt has to know, or nothing if it may not start.
+local computation, place = ARGUMENTS.computation, ARGUMENTS.place
+local key = KEY.computation .. computation
+
+local function begin()
+  local told = redis.call('HMGET', key, 'cancel_requested', 'origin', 'queued', 'digest')
+  if not told[2] or not told[4] then
+    -- Nothing that was accepted here.
+    redis.call('DEL', key)
+    return false
+  end
+  if told[1] then
+    end_computation(computation, 'canceled')
+    return false
+  end
+  redis.call('ZADD', place.key, NOW + ARGUMENTS.lease, place.member)
+  redis.call('HSET', key, 'status', 'started', 'worker_name', ARGUMENTS.worker)
+  redis.call('HDEL', key, 'progress', 'passed')
+  local attempt = redis.call('HINCRBY', key, 'attempts', 1)
+  if attempt == 1 then
+    redis.call('HSET', key, 'started', text(NOW), 'wait_seconds', text(NOW - number(told[3])))
+    observe('wait_seconds', NOW - number(told[3]))
+  end
+  append(computation, 'started', cjson.encode({attempt = attempt}))
+  return true
+end
+
+-- Asked again because the answer was lost, the lease is there already.
+if not holds(place) then
+  if redis.call('ZREM', ARGUMENTS.popped, computation) == 0 then return nil end
+  if redis.call('EXISTS', key) == 0 or not begin() then return nil end
+end
+return {text(NOW), redis.call('HGETALL', key)}

@@ -1,0 +1,47 @@
+"""The scripts that change jobs. Redis carries out each in one piece: a move is there entirely or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from redis import Redis
+
+from lig_core.queue import counters, names
+
+Script = Callable[..., Any]
+
+
+class Scripts:
+    """Calls `lua/<name>.lua`, with one JSON object as its argument."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._registered: dict[str, Any] = {}
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """What the script returns."""
+        if name not in self._registered:
+            self._registered[name] = self._redis.register_script(source(name))
+        return self._registered[name](args=[orjson.dumps(arguments)])
+
+
+@cache
+def source(name: str) -> str:
+    """A script with what all scripts share before it."""
+    folder = files(__package__) / "lua"
+    return "\n".join([_constants(), *((folder / f"{each}.lua").read_text() for each in ("common", name))])
+
+
+def _constants() -> str:
+    prefixes = ", ".join(f"{kind} = '{prefix}'" for kind, prefix in names.PREFIXES.items())
+    bounds = ", ".join(
+        f"{name} = {{{', '.join(f'{bound:g}' for bound in found)}}}" for name, found in counters.HISTOGRAMS.items()
+    )
+    return f"""local KEY = {{{prefixes}}}
+local WEBHOOKS, COUNTERS, RATE = '{names.WEBHOOKS}', '{names.COUNTERS}', '{names.RATE}'
+local BOUNDS = {{{bounds}}}
+local ARGUMENTS = cjson.decode(ARGV[1])"""

@@ -1,0 +1,46 @@
+"""Connections to Redis that answer soon, whatever happens to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from redis import BlockingConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry as RedisRetry
+
+from service.problems import StoreUnavailable
+from service.settings import Settings
+
+CONNECTIONS = 64
+"""Of one process; more threads than the server's do not work at once."""
+
+
+def connect(redis_url: str, settings: Settings) -> Redis:
+    """Connections on which no command takes long, whatever Redis does; who finds none free waits a moment for one."""
+    pool = BlockingConnectionPool.from_url(
+        redis_url,
+        max_connections=CONNECTIONS,
+        timeout=settings.redis_timeout,
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        # redis-py's own default of many retries would hold a request for up to a minute.
+        retry=RedisRetry(NoBackoff(), 1),
+    )
+    return Redis.from_pool(pool)
+
+
+@contextlib.contextmanager
+def reachable() -> Iterator[None]:
+    """Turn what goes wrong with Redis into StoreUnavailable."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise StoreUnavailable("Redis does not answer; nothing was lost, try again in a moment") from error
+    except RedisError as error:
+        raise StoreUnavailable(
+            "Redis refused a command, perhaps for lack of memory; the service's log has its words"
+        ) from error

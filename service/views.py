@@ -1,0 +1,120 @@
+"""What lies in Redis of jobs and events, as the service's own types."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rq.job import JobStatus as RqStatus
+
+from lig_core.contract import ExplainRequest, Progress
+from lig_core.errors import InvalidRequest, LigError
+from lig_core.queue import names
+from service.jobs import Event, Job, JobStatus, StoredLayer, StoredPart, Timings
+
+STATUS = {
+    RqStatus.STARTED.value: JobStatus.RUNNING,
+    RqStatus.FINISHED.value: JobStatus.SUCCEEDED,
+    RqStatus.FAILED.value: JobStatus.FAILED,
+    RqStatus.CANCELED.value: JobStatus.CANCELLED,
+}
+"""RQ's other states are all ways of waiting."""
+
+WAITING = Progress(phase="queued", done=0, total=0)
+
+
+def as_job(job_id: str, own: Mapping[str, str], shared: Mapping[str, str], position: int | None) -> Job:
+    """A job from its own hash and its computation's."""
+    cancelled = own.get("cancelled_at")
+    status = JobStatus.CANCELLED if cancelled else STATUS.get(shared["status"], JobStatus.QUEUED)
+    ended = cancelled or (shared.get("ended") if status.final else None)
+    layers = sorted(
+        (StoredLayer(**json.loads(text)) for name, text in shared.items() if name.startswith(names.LAYER)),
+        key=lambda layer: layer.index,
+    )
+    (request,) = json.loads(shared["data"])[2]
+    return Job(
+        id=job_id,
+        owner=own["owner"],
+        computation=own["computation"],
+        request=ExplainRequest.model_construct(**request),  # checked when it was accepted
+        digest=shared["digest"],
+        cost=float(shared["cost"]),
+        status=status,
+        created_at=_time(own["created_at"]),
+        started_at=_time(shared["started"]) if "started" in shared and status is not JobStatus.QUEUED else None,
+        finished_at=_time(ended) if ended else None,
+        queue_position=position if status is JobStatus.QUEUED else None,
+        attempts=int(shared.get(names.ATTEMPTS, 0)),
+        cancel_requested=bool(cancelled) or names.CANCEL in shared,
+        progress=_progress(status, shared, len(layers)),
+        error=_error(shared) if status is JobStatus.FAILED else None,
+        head=StoredPart(**json.loads(shared[names.HEAD])) if names.HEAD in shared else None,
+        layers=tuple(layers),
+        coalesced="coalesced" in own,
+        group=own.get("group"),
+        webhook=own.get("webhook"),
+        traceparent=own.get("traceparent"),
+        timings=Timings(*(_number(shared.get(name)) for name in ("wait_seconds", "load_seconds", "compute_seconds"))),
+        cancelled_after=own.get("cancelled_after"),
+    )
+
+
+def as_event(event_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
+    """An entry of the stream."""
+    return Event(event_id.decode(), fields[b"kind"].decode(), json.loads(fields.get(b"data", b"{}")))
+
+
+def later(one: str, other: str) -> bool:
+    """Whether the event `one` came after the `other`."""
+    return _order(one) > _order(other)
+
+
+def next_id(event_id: str) -> str:
+    """The id of an event right after."""
+    first, second = _order(event_id)
+    return f"{first}-{second + 1}"
+
+
+def as_cursor(at: tuple[float, str] | None) -> str | None:
+    """A place in a list, by score and job, for the client to come back with."""
+    return None if at is None else base64.urlsafe_b64encode(json.dumps(at).encode()).decode()
+
+
+def from_cursor(cursor: str) -> tuple[float, str]:
+    """The place that `as_cursor` wrote; raises InvalidRequest."""
+    try:
+        score, job_id = json.loads(base64.urlsafe_b64decode(cursor))
+        return float(score), str(job_id)
+    except (binascii.Error, ValueError, TypeError):
+        raise InvalidRequest("/query/cursor: not a cursor of this service; leave it out to begin anew") from None
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    first, _, second = event_id.partition("-")
+    return int(first), int(second or 0)
+
+
+def _progress(status: JobStatus, shared: Mapping[str, str], layers: int) -> Progress:
+    if status is JobStatus.SUCCEEDED:
+        return Progress(phase="done", done=layers, total=layers, unit="layers")
+    stored = shared.get(names.PROGRESS)
+    return Progress.model_validate_json(stored) if stored else WAITING
+
+
+def _error(shared: Mapping[str, str]) -> dict[str, Any]:
+    silent = LigError("the job failed without saying why; the worker's log has the details")
+    error: dict[str, Any] = json.loads(shared[names.ERROR]) if names.ERROR in shared else silent.as_dict()
+    return error
+
+
+def _time(seconds: str) -> datetime:
+    return datetime.fromtimestamp(float(seconds), UTC)
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
