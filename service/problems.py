@@ -57,6 +57,13 @@ class MethodNotAllowed(LigError):
     title = "This path does not take this method"
 
 
+class NotAcceptable(LigError):
+    """The caller accepts none of the media types there are."""
+
+    code = "not_acceptable"
+    title = "There is no such format"
+
+
 class JobNotFound(LigError):
     """No job has this id, or it was forgotten."""
 
@@ -116,11 +123,20 @@ class NotReady(LigError):
     retryable = True
 
 
+class Draining(LigError):
+    """The service is about to stop and takes no more work."""
+
+    code = "draining"
+    title = "The service is stopping"
+    retryable = True
+
+
 STATUS: Mapping[str, int] = {
     "malformed_json": 400,
     "not_found": 404,
     "job_not_found": 404,
     "method_not_allowed": 405,
+    "not_acceptable": 406,
     "job_not_finished": 409,
     "job_has_no_result": 409,
     "job_ended": 409,
@@ -141,6 +157,7 @@ STATUS: Mapping[str, int] = {
     "internal_error": 500,
     "crashed": 500,
     "job_not_allowed": 500,
+    "draining": 503,
     "out_of_memory": 503,
     "store_unavailable": 503,
     "evicting_redis": 503,

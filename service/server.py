@@ -5,17 +5,32 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
 from lig_core.queue.durability import EvictingRedis
 from service.app import create_app
+from service.lifecycle import Lifecycle
 from service.problems import StoreUnavailable
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
 
 # Long-polls may last a minute; a stopping server does not wait for them.
 GRACE_SECONDS = 3
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, which says when it was told to stop."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT: finish what runs, take nothing new."""
+        self._lifecycle.draining = True
+        super().handle_exit(sig, frame)
 
 
 def run(settings: Settings, listener: socket.socket | None = None) -> None:
@@ -31,7 +46,8 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         sys.exit(str(error))
     except StoreUnavailable:
         pass  # it may come up later; until then requests are answered 503, and /readyz checks again
-    app = create_app(settings, jobs)
+    lifecycle = Lifecycle()
+    app = create_app(settings, jobs, lifecycle=lifecycle)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -40,7 +56,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         log_level="warning",
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[listener] if listener else None)
+    Server(config, lifecycle).run(sockets=[listener] if listener else None)
 
 
 if __name__ == "__main__":
