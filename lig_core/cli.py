@@ -64,7 +64,9 @@ def explain(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="File to write: .json, or .html for a page to look at."),
+        typer.Option(
+            "-o", "--output", help="File to write: .json, .ndjson, .npz, .safetensors, or .html for a page to look at."
+        ),
     ] = None,
 ) -> None:
     """Explain one text; JSON goes to standard output or to a file."""
@@ -145,14 +147,22 @@ def _explain_there(request: ExplainRequest, server: str, report: Report) -> dict
 
 
 def _write(result: dict[str, Any], output: Path | None) -> None:
-    if output is not None and output.suffix == ".html":
+    suffix = "" if output is None else output.suffix
+    if output is None:
+        sys.stdout.buffer.write(_json(result))
+    elif suffix == ".html":
         from lig_core.page import render_page
 
         output.write_text(render_page(orjson.loads(_json(result))), encoding="utf-8")
-    elif output is not None:
-        output.write_bytes(_json(result))
+    elif suffix in (".ndjson", ".npz", ".safetensors"):
+        from lig_core.result.formats import FORMATS
+        from lig_core.result.read import from_document
+
+        head, layers = from_document(result)
+        with output.open("wb") as file:
+            file.writelines(FORMATS[suffix[1:]].write(head, list(layers)))
     else:
-        sys.stdout.buffer.write(_json(result))
+        output.write_bytes(_json(result))
 
 
 def _json(result: dict[str, Any]) -> bytes:

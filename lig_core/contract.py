@@ -169,13 +169,27 @@ class Certificate(BaseModel):
     engine: str
 
 
+class TopEntry(BaseModel):
+    """One of a column's largest contributions; in u→z' it comes from a dimension of u."""
+
+    target: int
+    source: int | None = None
+    dimension: int | None = None
+    value: float | None
+
+
 class TokenMap(BaseModel):
-    """A token-to-token map: `matrix[source][target]`; columns that were not asked for are null."""
+    """A token-to-token map: `matrix[source][target]`; columns that were not asked for are null.
+
+    Where only the largest contributions were selected, `top` stands in place of `shape` and `matrix` (and, in
+    `targets`, of `contributions`): the targets one after the other, each one's largest first.
+    """
 
     baseline: str
     description: str
-    shape: list[int]
-    matrix: list[list[float | None]]
+    shape: list[int] | None = None
+    matrix: list[list[float | None]] | None = None
+    top: list[TopEntry] | None = None
     certificate: Certificate
     token_to_token: list[dict[str, Any]] | None = None
 

@@ -7,6 +7,7 @@
     ├── ModelNotFound         model_not_found       no such model here, or the hub cannot be reached
     ├── UnsupportedModel      unsupported_model     no transformer block could be found and replayed exactly
     ├── NotConverged          not_converged         asked to fail when a map misses its tolerance
+    ├── NotComparable         not_comparable        two results that have nothing to set side by side
     ├── OutOfMemory           out_of_memory         even the smallest chunk did not fit
     ├── Cancelled             cancelled             stopped on request
     └── ServiceError          (the service's code)  what a remote service answered to the client
@@ -94,6 +95,13 @@ class NotConverged(LigError):
 
     code = "not_converged"
     title = "The quadrature did not converge"
+
+
+class NotComparable(LigError):
+    """Two results are about different tokens, or share no map of any layer."""
+
+    code = "not_comparable"
+    title = "The results cannot be compared"
 
 
 class OutOfMemory(LigError):

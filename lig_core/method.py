@@ -9,12 +9,15 @@ For each layer asked for:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lig_core.blocks.capture import BlockCall
 from lig_core.catalog import check_against_model, check_indices, find_model
 from lig_core.compose import Composition, compose
 from lig_core.contract import ExplainRequest, Progress, parse_request
@@ -23,7 +26,10 @@ from lig_core.errors import FieldError, InvalidRequest, NotConverged
 from lig_core.maps import Integrator
 from lig_core.models import LoadedModel, load_model
 from lig_core.quadrature import Adaptive, GaussLegendre, Quadrature
-from lig_core.results import LayerMaps, plain, render
+from lig_core.result.arrays import LayerArrays
+from lig_core.result.render import document, plain
+from lig_core.result.words import Words
+from lig_core.results import LayerMaps, layer_arrays, result_head
 
 
 def explain(
@@ -96,32 +102,98 @@ def run_batch(
     Texts of like length go well together: a short text is computed at the length of the longest. `should_stop` is
     asked before every chunk of work; once it says so, Cancelled is raised.
     """
+    explained = _stream_batch(requests, model, progress=progress, should_stop=should_stop, skip=frozenset())
+    return [document(head, layers) for head, layers in explained]
+
+
+def stream(
+    request: ExplainRequest,
+    model: LoadedModel,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    skip: Collection[int] = frozenset(),
+) -> tuple[dict[str, Any], Iterator[LayerArrays]]:
+    """The head of the result at once, then its layers, each computed when it is asked for.
+
+    What the request gets wrong is raised here, what computing meets is raised by the iterator: Cancelled soon after
+    `should_stop` says so, and NotConverged, where the request says to fail then, in place of the first layer that
+    misses its tolerance. Layers in `skip` are left out; progress counts them as done.
+    """
+    ((head, layers),) = _stream_batch([request], model, progress=progress, should_stop=should_stop, skip=skip)
+    return head, layers
+
+
+def _stream_batch(
+    requests: Sequence[ExplainRequest],
+    model: LoadedModel,
+    *,
+    progress: Callable[[Progress], None] | None,
+    should_stop: Callable[[], bool] | None,
+    skip: Collection[int],
+) -> list[tuple[dict[str, Any], Iterator[LayerArrays]]]:
+    """A head and layers for each text; the forward pass that they share is made for the first layer asked for."""
     if not requests:
         return []
     for request in requests:
         check_indices(request, model.card.name, model.num_layers, model.num_heads)
     with model.computing():
         encoded = model.encode([request.text for request in requests])
-        targets = [_targets(r, len(t), model.device) for r, t in zip(requests, encoded.tokens, strict=True)]
-        layers = [r.layers if r.layers is not None else list(range(model.num_layers)) for r in requests]
-        total, done = sum(map(len, layers)), 0
-        documents = []
-        for text, calls in enumerate(model.capture(encoded.inputs)):
-            request = requests[text]
-            explained: dict[int, LayerMaps] = {}
-            for layer in layers[text]:
-                if progress is not None:
-                    progress(Progress(phase="computing", done=done, total=total, unit="layers"))
-                budget = Budget(should_stop=should_stop)
-                integrator = model.integrator(layer, calls[layer], targets[text], quadrature_for(request), budget)
-                explained[layer] = explain_layer(integrator, request)
-                done += 1
+
+    @cache
+    def captured() -> list[list[BlockCall]]:
+        with model.computing():
+            return model.capture(encoded.inputs)
+
+    asked = [r.layers if r.layers is not None else list(range(model.num_layers)) for r in requests]
+    targets = [_targets(r, len(t), model.device) for r, t in zip(requests, encoded.tokens, strict=True)]
+    skipped = sum(layer in skip for layers in asked for layer in layers)
+    counter = _Counter(progress, done=skipped, total=sum(map(len, asked)))
+
+    def explained(text: int, words: Words | None) -> Iterator[LayerArrays]:
+        request, count = requests[text], len(encoded.tokens[text])
+        counter.report()
+        for layer in asked[text]:
+            if layer in skip:
+                continue
+            call, quadrature = captured()[text][layer], quadrature_for(request)
+            # Not across the yield: what the caller does meanwhile is not the model's computing.
+            with model.computing():
+                integrator = model.integrator(layer, call, targets[text], quadrature, Budget(should_stop=should_stop))
+                maps = explain_layer(integrator, request)
+            found = layer_arrays(layer, maps, targets[text].tolist(), count, model.dtype)
+            found = replace(found, labels=request.labels)
+            found = found if words is None else words.layer(found)
             if request.on_unconverged == "fail":
-                _require_convergence(explained)
-            documents.append(render(request, model, encoded.texts[text], targets[text].tolist(), explained))
-    if progress is not None:
-        progress(Progress(phase="computing", done=total, total=total, unit="layers"))
-    return documents
+                _require_convergence(found)
+            counter.count()
+            yield found
+
+    results = []
+    for text, request in enumerate(requests):
+        head = result_head(request, model, encoded.texts[text], targets[text].tolist(), asked[text])
+        words = Words.of(head) if request.merge_subwords else None
+        results.append((head if words is None else words.head(head), explained(text, words)))
+    return results
+
+
+@dataclass
+class _Counter:
+    """Reports how many layers of all texts are done: once at the start, then whenever one more is."""
+
+    progress: Callable[[Progress], None] | None
+    done: int
+    total: int
+    told: int = -1
+
+    def count(self) -> None:
+        self.done += 1
+        self.report()
+
+    def report(self) -> None:
+        if self.progress is not None and self.told != self.done:
+            self.told = self.done
+            self.progress(Progress(phase="computing", done=self.done, total=self.total, unit="layers"))
 
 
 def explain_layer(integrate: Integrator, request: ExplainRequest) -> LayerMaps:
@@ -167,10 +239,9 @@ def _targets(request: ExplainRequest, count: int, device: torch.device) -> Tenso
     return torch.tensor(sorted(asked), device=device)
 
 
-def _require_convergence(explained: Mapping[int, LayerMaps]) -> None:
-    missed = [layer for layer, maps in explained.items() if not maps.converged]
-    if missed:
+def _require_convergence(layer: LayerArrays) -> None:
+    if not layer.converged:
         raise NotConverged(
-            f"layers {', '.join(map(str, missed))} miss the tolerance for some target; ask for a larger rtol, "
+            f"layer {layer.index} misses the tolerance for some target; ask for a larger rtol, "
             "dtype float64, or on_unconverged='warn' to get the values with their certificates"
         )

@@ -87,7 +87,10 @@ class Overview:
         for flow, cost in found:
             if flow is not None:
                 costs.setdefault(flow.decode(), []).append(float(cost))
-        flows = [Flow(*name.rsplit(":", 1), len(each), sum(each)) for name, each in costs.items()]
+        flows = []
+        for name, each in costs.items():
+            owner, _, priority = name.rpartition(":")
+            flows.append(Flow(owner, priority, len(each), sum(each)))
         return sorted(flows, key=lambda flow: -flow.cost)
 
     def workers(self) -> list[WorkerView]:

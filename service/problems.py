@@ -125,6 +125,7 @@ STATUS: Mapping[str, int] = {
     "job_has_no_result": 409,
     "job_ended": 409,
     "cancelled": 409,
+    "not_comparable": 409,
     "result_expired": 410,
     "job_expired": 410,
     "body_too_large": 413,

@@ -1,9 +1,9 @@
-"""The scripts that change jobs: each is carried out by Redis in one piece, so a move is there entirely or not at all."""
+"""The scripts that change jobs. Redis carries out each in one piece: a move is there entirely or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -29,7 +29,7 @@ class Scripts:
         return self._registered[name](args=[orjson.dumps(arguments)])
 
 
-@lru_cache(maxsize=None)
+@cache
 def source(name: str) -> str:
     """A script with what all scripts share before it."""
     folder = files(__package__) / "lua"

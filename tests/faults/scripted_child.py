@@ -7,13 +7,16 @@ import sys
 import time
 from pathlib import Path
 
-import orjson
+import numpy as np
 
 from lig_core.contract import Progress
 from lig_core.errors import Cancelled
+from lig_core.result.arrays import LayerArrays
 from tests.faults.points import Points
 from worker import child
 from worker.tasks import Explainer
+
+LAYERS = 2
 
 
 class ScriptedEngine:
@@ -39,34 +42,37 @@ class ScriptedEngine:
     def device_memory_used(self):
         return None
 
-    def run(self, request, model, report, should_stop):
-        _, amount, *count = request.text.split()
+    def stream(self, request, model, report, should_stop, skip):
         self.points.note("started", self.job)
         self.reach("before")
-        report(Progress(phase="computing", done=0, total=2))
-        if count:
-            spin(int(count[0]))
-        else:
-            wait(float(amount) / 2, should_stop)
+        report(Progress(phase="computing", done=len(skip), total=LAYERS))
+        return {"text": request.text, "tokens": ["a"]}, self.layers(request.text.split(), should_stop, skip)
+
+    def layers(self, script, should_stop, skip):
+        for index in range(LAYERS):
+            if index in skip:
+                continue
+            if script[2:]:
+                spin(int(script[2]) // LAYERS)
+            else:
+                wait(float(script[1]) / LAYERS, should_stop)
             self.reach("mid")
-            wait(float(amount) / 2, should_stop)
-        return orjson.dumps({"text": request.text})
+            yield LayerArrays(index, {"targets": np.array([0])})
 
     def reach(self, point):
         self.points.reach(point, self.job, "models")
 
 
 class DyingExplainer(Explainer):
-    def store(self, run, plain):
-        pointer = super().store(run, plain)
+    def store(self, run, name, plain, layer=None):
+        super().store(run, name, plain, layer)
         self.engine.reach("after_write")
-        return pointer
 
-    def explain(self, run, data, report, should_stop):
-        self.engine.job = run.job.id
-        pointer = super().explain(run, data, report, should_stop)
+    def explain(self, run, data, stored, report, should_stop):
+        self.engine.job = run.computation
+        done = super().explain(run, data, stored, report, should_stop)
         self.engine.reach("before_ack")
-        return pointer
+        return done
 
 
 def wait(seconds, should_stop):

@@ -16,10 +16,10 @@ class DyingWorker(LeaseWorker):
         POINTS.reach("popped", job.id, "worker")
         super().execute_job(job, queue)
 
-    def settle(self, run, ended):
-        POINTS.reach("answered", run.job.id, "worker")
-        super().settle(run, ended)
-        POINTS.reach("settled", run.job.id, "worker")
+    def settle(self, run, ended, limits):
+        POINTS.reach("answered", run.computation, "worker")
+        super().settle(run, ended, limits)
+        POINTS.reach("settled", run.computation, "worker")
 
 
 if __name__ == "__main__":

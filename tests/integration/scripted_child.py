@@ -1,4 +1,7 @@
-"""The process with the models, of an engine that does what the text says: `python scripted_child.py RUNS_FILE`."""
+"""The process with the models, of an engine that does what the text says: `python scripted_child.py RUNS_FILE`.
+
+Each run adds a line with the text, each layer that is computed one with its number.
+"""
 
 import os
 import signal
@@ -6,15 +9,19 @@ import sys
 import time
 from pathlib import Path
 
-import orjson
+import numpy as np
 
 from lig_core.contract import Progress
 from lig_core.errors import Cancelled, ModelNotFound, NotConverged
+from lig_core.result.arrays import LayerArrays
 from worker import child
 
 
 class ScriptedEngine:
-    """Texts: `sleep N` (stops when asked), `stubborn N` (does not), `native N` (cannot), `fail`, `break`, `die`."""
+    """Texts: `sleep N` (stops when asked), `stubborn N` (does not), `native N` (cannot), `fail`, `break`, `die`.
+
+    `layers N` has N layers, and `layers N die K` kills the process after K of them, once.
+    """
 
     def __init__(self, runs=None):
         self._runs = runs
@@ -39,11 +46,9 @@ class ScriptedEngine:
     def device_memory_used(self):
         return None
 
-    def run(self, request, model, report, should_stop):
-        if self._runs:
-            with self._runs.open("a") as file:
-                file.write(request.text + "\n")
-        report(Progress(phase="computing", done=1, total=2))
+    def stream(self, request, model, report, should_stop, skip):
+        self.note(request.text)
+        report(Progress(phase="computing", done=len(skip), total=2))
         word, _, argument = request.text.partition(" ")
         until = time.monotonic() + float(argument) if word in {"sleep", "stubborn", "native"} else 0
         if word == "native":
@@ -58,7 +63,23 @@ class ScriptedEngine:
             raise NotConverged("the tolerance was missed; raise rtol")
         if word == "break":
             raise RuntimeError("a secret")
-        return orjson.dumps({"text": request.text, "model": model, "process": os.getpid()})
+        head = {"text": request.text, "model": model, "process": os.getpid(), "tokens": ["a"]}
+        return head, self.layers(argument.split() if word == "layers" else ["1"], skip)
+
+    def layers(self, script, skip):
+        for index in range(int(script[0])):
+            if index in skip:
+                continue
+            if script[1:] and index == int(script[2]) and not skip:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if script[0] != "1":
+                self.note(f"layer {index}")
+            yield LayerArrays(index, {"targets": np.array([0])})
+
+    def note(self, line):
+        if self._runs:
+            with self._runs.open("a") as file:
+                file.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,11 @@ import time
 import psutil
 import pytest
 from fastapi.testclient import TestClient
-from rq.job import Job
 from test_jobs_over_redis import submit, wait_until
 
 from lig_core.queue import names
-from lig_core.queue.fence import Listed, Scored, run_if_at
-from lig_core.queue.moves import Moves, Run
-from lig_core.queue.upkeep import take_over
+from lig_core.queue.moves import Done, Moves, Part, Place, Run
+from lig_core.queue.upkeep import give_back_popped, take_over
 from service.app import create_app
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
@@ -65,7 +63,7 @@ def test_a_job_that_always_kills_its_process_becomes_a_dead_letter_and_others_go
     assert "3 attempts" in shown["problem"]["detail"]
     assert api.get(f"{good}?wait=20").json()["status"] == "succeeded"
     assert runs(tmp_path).count("die") == 3
-    assert redis.zrange(names.dead_key("lig"), 0, -1) == [shown["id"].encode()]
+    assert redis.zrange(names.key("dead", "lig"), 0, -1) == [computation_of(redis, poison).encode()]
 
 
 def test_after_one_crash_a_job_is_next_and_after_two_others_go_first(api, start_worker, tmp_path):
@@ -102,53 +100,89 @@ def test_a_frozen_worker_s_job_is_run_by_another_and_its_late_answer_counts_for_
     assert (shown["status"], shown["attempts"]) == ("succeeded", 2)
     time.sleep(1)
     assert api.get(f"{job}/result").json() == shown["result"]
-    first, second = redis.keys("lig:result:*")
-    # The loser's result is there for its ten minutes; the pointer and the long life are the winner's.
-    assert sorted(redis.ttl(key) > 3600 for key in (first, second)) == [False, True]
+    # Of the loser nothing is kept longer than its ten minutes; the pointers and the long life are the winner's.
+    heads = redis.keys("lig:result:*:head")
+    assert sorted(redis.ttl(key) > 3600 for key in heads)[-1] is True
+    assert sum(redis.ttl(key) > 3600 for key in heads) == 1
+
+
+def computation_of(redis, job):
+    return redis.hget(names.key("job", job.rsplit("/", 1)[1]), "computation").decode()
+
+
+def stored(redis, run, name, index=None):
+    part = Part(name, names.blob_key(run.computation, run.execution, name), 2, 2, index)
+    redis.set(part.ref, b"{}", ex=60)
+    return part
 
 
 def test_only_one_of_two_attempts_can_finish(api, redis):
-    job_id = submit(api, "hello").rsplit("/", 1)[1]
-    job, moves = Job.fetch(job_id, connection=redis, serializer="json"), Moves(redis)
-    first, second = Run(job, "a"), Run(job, "b")
-
-    def pop():
-        assert redis.lmove(names.waiting("lig"), names.popped("lig"))
-
-    pop()
+    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis)
+    first, second = Run("lig", computation, "a"), Run("lig", computation, "b")
+    assert moves.take("lig") == computation
     assert moves.start(first, "w1", lease=-1)  # over at once
     take_over(redis, "lig", time.time())
-    pop()
+    assert moves.take("lig") == computation
     assert moves.start(second, "w2", lease=30)
     for attempt, worth in ((first, False), (second, True)):
-        pointer = {"ref": names.result_key(job_id, attempt.execution), "size": 2}
-        redis.set(pointer["ref"], b"{}", ex=60)
         assert moves.renew(attempt, 30) is worth
-        assert moves.report(attempt, "{}") is worth
-        assert moves.finish(attempt, pointer) is worth
-    assert not moves.fail(second.place, job, {"code": "late"})
-    assert json.loads(redis.hget(job.key, names.POINTER))["ref"].endswith(":b")
+        assert moves.report(attempt, '{"phase": "computing"}') is worth
+        for part in (stored(redis, attempt, "head"), stored(redis, attempt, "layer:0", 0)):
+            assert moves.add_part(attempt, part) is worth
+            assert redis.exists(part.ref) == worth
+        assert moves.finish(attempt, Done()) is worth
+    assert not moves.fail(second.place, computation, {"code": "late"})
+    assert json.loads(redis.hget(names.key("computation", computation), "layer:0"))["ref"].endswith(":b:layer:0")
     # Asked again because the answer was lost, the winner hears that it won.
-    assert moves.finish(second, {"ref": names.result_key(job_id, "b"), "size": 2})
+    assert moves.finish(second, Done())
+    assert not moves.finish(first, Done())
 
 
-def test_a_popped_job_whose_worker_died_can_be_started_once(api, redis):
-    job_id = submit(api, "hello").rsplit("/", 1)[1]
-    job, moves = Job.fetch(job_id, connection=redis, serializer="json"), Moves(redis)
-    redis.lmove(names.waiting("lig"), names.popped("lig"))
-    assert moves.give_back(Listed(names.popped("lig"), job_id), job)
-    assert not moves.start(Run(job, "late"), "w1", lease=30)
-    assert redis.lrange(names.waiting("lig"), 0, -1) == [job_id.encode()]
+def test_a_layer_is_told_once_and_the_first_that_was_stored_stays(api, redis):
+    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis)
+    first, second = Run("lig", computation, "a"), Run("lig", computation, "b")
+    moves.take("lig")
+    moves.start(first, "w1", lease=-1)
+    kept = stored(redis, first, "layer:0", 0)
+    assert moves.add_part(first, kept) and moves.add_part(first, kept)
+    take_over(redis, "lig", time.time())
+    moves.take("lig")
+    assert moves.start(second, "w2", lease=30).stored_layers == [0]
+    again = stored(redis, second, "layer:0", 0)
+    assert moves.add_part(second, again)
+    assert redis.exists(kept.ref) and not redis.exists(again.ref)
+    kinds = [fields[b"kind"] for _, fields in redis.xrange(names.key("events", computation))]
+    assert kinds == [b"queued", b"started", b"layer", b"queued", b"started"]
 
 
-def test_a_renewed_lease_is_not_taken_over(redis):
-    redis.zadd("leases", {"job:a": 100.0})
-    nothing = redis.pipeline()
-    nothing.set("taken", 1)
-    assert not run_if_at(redis, Scored("leases", "job:a", latest=99.9), nothing)
-    assert redis.get("taken") is None
-    assert run_if_at(redis, Scored("leases", "job:a", latest=100.0), nothing)
-    assert redis.get("taken") == b"1"
+def test_a_taken_job_whose_worker_died_can_be_started_once(api, redis):
+    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis)
+    assert moves.take("lig") == computation
+    give_back_popped(redis, "lig", time.time())
+    assert moves.take("lig") is None  # not yet
+    give_back_popped(redis, "lig", time.time() + 11)
+    assert moves.start(Run("lig", computation, "late"), "w1", lease=30) is None
+    assert moves.take("lig") == computation
+
+
+def test_a_renewed_lease_is_not_taken_over(api, redis):
+    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis)
+    run = Run("lig", moves.take("lig"), "a")
+    moves.start(run, "w1", lease=30)
+    ends = redis.zscore(run.place.key, run.place.member)
+    assert not moves.crashed(Place(run.place.key, run.place.member, latest=ends - 0.1), computation)
+    assert moves.holds(run)
+    assert moves.crashed(Place(run.place.key, run.place.member, latest=ends), computation)
+    assert moves.take("lig") == computation
+
+
+def test_a_retry_computes_only_the_layers_that_are_missing(api, start_worker, tmp_path):
+    start_worker()
+    shown = api.get(f"{submit(api, 'layers 6 die 2')}?wait=20").json()
+    assert (shown["status"], shown["attempts"]) == ("succeeded", 2)
+    layers = [line for line in runs(tmp_path) if line.startswith("layer ")]
+    assert layers == [f"layer {n}" for n in range(6)]
+    assert list(shown["result"]["layers"]) == [str(n) for n in range(6)]
 
 
 def test_a_cancelled_waiting_job_never_starts(api, work_off, tmp_path):
@@ -163,14 +197,16 @@ def test_a_cancelled_waiting_job_never_starts(api, work_off, tmp_path):
 
 
 @pytest.mark.parametrize(("text", "models_stay"), [("sleep 30", True), ("stubborn 30", True), ("native 30", False)])
-def test_a_cancelled_running_job_stops_within_two_seconds(api, start_worker, text, models_stay):
+def test_a_cancelled_running_job_stops_within_two_seconds(api, start_worker, redis, text, models_stay):
     worker = start_worker()
     job = submit(api, text)
     wait_until(lambda: api.get(job).json()["progress"]["phase"] == "computing")
     child = child_of(worker)
     cancelled = time.monotonic()
     assert api.post(f"{job}/cancel").json()["cancel_requested"]
-    wait_until(lambda: status(api, job) == "cancelled", 5)
+    assert status(api, job) == "cancelled"  # the job at once, its computation
+    key = names.key("computation", computation_of(redis, job))
+    wait_until(lambda: redis.hget(key, "status") == b"canceled", 5)  # a moment after
     assert time.monotonic() - cancelled < 2
     assert api.get(f"{submit(api, 'hello')}?wait=20").json()["status"] == "succeeded"
     assert child.is_running() is models_stay
@@ -194,11 +230,9 @@ def test_a_deleted_job_leaves_nothing(api, start_worker, redis, when):
         api.get(f"{job}?wait=20")
     assert api.delete(job).status_code == 204
     assert api.get(job).status_code == 404
-    job_id = job.rsplit("/", 1)[1]
-    wait_until(lambda: not redis.keys(f"*{job_id}*"), 5)
-    registries = ("finished", "failed", "canceled", "wip")
-    assert not any(redis.zcard(names.registry(kind, "lig")) for kind in registries)
-    assert redis.llen(names.waiting("lig")) == 0
+    kept = ("rq:workers*", "rq:worker:*", "lig:flows:*", "lig:backlog:*", "lig:counters", "lig:healed:*", "lig:bell:*")
+    wait_until(lambda: not set(redis.keys()).difference(*(redis.keys(pattern) for pattern in kept)), 5)
+    assert float(redis.get(names.key("backlog", "lig"))) == 0
 
 
 @pytest.fixture

@@ -48,8 +48,9 @@ end
 -- Old progress makes room for new; what else happened is kept, so that only progress can be missed.
 local function forget_progress(computation, events, most)
   local job = KEY.computation .. computation
-  local last = field(job, 'progress_forgotten')
   local over = redis.call('XLEN', events) - most
+  if over <= 0 then return end
+  local last = field(job, 'progress_forgotten')
   for _, entry in ipairs(redis.call('XRANGE', events, last and ('(' .. last) or '-', '+', 'COUNT', over + 256)) do
     if over <= 0 then break end
     if entry[2][2] == 'progress' then

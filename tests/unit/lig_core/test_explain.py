@@ -19,7 +19,7 @@ from lig_core.contract import ExplainRequest, ExplainResult, Progress
 from lig_core.errors import InvalidRequest, NotConverged, TextTooLong, UnsupportedMap
 from lig_core.method import run, run_batch
 from lig_core.models import LoadedModel, load_model
-from lig_core.results import plain, to_json
+from lig_core.result.render import plain, to_json
 
 TEXT = "the quick fox sat and nobody minded"
 SENTENCES = (

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_results import made_head, made_layer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lig_core.contract import parse_request
-from lig_core.method import run
+from lig_core.method import run, stream
 from lig_core.models import LoadedModel
-from lig_core.results import plain
+from lig_core.result.arrays import STATUSES
+from lig_core.result.read import from_document
+from lig_core.result.render import plain
+from lig_core.result.words import Words, merge_words
 from lig_core.tokens import is_byte_level, label, words_by_marker, words_by_text
-from lig_core.words import merge_words
 
 TEXT = "The antidisestablishmentarian sat."
 REQUEST = {"text": TEXT, "model": "minilm", "layers": [1], "rtol": 1e-2, "labels": True}
@@ -132,3 +135,43 @@ def test_merging_is_asked_for_in_the_request(minilm: LoadedModel, by_token: dict
     by_hand = merge_words(by_token)["layers"]["1"]["z2z"]
     assert np.array(found["layers"]["1"]["z2z"]["matrix"]) == pytest.approx(by_hand["matrix"], rel=1e-6)
     assert merge_words(found) == found
+
+
+def test_a_layer_is_merged_on_its_own(minilm: LoadedModel, by_token: dict[str, Any]) -> None:
+    head, (layer,) = stream(parse_request({**REQUEST, "merge_subwords": True}), minilm)
+    assert head["tokens"] == merge_words(by_token)["tokens"]
+    (expected,) = from_document(merge_words(by_token))[1]
+    assert set(layer.arrays) == set(expected.arrays)
+    for name, array in layer.arrays.items():
+        assert array.dtype == expected[name].dtype
+        assert np.allclose(array, expected[name], rtol=1e-6, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("ok", "ok"), "ok"),
+        (("zero_path", "zero_path"), "zero_path"),
+        (("zero_path", "ok"), "ok"),
+        (("ok", "budget"), "budget"),
+        (("zero_path", "noise_limited"), "noise_limited"),
+        (("budget", "noise_limited"), "budget"),
+        (("fixed", "fixed"), "fixed"),
+    ],
+)
+def test_a_word_has_the_status_that_matters(parts: tuple[str, str], expected: str) -> None:
+    layer, words = made_layer(), Words.of(made_head())
+    assert words is not None
+    for name in ("z2z", "att", "mlp"):  # of the two tokens of "cats"
+        layer[f"{name}.status"][..., 1:3] = [STATUSES.index(part) for part in parts]
+        found = words.layer(layer)[f"{name}.status"][..., 1]
+        assert {STATUSES[code] for code in found.flat} == {expected}
+
+
+def test_no_whole_word_asked_for_leaves_no_column() -> None:
+    words = Words.of(made_head())
+    assert words is not None
+    merged = words.layer(made_layer(targets=(2,)))
+    assert merged.targets == []
+    assert merged["z2z"].shape == (4, 0)
+    assert merged["att"].shape == (3, 4, 0)

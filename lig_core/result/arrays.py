@@ -1,0 +1,172 @@
+"""One layer's maps as NumPy arrays: their names, their axes, their bytes.
+
+    targets               [target]                the token that each column is about, ascending
+    z2z                   [source, target]        the layer map, z→z'
+    att                   [head, source, target]  z→u
+    att.heads             [head]                  the attention head that each row is about, ascending
+    mlp                   [dimension, target]     u→z'
+    mlp.per_head          [any head, target]      its sums over each head's dimensions, where u is the heads
+    mlp.difference        [target]                sum of the contributions less the total, before rounding
+    composed.product      [source, target]        Σ_h att·mlp
+    composed.conserving   [source, target]        the same with normalised att
+    composed.converged    [target]                whether all that was composed and compared had converged
+
+Beside each of z2z, att and mlp stands its certificate, with the map's axes less source or dimension:
+
+    .total                float64   L_j(1), what a column sums to
+    .completeness_error   float64   how far it is from doing so, relative
+    .nodes                int64     nodes that it took
+    .converged            bool
+    .status               uint8     an index into STATUSES
+
+Beside each composition, [target] and float64: .distance, .normalised_distance, .pearson (of it and the layer map; NaN
+where undefined), unless tokens were merged into words. Maps and compositions have the result's own precision.
+
+A selection of the k largest has, in place of a map or composition, the two arrays .top (the values, [.., rank,
+target]) and .top_index (the source or dimension of each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import orjson
+from safetensors.numpy import load, save
+
+from lig_core.contract import ALL_MAPS, MapName
+
+Array = np.ndarray[Any, Any]
+Head = Mapping[str, Any]
+
+STATUSES = ("ok", "zero_path", "noise_limited", "discontinuous", "budget", "fixed")
+"""What `.status` counts in. The order is the format's: new ones go to the end."""
+CERTIFICATE = ("total", "completeness_error", "nodes", "converged", "status")
+DIAGNOSTIC = ("distance", "normalised_distance", "pearson")
+COMPOSITIONS = ("composed.product", "composed.conserving")
+MAPS: Mapping[str, tuple[str, ...]] = {
+    "z2z": ("source", "target"),
+    "att": ("head", "source", "target"),
+    "mlp": ("dimension", "target"),
+    **dict.fromkeys(COMPOSITIONS, ("source", "target")),
+}
+"""The maps and compositions, and their axes: what is as large as the result is."""
+NAMES: Mapping[MapName, str] = {"att": "att", "mlp": "mlp", "layer": "z2z", "composed": "composed"}
+"""What the tensors of a map that can be asked for begin with."""
+
+
+def _axes() -> dict[str, tuple[str, ...]]:
+    axes = dict(MAPS) | {
+        "targets": ("target",),
+        "att.heads": ("head",),
+        "mlp.per_head": ("any head", "target"),
+        "mlp.difference": ("target",),
+        "composed.converged": ("target",),
+    }
+    for name, own in MAPS.items():
+        beside = own[:-2] + own[-1:]
+        parts = DIAGNOSTIC if name in COMPOSITIONS else CERTIFICATE
+        axes |= {f"{name}.{part}": beside for part in parts}
+        axes |= {f"{name}.{part}": (*own[:-2], "rank", "target") for part in ("top", "top_index")}
+    return axes
+
+
+AXES: Mapping[str, tuple[str, ...]] = _axes()
+"""The axes of every tensor that a layer may hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerArrays:
+    """The maps of one layer; what was not asked for is not in `arrays`.
+
+    quadrature is the rule's name, engines the engine's by map (z2z, att); labels says whether documents repeat
+    matrices entry by entry.
+    """
+
+    index: int
+    arrays: Mapping[str, Array]
+    quadrature: str = ""
+    engines: Mapping[str, str] = field(default_factory=dict)
+    labels: bool = False
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+    @property
+    def maps(self) -> tuple[MapName, ...]:
+        """The maps it holds, as a request names them."""
+        held = {name.partition(".")[0] for name in self.arrays}
+        return tuple(name for name in ALL_MAPS if NAMES[name] in held)
+
+    @property
+    def targets(self) -> list[int]:
+        """The tokens that columns are about."""
+        return self.arrays["targets"].tolist()
+
+    @property
+    def heads(self) -> list[int]:
+        """The attention heads that att is about; none without att."""
+        return self.arrays["att.heads"].tolist() if "att.heads" in self.arrays else []
+
+    @property
+    def converged(self) -> bool:
+        """Whether every column of every map met its tolerance."""
+        return all(bool(array.all()) for name, array in self.arrays.items() if name.endswith(".converged"))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is no array, as JSON data."""
+        return {
+            "index": self.index,
+            "quadrature": self.quadrature,
+            "engines": dict(self.engines),
+            "labels": self.labels,
+        }
+
+    def take(self, axis: str, positions: Sequence[int]) -> Self:
+        """Some positions along one of the axes, in every tensor that has it."""
+        taken = {
+            name: array.take(positions, AXES[name].index(axis)) if axis in AXES[name] else array
+            for name, array in self.arrays.items()
+        }
+        return replace(self, arrays=taken)
+
+    def to_bytes(self) -> bytes:
+        """All of it in the safetensors format, `about` as JSON in the metadata."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
+        return save(arrays, {"about": orjson.dumps(self.about).decode()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """What `to_bytes` wrote, bit for bit."""
+        # The library reads metadata from files only. A header is its length in 8 bytes, then JSON.
+        header = orjson.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return cls(arrays=load(data), **orjson.loads(header["__metadata__"]["about"]))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A head, and layers that are loaded when they are needed: iterating holds one at a time, as often as wanted."""
+
+    head: Head
+    indices: Sequence[int]
+    load: Callable[[int], LayerArrays]
+
+    @classmethod
+    def of(cls, head: Head, layers: Iterable[LayerArrays]) -> Self:
+        """A result whose layers are in memory."""
+        held = {layer.index: layer for layer in layers}
+        return cls(head, list(held), held.__getitem__)
+
+    def __iter__(self) -> Iterator[LayerArrays]:
+        return map(self.load, self.indices)

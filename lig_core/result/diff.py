@@ -1,0 +1,217 @@
+"""Two results side by side: b less a, where they hold the same maps of the same layers of the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, Field
+
+from lig_core.errors import NotComparable
+from lig_core.result.arrays import MAPS, Array, Head, LayerArrays, Result
+from lig_core.result.render import spread, to_json
+from lig_core.result.select import listed
+
+TOP = 10
+"""How many of the largest changes of a map are listed."""
+
+
+class Change(BaseModel):
+    """One entry that changed. `head` is set in att; `dimension` stands in place of the source in mlp."""
+
+    target: int
+    target_token: str
+    source: int | None = None
+    source_token: str | None = None
+    dimension: int | None = None
+    head: int | None = None
+    a: float | None
+    b: float | None
+    difference: float | None = Field(description="b less a.")
+
+
+class MapDiff(BaseModel):
+    """How one map of one layer changed, over the targets (and heads) that both results hold."""
+
+    l2: float | None = Field(description="‖b − a‖₂ over all entries.")
+    relative_l2: float | None = Field(description="The same over ‖a‖₂; null where a is 0.")
+    pearson: float | None = Field(description="Correlation of all entries; null where a or b is constant.")
+    top: list[Change] = Field(description="The entries that changed most, largest first.")
+    heads: list[int] | None = Field(None, description="In att: the head of each of `difference`'s parts.")
+    difference: list[Any] = Field(
+        description="b − a: `[source][target]`, in att `[head][source][target]`, in mlp `[dimension][target]`; "
+        "null in columns of targets that are not in both."
+    )
+
+
+class Side(BaseModel):
+    """One of the results."""
+
+    text: str
+    model: str
+    config: dict[str, Any]
+    receipt: dict[str, Any]
+
+
+class DiffResult(BaseModel):
+    """Two results aligned by layer and map, both about the same tokens."""
+
+    tokens: list[str]
+    token_labels: list[str]
+    a: Side
+    b: Side
+    settings: dict[str, tuple[Any, Any]] = Field(
+        description="What differs in how they were made: [a's, b's] by name, of `config` and of the model."
+    )
+    layers: dict[str, dict[str, MapDiff]] = Field(
+        description="By layer, then by map: z2z, att, mlp, composed.product, composed.conserving."
+    )
+
+
+def diff(a: Result, b: Result, *, top: int = TOP) -> tuple[dict[str, Any], Iterator[tuple[int, dict[str, Any]]]]:
+    """A DiffResult without `layers`, and its layers one after the other, computed as they are asked for.
+
+    Matrices in it are NumPy arrays. Raises NotComparable at once when the tokens differ or nothing is shared. A map is
+    shared where both hold it for some target in common, and with as many dimensions.
+    """
+    _require_same_tokens(a.head, b.head)
+    indices = [index for index in a.indices if index in set(b.indices)]
+    if not indices:
+        raise NotComparable(
+            f"no layer is in both results: a holds {listed(a.indices)}, b holds {listed(b.indices)}; "
+            "explain the same layers in both"
+        )
+    first = [result.load(indices[0]) for result in (a, b)]
+    if not _shared(*first):
+        held = [f"{' and '.join(layer.maps) or 'nothing'} of targets {listed(layer.targets)}" for layer in first]
+        raise NotComparable(
+            f"no map is in both results: a holds {held[0]}, b holds {held[1]}; "
+            "explain the same granularity, u_node and target_tokens in both, and compare without top_k"
+        )
+    head = {
+        "tokens": a.head["tokens"],
+        "token_labels": a.head["token_labels"],
+        "a": _side(a.head),
+        "b": _side(b.head),
+        "settings": _settings(a.head, b.head),
+    }
+    return head, ((index, _layer(a.head["tokens"], a.load(index), b.load(index), top)) for index in indices)
+
+
+def write_diff(a: Result, b: Result, *, top: int = TOP) -> Iterator[bytes]:
+    """A DiffResult as JSON, one layer in memory at a time; raises as `diff` does, before anything is written."""
+    head, layers = diff(a, b, top=top)
+
+    def written() -> Iterator[bytes]:
+        between = b""
+        yield orjson.dumps(head)[:-1] + b',"layers":{'
+        for index, found in layers:
+            yield between + b'"%d":' % index + to_json(found)
+            between = b","
+        yield b"}}"
+
+    return written()
+
+
+def _require_same_tokens(a: Head, b: Head) -> None:
+    if a["tokens"] == b["tokens"]:
+        return
+    lengths = len(a["tokens"]), len(b["tokens"])
+    pairs = enumerate(zip(a["tokens"], b["tokens"], strict=False))
+    where = next((f"token {k} is '{x}' in a and '{y}' in b" for k, (x, y) in pairs if x != y), "one is the longer")
+    raise NotComparable(
+        f"the tokens differ (a has {lengths[0]}, b has {lengths[1]}; {where}); compare results of one text, "
+        "by models of one tokenizer, both by tokens or both by words"
+    )
+
+
+def _side(head: Head) -> dict[str, Any]:
+    return {name: head[name] for name in ("text", "model", "config", "receipt")}
+
+
+def _settings(a: Head, b: Head) -> dict[str, tuple[Any, Any]]:
+    sides = [{**head["config"], "model": head["model"], "revision": head["receipt"].get("revision")} for head in (a, b)]
+    names = dict.fromkeys([*sides[0], *sides[1]])
+    pairs = {name: (sides[0].get(name), sides[1].get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _layer(tokens: list[str], a: LayerArrays, b: LayerArrays, top: int) -> dict[str, Any]:
+    return {
+        name: _Pair(name, tokens, one.targets, one.heads, one[name], two[name]).document(top)
+        for name, (one, two) in _shared(a, b).items()
+    }
+
+
+def _shared(a: LayerArrays, b: LayerArrays) -> Mapping[str, tuple[LayerArrays, LayerArrays]]:
+    """The maps in both, both cut to the targets and heads that both hold."""
+    a, b = _common("target", a, b.targets), _common("target", b, a.targets)
+    if not a.targets:
+        return {}
+    if a.heads and b.heads:
+        a, b = _common("head", a, b.heads), _common("head", b, a.heads)
+    both = (name for name in MAPS if name in a and name in b)
+    return {name: (a, b) for name in both if a[name].shape == b[name].shape and a[name].size}
+
+
+def _common(axis: str, layer: LayerArrays, other: list[int]) -> LayerArrays:
+    own = layer.targets if axis == "target" else layer.heads
+    return layer.take(axis, [k for k, index in enumerate(own) if index in set(other)])
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One map of both results, over the same targets and heads."""
+
+    name: str
+    tokens: list[str]
+    targets: list[int]
+    heads: list[int]
+    a: Array
+    b: Array
+
+    def document(self, top: int) -> dict[str, Any]:
+        a, b = self.a.astype(np.float64), self.b.astype(np.float64)
+        difference = b - a
+        l2, size = float(np.linalg.norm(difference)), float(np.linalg.norm(a))
+        found: dict[str, Any] = {
+            "l2": _number(l2),
+            "relative_l2": _number(l2 / size) if size else None,
+            "pearson": _pearson(a, b),
+            "top": self._changes(difference, top),
+        }
+        if self.name == "att":
+            found["heads"] = self.heads
+        rounded = difference.astype(np.result_type(self.a, self.b))
+        return found | {"difference": spread(rounded, self.targets, len(self.tokens))}
+
+    def _changes(self, difference: Array, top: int) -> list[dict[str, Any]]:
+        size = np.abs(difference).ravel()
+        largest = np.argsort(-size, kind="stable")[:top]
+        places = zip(*(axis.tolist() for axis in np.unravel_index(largest, difference.shape)), strict=True)
+        return [self._change(place, difference) for place in places]
+
+    def _change(self, place: tuple[int, ...], difference: Array) -> dict[str, Any]:
+        axes = dict(zip(MAPS[self.name], place, strict=True))
+        target = self.targets[axes["target"]]
+        where: dict[str, Any] = {"target": target, "target_token": self.tokens[target]}
+        if "source" in axes:
+            where |= {"source": axes["source"], "source_token": self.tokens[axes["source"]]}
+        if "dimension" in axes:
+            where["dimension"] = axes["dimension"]
+        if "head" in axes:
+            where["head"] = self.heads[axes["head"]]
+        return where | {"a": self.a[place], "b": self.b[place], "difference": difference[place]}
+
+
+def _pearson(a: Array, b: Array) -> float | None:
+    a, b = a - a.mean(), b - b.mean()
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return _number(float((a * b).sum()) / norms) if norms else None
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -1,0 +1,133 @@
+"""A result by words instead of tokens: contributions of a word's tokens are summed, and so are its targets.
+
+    W[v, w] = Σ_{i ∈ v} Σ_{j ∈ w} M[i, j]          total_w = Σ_{j ∈ w} total_j
+
+so the columns still sum to their totals. A word is a target when all its tokens were. Nodes are summed too, a word
+converged when all its tokens did, and its completeness error is that of the summed column. Comparisons of single
+tokens' columns (the L2 diagnostic) have no counterpart and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from lig_core.result.arrays import COMPOSITIONS, MAPS, STATUSES, Array, Head, LayerArrays
+from lig_core.result.read import from_document
+from lig_core.result.render import Document, document
+
+Groups = Sequence[Sequence[int]]
+_FINE = STATUSES.index("zero_path")
+"""Statuses up to this one say that a column is as it should be."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a text: the token indices of each. Merges a head, and each layer on its own."""
+
+    groups: Groups
+
+    @classmethod
+    def of(cls, head: Head) -> Self | None:
+        """The words of a result by tokens; None where every word is one token, and nothing is to be merged."""
+        groups: list[list[int]] = []
+        for token, word in enumerate(head["words"]):
+            if word == len(groups):
+                groups.append([])
+            groups[word].append(token)
+        return None if len(groups) == len(head["tokens"]) else cls(groups)
+
+    def head(self, head: Head) -> dict[str, Any]:
+        """The head by words: `word_tokens` lists each word's token indices, `config` stays as it was asked."""
+        labels = [_label(head, group) for group in self.groups]
+        offsets = head["offsets"]
+        return {
+            **head,
+            "tokens": labels,
+            "token_labels": labels,
+            "offsets": None if offsets is None else [[offsets[g[0]][0], offsets[g[-1]][1]] for g in self.groups],
+            "words": list(range(len(self.groups))),
+            "word_tokens": [list(group) for group in self.groups],
+        }
+
+    def layer(self, layer: LayerArrays) -> LayerArrays:
+        """One layer by words, in the precision that it has."""
+        column = {token: k for k, token in enumerate(layer.targets)}
+        whole = [w for w, group in enumerate(self.groups) if all(token in column for token in group)]
+        columns = [[column[token] for token in self.groups[w]] for w in whole]
+        merged: dict[str, Array] = {"targets": np.array(whole, np.int64)}
+        if "att.heads" in layer:
+            merged["att.heads"] = layer["att.heads"]
+        for name in ("z2z", "att", "mlp"):
+            if name in layer:
+                merged |= self._map(layer, name, columns)
+        if "mlp.per_head" in layer:
+            merged["mlp.per_head"] = _sums(layer["mlp.per_head"], columns)
+        if "composed.converged" in layer:
+            merged["composed.converged"] = _join(layer["composed.converged"], columns, _all)
+            merged |= {name: self._values(layer, name, columns).astype(layer[name].dtype) for name in COMPOSITIONS}
+        return replace(layer, arrays=merged)
+
+    def _map(self, layer: LayerArrays, name: str, columns: Groups) -> dict[str, Array]:
+        """A map with its certificate."""
+        values = self._values(layer, name, columns)
+        total = _sums(layer[f"{name}.total"], columns)
+        difference = values.sum(-2) - total
+        merged = {
+            name: values.astype(layer[name].dtype),
+            f"{name}.total": total,
+            f"{name}.completeness_error": np.abs(difference) / np.where(total == 0, 1, total),
+            f"{name}.nodes": _sums(layer[f"{name}.nodes"], columns),
+            f"{name}.converged": _join(layer[f"{name}.converged"], columns, _all),
+            f"{name}.status": _join(layer[f"{name}.status"], columns, _worst),
+        }
+        return merged | ({"mlp.difference": difference} if name == "mlp" else {})
+
+    def _values(self, layer: LayerArrays, name: str, columns: Groups) -> Array:
+        """The contributions to the words, and of the words where those are tokens', in float64."""
+        values = _sums(layer[name].astype(np.float64), columns)
+        if "source" in MAPS[name]:
+            values = np.ascontiguousarray(_sums(values.swapaxes(-1, -2), self.groups).swapaxes(-1, -2))
+        return values
+
+
+def merge_words(result: Mapping[str, Any]) -> Document:
+    """A result document by words; the document itself is left as it is. Idempotent."""
+    head, layers = from_document(result)
+    words = Words.of(head)
+    return dict(result) if words is None else document(words.head(head), map(words.layer, layers))
+
+
+def _label(head: Head, group: Sequence[int]) -> str:
+    """The word as it stands in the text, where that is known: single bytes have no readable labels to join."""
+    if len(group) > 1 and head["offsets"] is not None:
+        offsets = head["offsets"]
+        text: str = head["text"][offsets[group[0]][0] : offsets[group[-1]][1]]
+        return text.strip()
+    return "".join(head["token_labels"][k] for k in group)
+
+
+def _join(values: Array, groups: Groups, join: Callable[[Array], Array]) -> Array:
+    """The last axis by groups."""
+    joined = np.empty((*values.shape[:-1], len(groups)), values.dtype)
+    for k, group in enumerate(groups):
+        joined[..., k] = join(values[..., group])
+    return joined
+
+
+def _sums(values: Array, groups: Groups) -> Array:
+    return _join(values, groups, lambda parts: parts.sum(-1))
+
+
+def _all(parts: Array) -> Array:
+    return np.asarray(parts.all(-1))
+
+
+def _worst(parts: Array) -> Array:
+    """The status that matters: the first that is neither ok nor a path on which nothing moves."""
+    wrong = parts > _FINE
+    first = np.take_along_axis(parts, wrong.argmax(-1)[..., None], -1)[..., 0]
+    return np.where(wrong.any(-1), first, parts.min(-1))
