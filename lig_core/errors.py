@@ -31,16 +31,20 @@ class FieldError:
 
 
 class LigError(Exception):
-    """Base of all errors a user may see; `detail` says what was asked, what is allowed, what to do."""
+    """Base of all errors a user may see; `detail` says what was asked, what is allowed, what to do.
+
+    retry_after: seconds until the same request makes sense again, where that is known.
+    """
 
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, detail: str, *, errors: Sequence[FieldError] = ()) -> None:
+    def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
+        self.retry_after = retry_after
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON data: code, title, detail, retryable, errors."""
