@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -30,15 +31,28 @@ class Settings(BaseSettings):
         default=True, description="Look a model up on the hub before queueing; off where only workers reach it."
     )
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port.")
     insecure_bind: bool = Field(
         default=False, description="Allow an address other than loopback although there are no keys."
     )
+    keys_file: Path | None = Field(
+        default=None, description="JSON file of keys (`lig keys new`), read again when it changes; absent: no keys."
+    )
+    keys: SecretStr | None = Field(default=None, description="The same JSON list, where a file is unhandy.")
+    allowed_models: list[str] | None = Field(
+        default=None,
+        description="Models that may be named, as a JSON list of ids or patterns such as `google-bert/*`; absent: any.",
+    )
 
-    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$")
-    max_body_bytes: int = Field(default=256 * 1024, ge=1)
-    max_embedded_result_bytes: int = Field(default=256 * 1024, ge=0)
+    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the queue in Redis.")
+    max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Largest request body.")
+    max_result_bytes: int = Field(
+        default=512 * 2**20, ge=1, description="Largest result accepted, by its estimated size as JSON."
+    )
+    max_embedded_result_bytes: int = Field(
+        default=256 * 1024, ge=0, description="Largest result that is put into the answer about its job."
+    )
     max_wait: float = Field(default=60.0, ge=0, description="Longest long-poll.")
     queue_timeout: float = Field(default=0.0, ge=0, description="Longest wait for a start; 0: no limit.")
     job_timeout: int = Field(default=3600, ge=1, description="Longest run of one job, each attempt by itself.")
@@ -52,14 +66,24 @@ class Settings(BaseSettings):
         default=10.0, ge=0, description="How long a process may take to stop before it is killed."
     )
 
+    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or plain text.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged; other libraries' from `warning` on."
+    )
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether callers must have a key: where keys are configured, be the list empty."""
+        return self.keys_file is not None or self.keys is not None
+
     @property
     def bind_refusal(self) -> str | None:
         """Why the service may not listen on `host`, or None where it may."""
-        if self.insecure_bind or not self._binds_beyond_this_machine:
+        if self.needs_keys or self.insecure_bind or not self._binds_beyond_this_machine:
             return None
         return (
-            f"{self.host} can be reached by other machines and there are no keys; listen on 127.0.0.1, "
-            "or set LIG_INSECURE_BIND=true (lig serve --insecure-bind) if something in front guards it"
+            f"{self.host} can be reached by other machines and there are no keys; make one with `lig keys new`, listen "
+            "on 127.0.0.1, or set LIG_INSECURE_BIND=true (lig serve --insecure-bind) if something in front guards it"
         )
 
     @property
@@ -77,8 +101,8 @@ class Settings(BaseSettings):
         return {**os.environ, **given}
 
     def masked(self) -> dict[str, str]:
-        """Every setting as text fit to be printed: the password in a URL is hidden."""
-        shown = {name: "-" if value is None else _plain(value) for name, value in self}
+        """Every setting as text fit to be printed: secrets are hidden, of a URL its password."""
+        shown = {name: "-" if value is None else _shown(value) for name, value in self}
         if self.redis_url is not None:
             shown["redis_url"] = _without_password(self.redis_url.get_secret_value())
         return shown
@@ -87,8 +111,14 @@ class Settings(BaseSettings):
 def _plain(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, list):
+        return orjson.dumps(value).decode()
     # A child may have another working directory.
     return str(value.absolute()) if isinstance(value, Path) else str(value)
+
+
+def _shown(value: object) -> str:
+    return "***" if isinstance(value, SecretStr) else _plain(value)
 
 
 def _without_password(url: str) -> str:
