@@ -8,13 +8,12 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from lig_core.catalog import check_against_model, find_model
 from lig_core.contract import ExplainRequest, parse_request
 from service.jobs import JobStore
-from service.model_names import refuse_paths
+from service.lifecycle import Lifecycle
+from service.preflight import Preflight
 from service.problems import MalformedJson, WrongMediaType, responses
 from service.representation import JobResource, job_json, job_url
-from service.settings import Settings
 
 REQUEST_BODY = {
     "required": True,
@@ -35,13 +34,17 @@ PROBLEMS = responses(
     "malformed_json",
     "body_too_large",
     "unsupported_media_type",
+    "result_too_large",
     "invalid_request",
+    "text_too_long",
     "model_not_found",
+    "model_not_allowed",
+    "draining",
     "store_unavailable",
 )
 
 
-def router(settings: Settings, jobs: JobStore) -> APIRouter:
+def router(jobs: JobStore, preflight: Preflight, lifecycle: Lifecycle) -> APIRouter:
     """The route that accepts work."""
     routes = APIRouter(tags=["explain"])
 
@@ -52,10 +55,10 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
         responses={202: ACCEPTED, **PROBLEMS},
         openapi_extra={"requestBody": REQUEST_BODY},
     )
-    def explain(request: Annotated[ExplainRequest, Depends(_read)]) -> Response:
+    def explain(request: Annotated[ExplainRequest, Depends(read_request)]) -> Response:
         """Check the request against the model and queue it. Work that cannot be done is refused here."""
-        refuse_paths(request.model, "/model")
-        check_against_model(request, find_model(request.model, settings.models_folder, ask_hub=settings.ask_hub))
+        lifecycle.refuse_while_draining()
+        preflight.check(request)
         job = jobs.submit(request)
         return Response(
             job_json(job),
@@ -67,7 +70,8 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
     return routes
 
 
-async def _read(request: Request) -> ExplainRequest:
+async def read_request(request: Request) -> ExplainRequest:
+    """The request in a body; raises WrongMediaType, MalformedJson or InvalidRequest."""
     # Read by hand: FastAPI answers malformed JSON and a wrong media type with 422, and they are 400 and 415.
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
