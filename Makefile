@@ -67,8 +67,9 @@ bench: $(VENV)/.dev ## against the authors' library, the physical floor and the 
 
 JOBS ?= 450
 MINUTES ?= 3
-faults: $(VENV)/.dev ## kill, freeze and cut off everything while jobs run (JOBS, MINUTES); writes benchmarks/faults.md
-	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES)
+LEASE ?= 2
+faults: $(VENV)/.dev ## kill, freeze, cut off everything while jobs run (JOBS, MINUTES, LEASE); writes benchmarks/faults.md
+	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES) --lease $(LEASE)
 	$(BIN)/python -m tests.faults.throughput
 
 soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat

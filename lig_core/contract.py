@@ -70,7 +70,7 @@ class ExplainRequest(BaseModel):
     on_unconverged: Literal["warn", "fail"] = "warn"
     dtype: Literal["float32", "float64"] = "float32"
     priority: Literal["interactive", "bulk"] = Field(
-        "interactive", description="Bulk jobs start only while no interactive job waits. Changes no number."
+        "interactive", description="Bulk jobs get an eighth of the share that interactive ones get. Changes no number."
     )
     labels: bool = Field(
         False, description="Add `token_to_token`: every matrix again, entry by entry, with token names."

@@ -269,6 +269,7 @@ class RqJobStore:
             "dtype": request.dtype,
             "cost": repr(cost),
             "work": submission.work,
+            "traceparent": submission.traceparent,
             "flow": f"{owner}:{request.priority}",
             "weight": weight,
         }

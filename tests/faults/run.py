@@ -27,21 +27,24 @@ from typing import Any
 import httpx
 from redis import Redis
 
+from lig_core.queue import names
 from tests.faults.points import CHILD_POINTS, WORKER_POINTS
+from tests.faults.scripted_child import LAYERS
 from tests.faults.stack import Stack
 from tests.faults.truth import publications
 
 JOB_SECONDS = (0.05, 0.5)
 JOBS_PER_SECOND = 2.5
 WORKERS = 2
+PARTS = ("head", *(f"layer:{n}" for n in range(LAYERS)), "finished")
 
 
 class Sender(threading.Thread):
     """Sends jobs over HTTP; `accepted` maps the id of each job that was answered 202 to its text."""
 
-    def __init__(self, url: str, jobs: int) -> None:
+    def __init__(self, url: str, jobs: int, rate: float) -> None:
         super().__init__(daemon=True)
-        self._url, self._jobs = url, jobs
+        self._url, self._jobs, self._rate = url, jobs, rate
         self.accepted: dict[str, str] = {}
         self.refused = 0
         self.stop = threading.Event()
@@ -63,7 +66,7 @@ class Sender(threading.Thread):
                         self.accepted[answer.json()["id"]] = text
                     else:
                         self.refused += 1
-                self.stop.wait(1 / JOBS_PER_SECOND)
+                self.stop.wait(1 / self._rate)
 
 
 class Faults:
@@ -130,10 +133,10 @@ class Faults:
                 redis.client_kill_filter(_type=kind, skipme=True)
 
 
-def break_things(stack: Stack, jobs: int, minutes: float, between: float) -> tuple[Sender, Faults]:
+def break_things(stack: Stack, jobs: int, minutes: float, between: float, rate: float) -> tuple[Sender, Faults]:
     """Faults one after another while jobs are sent, at least each once."""
     stack.wait_until_ready()
-    sender, faults = Sender(stack.url, jobs), Faults(stack)
+    sender, faults = Sender(stack.url, jobs, rate), Faults(stack)
     sender.start()
     until = time.monotonic() + minutes * 60
     for name, fault in itertools.cycle(faults.all()):
@@ -169,19 +172,22 @@ def count(stack: Stack, accepted: dict[str, str]) -> dict[str, Any]:
             shown = http.get(f"/jobs/{job_id}")
             job = shown.json()
             state = job["status"] if shown.is_success else "missing"
-            if state == "succeeded" and job.get("result") != {"text": text}:
+            if state == "succeeded" and not _is_right(job.get("result"), text):
                 state = "wrong result"
             ended[state] += 1
             attempts.append(job.get("attempts", 0))
             if state != "succeeded":
                 wrong.append(f"{job_id} {text}: {state} {job.get('problem', '')}")
     published = publications(stack.append_only_file())
+    with stack.connect() as redis:
+        computations = [raw.decode() for raw in redis.zrange(names.key("finished", "lig"), 0, -1)]
     return {
         "accepted": len(accepted),
         "finished": ended["succeeded"],
         "lost": len(accepted) - ended["succeeded"],
-        "published_twice": sum(1 for job_id in accepted if published[job_id] > 1),
-        "published_never": sum(1 for job_id in accepted if published[job_id] == 0),
+        "computed": len(computations),
+        "published_twice": sum(1 for times in published.values() if times > 1),
+        "published_never": sum(1 for each in computations for part in PARTS if published[each, part] == 0),
         "run_more_than_once": sum(1 for number in attempts if number > 1),
         "not_as_promised": wrong,
         "left_in_redis": _left_over(stack.connect()),
@@ -207,20 +213,27 @@ def recoveries(stack: Stack) -> dict[str, Any]:
     }
 
 
-def _left_over(redis: Redis) -> dict[str, int]:
+def _is_right(result: Any, text: str) -> bool:
+    return bool(result) and result["text"] == text and list(result["layers"]) == [str(n) for n in range(LAYERS)]
+
+
+def _left_over(redis: Redis) -> dict[str, float]:
     with redis:
-        lanes = ("lig", "lig-bulk")
-        lists = {f"{lane}{suffix}": f"rq:queue:{lane}{suffix}" for lane in lanes for suffix in ("", ":intermediate")}
-        leases = {f"leases of {lane}": redis.zcard(f"rq:wip:{lane}") for lane in lanes}
-        return {**{name: redis.llen(key) for name, key in lists.items()}, **leases}
+        kinds = ("waiting", "popped", "leases")
+        left = {kind: redis.zcard(names.key(kind, "lig")) for kind in kinds}
+        owed = float(redis.get(names.key("backlog", "lig")) or 0)
+        return {**left, "unfinished": redis.scard(names.key("live", "anonymous")), "backlog": round(owed, 3)}
 
 
-def measure(jobs: int, minutes: float, between: float) -> dict[str, Any]:
+def measure(jobs: int, minutes: float, between: float, lease: float, rate: float) -> dict[str, Any]:
     """One whole run."""
-    with tempfile.TemporaryDirectory(prefix="lig-faults-") as folder, Stack(Path(folder), workers=WORKERS) as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="lig-faults-") as folder,
+        Stack(Path(folder), workers=WORKERS, lease=lease) as stack,
+    ):
         began = time.monotonic()
-        sender, faults = break_things(stack, jobs, minutes, between)
-        drain(stack, sender.accepted, seconds=120)
+        sender, faults = break_things(stack, jobs, minutes, between, rate)
+        drain(stack, sender.accepted, seconds=120 + 2 * lease)
         counted = count(stack, sender.accepted)
         with stack.connect() as redis:
             server = redis.info("server")["redis_version"]
@@ -247,7 +260,7 @@ def markdown(result: dict[str, Any]) -> str:
     return f"""# Jobs under faults
 
 `make faults`: {result["workers"]} workers with leases of {result["lease_seconds"]:.0f} s (30 s by default), one API, \
-Redis {result["redis"]}. Jobs of {JOB_SECONDS[0]} to {JOB_SECONDS[1]} s in both lanes were sent over HTTP for \
+Redis {result["redis"]}. Jobs of {JOB_SECONDS[0]} to {JOB_SECONDS[1]} s of both priorities were sent over HTTP for \
 {result["seconds"]:.0f} s while the faults below were injected one after another; then the queue was left to drain. \
 What was not accepted met a stopped API or Redis.
 
@@ -256,7 +269,8 @@ What was not accepted met a stopped API or Redis.
 | {result["accepted"]} | {result["finished"]} | {result["lost"]} | {result["published_twice"]} | \
 {result["run_more_than_once"]} | {result["refused"]} |
 
-{"Every promise was kept." if kept else "**A promise was broken.**"} Results are counted in Redis's append-only file.
+{"Every promise was kept." if kept else "**A promise was broken.**"} \
+Results, and each layer of them, are counted in Redis's append-only file.
 
 | fault | times |
 |---|---|
@@ -275,9 +289,11 @@ def main() -> None:
     arguments.add_argument("--jobs", type=int, default=450)
     arguments.add_argument("--minutes", type=float, default=3.0)
     arguments.add_argument("--between", type=float, default=1.0, help="seconds between two faults")
+    arguments.add_argument("--lease", type=float, default=2.0, help="LIG_LEASE of the workers, in seconds")
+    arguments.add_argument("--rate", type=float, default=JOBS_PER_SECOND, help="jobs sent a second")
     arguments.add_argument("--out", type=Path, default=Path("benchmarks"))
     given = arguments.parse_args()
-    result = measure(given.jobs, given.minutes, given.between)
+    result = measure(given.jobs, given.minutes, given.between, given.lease, given.rate)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "faults.json").write_text(json.dumps(result, indent=1) + "\n")
     (given.out / "faults.md").write_text(markdown(result))

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from lig_core.queue.names import POINTER
+from lig_core.queue.names import HEAD, LAYER, PREFIXES
 
 
-def publications(log: bytes) -> Counter[str]:
-    """How often each job got a result."""
-    found: Counter[str] = Counter()
+def publications(log: bytes) -> Counter[tuple[str, str]]:
+    """How often each part of each computation was made its own, and (part `finished`) how often each succeeded."""
+    found: Counter[tuple[str, str]] = Counter()
     for command in commands(log):
-        if command[0].upper() == b"HSET" and POINTER.encode() in command[2::2]:
-            found[command[1].decode().removeprefix("rq:job:")] += 1
+        key = command[1].decode() if len(command) > 1 else ""
+        if command[0].upper() not in {b"HSET", b"HMSET"} or not key.startswith(PREFIXES["computation"]):
+            continue
+        computation = key.removeprefix(PREFIXES["computation"])
+        for name, value in zip(command[2::2], command[3::2], strict=False):
+            if name == HEAD.encode() or name.startswith(LAYER.encode()):
+                found[computation, name.decode()] += 1
+            if (name, value) == (b"status", b"finished"):
+                found[computation, "finished"] += 1
     return found
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from by_hand import ByHand
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from redis import Redis
@@ -87,3 +88,9 @@ def start_worker(redis_url, tmp_path):
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def by_hand(redis_url, redis):
+    """Makes stores, with the worker's moves in the test's hands."""
+    return functools.partial(ByHand, redis_url, redis)

@@ -29,8 +29,9 @@ def test_a_second_publication_would_be_seen():
     def line(*parts):
         return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
 
-    publish = line(b"HSET", b"rq:job:a", b"pointer", b"{}")
-    other = line(b"HSET", b"rq:job:a", b"status", b"pointer")
-    assert publications(line(b"SELECT", b"0") + publish + other)["a"] == 1
-    assert publications(publish + publish + publish[:-5])["a"] == 2
+    publish = line(b"HSET", b"rq:job:a", b"layer:0", b"{}")
+    ended = line(b"HSET", b"rq:job:a", b"status", b"finished", b"ended", b"1")
+    other = line(b"HSET", b"rq:job:a", b"status", b"layer:0")
+    assert publications(line(b"SELECT", b"0") + publish + ended + other) == {("a", "layer:0"): 1, ("a", "finished"): 1}
+    assert publications(publish + publish + publish[:-5])["a", "layer:0"] == 2
     assert list(commands(publish[:-3])) == []

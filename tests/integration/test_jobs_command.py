@@ -92,7 +92,7 @@ def test_without_a_url_the_embedded_redis_of_the_data_folder_is_used(redis_url, 
     assert lig("list").output.strip() == "no jobs"
 
 
-def test_top_shows_lanes_workers_with_their_models_and_running_jobs(api, lig_top, start_worker):
+def test_top_shows_the_queue_workers_with_their_models_and_running_jobs(api, lig_top, start_worker):
     worker = start_worker(LIG_PRELOAD='["minilm"]')
     wait_until(lambda: api.get("/readyz").status_code == 200)
     running, _ = submit(api, "sleep 5"), submit(api, "hello", priority="bulk")
@@ -102,4 +102,6 @@ def test_top_shows_lanes_workers_with_their_models_and_running_jobs(api, lig_top
     (row,) = [line for line in frame.splitlines() if str(worker.pid) in line]
     assert "busy" in row and "minilm float32 1 MB" in row
     (bulk,) = [line for line in frame.splitlines() if "bulk" in line]
-    assert [cell.strip() for cell in bulk.split("│")[1:4]] == ["bulk", "1", "0"]
+    assert [cell.strip() for cell in bulk.split("│")[1:5]] == ["anonymous", "bulk", "1", "1.0 s"]
+    (counts,) = [line for line in frame.splitlines() if "2.0 s of 600" in line]
+    assert [cell.strip() for cell in counts.split("│")[1:4]] == ["1", "1", "0"]

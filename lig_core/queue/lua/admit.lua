@@ -87,7 +87,7 @@ local function too_many(new, workers, backlog)
   -- Jobs end evenly over the time that the backlog takes.
   local step = math.max(0.1, backlog / workers / math.max(1, live))
   local excess = live + new - ARGUMENTS.concurrency
-  return refused('concurrency', limits_key, excess * step, excess <= -ARGUMENTS.concurrency / 2, step * new, 0)
+  return refused('concurrency', limits_key, excess * step, true, step * new, 0)
 end
 
 local function too_fast(cost)

@@ -1,18 +1,19 @@
 """The API over a job store in memory."""
 
 import contextlib
-import gzip
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 from fastapi.testclient import TestClient
 
 from lig_core.contract import Progress
 from lig_core.errors import LigError
+from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability
 from service.app import create_app
-from service.jobs import Job, JobStatus, ResultPointer
+from service.jobs import Accepted, EventPage, Job, JobStatus, Load, Page, StoredLayer, StoredPart
 from service.problems import JobEnded, JobNotFound
 from service.settings import Settings
 
@@ -27,63 +28,107 @@ class NoChanges:
 @dataclass
 class MemoryJobs:
     jobs: dict[str, Job] = field(default_factory=dict)
-    requests: list = field(default_factory=list)
-    results: dict[str, bytes] = field(default_factory=dict)
+    submissions: list = field(default_factory=list)
+    parts: dict[str, bytes] = field(default_factory=dict)
     workers: int = 1
     failure: LigError | None = None
     read: int = 0
 
-    def submit(self, request):
+    def submit(self, owner, submissions, *, limits, idempotency=None, group=False):
         if self.failure:
             raise self.failure
-        self.requests.append(request)
+        self.submissions += submissions
+        jobs = tuple(self.add(owner, submission) for submission in submissions)
+        return Accepted(jobs, False, "group" if group else None)
+
+    def add(self, owner, submission):
         job_id = f"job{len(self.jobs)}"
-        progress = Progress(phase="queued", done=0, total=0)
-        self.jobs[job_id] = Job(job_id, JobStatus.QUEUED, NOW, None, None, 0, 0, False, progress, None, None)
+        self.jobs[job_id] = Job(
+            id=job_id,
+            owner=owner,
+            computation=f"computation{len(self.jobs)}",
+            request=submission.request,
+            digest=submission.digest,
+            cost=submission.cost,
+            status=JobStatus.QUEUED,
+            created_at=NOW,
+            started_at=None,
+            finished_at=None,
+            queue_position=0,
+            attempts=0,
+            cancel_requested=False,
+            progress=Progress(phase="queued", done=0, total=0),
+        )
         return self.jobs[job_id]
 
-    def get(self, job_id):
+    def get(self, owner, job_id):
         self.read += 1
-        if job_id not in self.jobs:
+        job = self.jobs.get(job_id)
+        if job is None or owner not in {None, job.owner}:
             raise JobNotFound(f"no job '{job_id}' here; send the request again")
-        return self.jobs[job_id]
+        return job
 
-    def cancel(self, job_id):
-        job = self.get(job_id)
+    def list(self, owner, *, limit, cursor=None, group=None):
+        return Page(tuple(job for job in reversed(self.jobs.values()) if job.owner == owner)[:limit], None)
+
+    def cancel(self, owner, job_id):
+        job = self.get(owner, job_id)
         if job.status in {JobStatus.SUCCEEDED, JobStatus.FAILED}:
             raise JobEnded(f"the job has {job.status} already")
         self.jobs[job_id] = replace(job, status=JobStatus.CANCELLED, cancel_requested=True)
         return self.jobs[job_id]
 
-    def delete(self, job_id):
-        self.get(job_id)
+    def delete(self, owner, job_id):
+        self.get(owner, job_id)
         del self.jobs[job_id]
 
-    def read_result(self, pointer):
-        return self.results[pointer.ref]
+    def retry(self, job_id):
+        return self.get(None, job_id)
 
-    def live_workers(self):
-        return self.workers
+    def read_head(self, job):
+        return orjson.loads(self.parts[job.head.ref])
+
+    def read_layer(self, job, index):
+        return self.parts[job.layers[index].ref]
+
+    def read_events(self, job, after, count):
+        return EventPage((), False)
+
+    def load(self):
+        return Load(waiting=0, running=0, backlog=0.0, limit=600.0, workers=self.workers, oldest=0.0)
+
+    def rate(self):
+        return None
+
+    def counters(self):
+        return Counters({}, {})
 
     def durability(self):
         return Durability("Redis 7.4.0", "last_second", "noeviction")
 
-    def watch(self, job_id):
+    def watch(self, job):
         return contextlib.nullcontext(NoChanges())
 
     @contextlib.asynccontextmanager
     async def running(self):
         yield
 
-    def finish(self, job_id, json_text):
-        self.results[job_id] = gzip.compress(json_text)
-        pointer = ResultPointer(job_id, len(json_text))
+    def finish(self, job_id, head, layers=()):
+        """The job succeeded; `head` is the result without its layers."""
+        told = orjson.dumps(head)
+        self.parts[job_id] = told
+        stored = []
+        for layer in layers:
+            ref, plain = f"{job_id}:{layer.index}", layer.to_bytes()
+            self.parts[ref] = plain
+            stored.append(StoredLayer(ref, len(plain), len(plain), index=layer.index, converged=layer.converged))
         self.jobs[job_id] = replace(
             self.jobs[job_id],
             status=JobStatus.SUCCEEDED,
             finished_at=NOW,
             queue_position=None,
-            result=pointer,
+            head=StoredPart(job_id, len(told), len(told)),
+            layers=tuple(stored),
         )
 
     def fail(self, job_id, error):

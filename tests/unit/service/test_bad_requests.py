@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lig_core.contract import ExplainRequest
+from lig_core.queue.errors import QueueFull, QuotaExceeded
 from service.app import create_app
 from service.problems import StoreUnavailable
 from service.settings import Settings
@@ -51,7 +52,7 @@ def test_a_field_that_cannot_be_is_named_with_what_is_allowed(api, jobs, path, c
     (error,) = problem["errors"]
     assert error["pointer"] == pointer
     assert advice in error["detail"]
-    assert not jobs.requests
+    assert not jobs.submissions
 
 
 def test_every_fault_of_a_request_is_reported_at_once(api):
@@ -67,7 +68,7 @@ def test_a_missing_text_is_named(api):
 def test_a_model_that_cannot_exist_is_refused_at_once(api, jobs):
     problem = problem_of(api.post("/v1/explain", json=GOOD | {"model": "no such model"}), 422, "model_not_found")
     assert "'no such model'" in problem["detail"]
-    assert not jobs.requests
+    assert not jobs.submissions
 
 
 def test_a_model_that_no_hub_has_is_refused_and_another_is_named(api, jobs, monkeypatch):
@@ -75,7 +76,7 @@ def test_a_model_that_no_hub_has_is_refused_and_another_is_named(api, jobs, monk
     problem = problem_of(api.post("/v1/explain", json=GOOD | {"model": "nobody/nothing"}), 422, "model_not_found")
     assert "'nobody/nothing'" in problem["detail"]
     assert "minilm" in problem["detail"]
-    assert not jobs.requests
+    assert not jobs.submissions
 
 
 def test_a_model_that_only_workers_can_reach_is_queued(jobs):
@@ -142,6 +143,17 @@ def test_a_silent_store_is_503_and_may_be_tried_again(api, jobs):
     response = api.post("/v1/explain", json=GOOD)
     assert problem_of(response, 503, "store_unavailable")["retryable"]
     assert int(response.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(QueueFull("full", retry_after=12.3), 503), (QuotaExceeded("too much", retry_after=12.3), 429)],
+)
+def test_who_is_refused_for_now_is_told_when_to_come_back(api, jobs, error, status):
+    jobs.failure = error
+    response = api.post("/v1/explain", json=GOOD)
+    assert problem_of(response, status, error.code)["retryable"]
+    assert response.headers["retry-after"] == "13"
 
 
 def test_an_unexpected_fault_is_500_without_its_message(api, jobs):

@@ -1,0 +1,70 @@
+"""Jobs sent and computed by hand, one move after the other, without a worker's processes."""
+
+import itertools
+
+from lig_core.contract import ExplainRequest
+from lig_core.queue import blobs, names
+from lig_core.queue.moves import Done, Moves, Part, Run
+from service.jobs import Limits, Submission
+from service.rq_jobs import RqJobStore
+from service.settings import Settings
+
+QUEUE = "lig"
+NO_LIMITS = Limits()
+NUMBERS = itertools.count()
+
+
+def asked(text=None, *, cost=1.0, digest=None, priority="interactive", model="minilm", **more):
+    """A submission; without a text, one like no other."""
+    text = text or f"text {next(NUMBERS)}"
+    request = ExplainRequest(text=text, model=model, priority=priority)
+    return Submission(request, digest or text, cost, **more)
+
+
+class ByHand:
+    """A store, and the worker's side of it."""
+
+    def __init__(self, redis_url, redis, **settings):
+        self.redis = redis
+        self.store = RqJobStore(redis_url, Settings(**settings))
+        self.moves = Moves(redis)
+
+    def send(self, owner, *submissions, limits=NO_LIMITS, **how):
+        return self.store.submit(owner, submissions or [asked()], limits=limits, **how)
+
+    def send_one(self, owner="ada", submission=None, **how):
+        (job,) = self.send(owner, submission or asked(), **how).jobs
+        return job
+
+    def take(self, *held):
+        return self.moves.take(QUEUE, held)
+
+    def start(self, computation=None, lease=30):
+        computation = computation or self.take()
+        run = Run(QUEUE, computation, f"by-hand-{next(NUMBERS)}")
+        assert self.moves.start(run, "by hand", lease)
+        return run
+
+    def add_part(self, run, name, plain, index=None, **more):
+        ref = names.blob_key(run.computation, run.execution, name)
+        stored = blobs.write(self.redis, ref, plain)
+        return self.moves.add_part(run, Part(name, ref, len(plain), stored, index, **more))
+
+    def add_layer(self, run, index, **more):
+        return self.add_part(run, f"layer:{index}", b"layer %d" % index, index, **more)
+
+    def finish(self, run, layers=2, compute=1.0, **more):
+        self.add_part(run, "head", b'{"text": "x"}')
+        for index in range(layers):
+            self.add_layer(run, index)
+        assert self.moves.finish(run, Done(compute=compute, **more))
+
+    def compute(self):
+        """Take and finish the first in line; its computation."""
+        run = self.start()
+        self.finish(run)
+        return run.computation
+
+    def worker_alive(self, name="w1"):
+        self.redis.sadd(names.key("workers", QUEUE), f"rq:worker:{name}")
+        self.redis.hset(f"rq:worker:{name}", "pid", 1)

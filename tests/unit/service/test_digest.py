@@ -1,0 +1,47 @@
+"""Equal work has an equal digest, other work another."""
+
+import os
+
+import pytest
+
+from lig_core.catalog import ModelCard, find_model
+from lig_core.contract import ExplainRequest
+from service.digest import model_identity, request_digest
+
+CARD = ModelCard("m", "nobody/m", None, {})
+
+
+def digest(**fields):
+    return request_digest(ExplainRequest(text="hi", model="m", **fields), CARD)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"priority": "bulk"}, {"granularity": ["all"]}, {"granularity": ["mlp", "composed", "layer", "att"]}],
+)
+def test_what_changes_no_number_changes_no_digest(fields):
+    assert digest(**fields) == digest()
+
+
+@pytest.mark.parametrize("fields", [{"rtol": 1e-4}, {"layers": [0]}, {"labels": True}, {"dtype": "float64"}])
+def test_what_changes_the_result_changes_the_digest(fields):
+    assert digest(**fields) != digest()
+
+
+def test_another_revision_is_another_model():
+    assert model_identity(CARD) != model_identity(ModelCard("m@v2", "nobody/m", "v2", {}))
+
+
+def test_a_folder_is_another_model_once_its_weights_are(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"a")
+    card = ModelCard("m", str(tmp_path), None, {})
+    before = model_identity(card)
+    assert model_identity(card) == before
+    os.utime(weights, ns=(1, 1))
+    assert model_identity(card) != before
+
+
+def test_the_bundled_model_has_a_digest():
+    request = ExplainRequest(text="hi", model="minilm")
+    assert len(request_digest(request, find_model("minilm"))) == 64
