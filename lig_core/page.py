@@ -34,7 +34,7 @@ def render_page(result: Mapping[str, Any]) -> str:
 
 def write_page(about: Mapping[str, Any], document: Iterable[bytes]) -> Iterator[bytes]:
     """The same, of a document that comes as parts of JSON, each of whole characters; `about` has its text and model."""
-    values = {"title": html.escape(_title(about)), "policy": _policy()}
+    values = {"title": html.escape(_title(about)), "policy": page_policy()}
     before, after = (
         # One pass, so that a slot's name inside the text stays text.
         _SLOT.sub(lambda slot: values[slot[1]], part).encode()
@@ -59,12 +59,22 @@ def _template() -> str:
 
 
 @cache
-def _policy() -> str:
+def page_policy() -> str:
     """A Content-Security-Policy under which the page's own script runs, nothing else does, and nothing loads."""
-    script = _SCRIPT.search(_template())
-    assert script is not None
-    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        f"default-src 'none'; script-src {script_source(_template())}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+@cache
+def page_script() -> str:
+    """What a policy must allow for the page's own script to run, where the page is shown inside another."""
+    return script_source(_template())
+
+
+def script_source(page: str) -> str:
+    """The source expression of a policy that allows the one inline script of a page, and no other."""
+    (script,) = _SCRIPT.findall(page)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

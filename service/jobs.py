@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability
+from lig_core.queue.webhooks import Claim
 
 ANONYMOUS = "anonymous"
 """The owner of every job where there are no keys."""
@@ -198,6 +199,16 @@ class Watch(Protocol):
         """Return at once if the job may have changed since the last call, else when it does or after `seconds`."""
 
 
+class DueWebhooks(Protocol):
+    """The webhooks that have yet to be told, shared by any number of processes."""
+
+    def claim(self, limit: int, lease: float) -> Sequence[Claim]:
+        """Those that are due, at most `limit`; whoever does not settle one within `lease` seconds loses it."""
+
+    def settle(self, claim: Claim, again: float | None = None) -> bool:
+        """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
+
+
 class JobStore(Protocol):
     """Accepts jobs and says how they stand. Methods block; all raise StoreUnavailable.
 
@@ -249,6 +260,10 @@ class JobStore(Protocol):
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Holds what watching needs for as long as the application runs."""
+
+    @property
+    def webhooks(self) -> DueWebhooks:
+        """The webhooks of jobs that ended; its methods raise StoreUnavailable too."""
 
     def load(self) -> Load:
         """What there is to do, and who does it."""

@@ -32,6 +32,7 @@ from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability, read_durability
 from lig_core.queue.errors import IdempotencyMismatch, QueueFull, QuotaExceeded
 from lig_core.queue.scripts import Scripts
+from lig_core.queue.webhooks import Claim, DueWebhooks
 from service.changes import JobChanges, JobWatch
 from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
 from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired, StoreUnavailable
@@ -42,6 +43,20 @@ LEAST_COST_SECONDS = 0.001
 """No job is free: what is queued in one flow has an order."""
 
 
+class ReachableWebhooks(DueWebhooks):
+    """Raises StoreUnavailable, as the store does."""
+
+    def claim(self, limit: int, lease: float) -> builtins.list[Claim]:
+        """Those that are due."""
+        with reachable():
+            return super().claim(limit, lease)
+
+    def settle(self, claim: Claim, again: float | None = None) -> bool:
+        """Done with it, or due again."""
+        with reachable():
+            return super().settle(claim, again)
+
+
 class RqJobStore:
     """Jobs over computations that are RQ jobs, in one fair queue."""
 
@@ -50,6 +65,7 @@ class RqJobStore:
         self._redis = connect(redis_url, settings)
         self._scripts = Scripts(self._redis)
         self._changes = JobChanges(redis_url)
+        self._webhooks = ReachableWebhooks(self._redis)
 
     def submit(
         self,
@@ -178,6 +194,11 @@ class RqJobStore:
     def running(self) -> AbstractAsyncContextManager[None]:
         """Listens for changes of jobs for as long as the application runs."""
         return self._changes.listening()
+
+    @property
+    def webhooks(self) -> ReachableWebhooks:
+        """The webhooks of jobs that ended."""
+        return self._webhooks
 
     def load(self) -> Load:
         """What there is to do, and who does it."""

@@ -9,8 +9,10 @@ from types import FrameType
 
 import uvicorn
 
+from lig_core import logs
 from lig_core.queue.durability import EvictingRedis
 from service.app import create_app
+from service.keys import KeysError
 from service.lifecycle import Lifecycle
 from service.problems import StoreUnavailable
 from service.rq_jobs import RqJobStore
@@ -39,6 +41,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         sys.exit("no Redis: set LIG_REDIS_URL, or use `lig serve`, which starts one")
     if settings.bind_refusal:
         sys.exit(settings.bind_refusal)
+    logs.configure(settings.log_format, settings.log_level)
     jobs = RqJobStore(settings.redis_url.get_secret_value(), settings)
     try:
         jobs.durability()
@@ -47,13 +50,17 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     except StoreUnavailable:
         pass  # it may come up later; until then requests are answered 503, and /readyz checks again
     lifecycle = Lifecycle()
-    app = create_app(settings, jobs, lifecycle=lifecycle)
+    try:
+        app = create_app(settings, jobs, lifecycle=lifecycle)
+    except KeysError as error:
+        sys.exit(str(error))
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        log_level="warning",
+        log_config=None,  # its loggers' lines go the way of all others
+        access_log=False,  # there is one of our own
         server_header=False,
     )
     Server(config, lifecycle).run(sockets=[listener] if listener else None)

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from lig_core.result.diff import DiffResult, write_diff
 from lig_core.result.select import Selection, select
+from service.auth import Owner
 from service.jobs import JobStore
-from service.owner import Owner
 from service.problems import responses
 from service.results import stored_result
 from service.routes.jobs import EXAMPLE_ID

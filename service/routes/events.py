@@ -15,11 +15,11 @@ from starlette.responses import Response
 from lig_core.result.arrays import LayerArrays
 from lig_core.result.formats import layer_line
 from service import event_ids
+from service.auth import Owner
 from service.following import Listener
 from service.hub import Hub
 from service.jobs import Event, Job, JobStore, StoredLayer
 from service.lifecycle import Lifecycle
-from service.owner import Owner
 from service.problems import responses
 from service.representation import job_problem, job_url
 from service.routes.jobs import JobId

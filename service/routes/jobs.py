@@ -9,13 +9,13 @@ from fastapi import APIRouter, Path, Query
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from service.auth import Owner
 from service.jobs import JobStatus, JobStore
-from service.owner import Owner
 from service.problems import responses
 from service.representation import JobPage, JobResource, job_headers, job_json, page_json
 from service.results import small_result
 from service.settings import Settings
-from service.waiting import job_after
+from service.waiting import wait_for_end
 
 EXAMPLE_ID = "5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968"
 RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds until it makes sense to look again."}
@@ -74,7 +74,8 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
     )
     async def read_job(owner: Owner, job_id: JobId, wait: Wait = 0, embed: Embed = True) -> Response:
         """The job, with its result once that is there. `wait` long-polls until the job ends."""
-        job = await job_after(jobs, owner, job_id, min(wait, settings.max_wait))
+        job = await run_in_threadpool(jobs.get, owner, job_id)
+        job = await wait_for_end(jobs, owner, job, min(wait, settings.max_wait))
         most = settings.max_embedded_result_bytes
         result = await run_in_threadpool(small_result, jobs, job, most) if embed else None
         return Response(job_json(job, result=result), media_type="application/json", headers=job_headers(job))

@@ -11,11 +11,13 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from lig_core.contract import ALL_MAPS, ExplainResult
+from lig_core.page import page_policy
 from lig_core.result.select import Selection, select
+from service.auth import Owner
 from service.digest import code_version
 from service.jobs import Job, JobStore
-from service.negotiation import Form, has_it, negotiate
-from service.owner import Owner
+from service.negotiation import HTML, Form, has_it, negotiate
+from service.pages import page_headers
 from service.problems import responses
 from service.representation import server_timing
 from service.results import stored_result
@@ -144,7 +146,7 @@ def router(jobs: JobStore) -> APIRouter:
 
 
 def _about(job: Job, form: Form) -> dict[str, str]:
-    headers = {"X-Content-Type-Options": "nosniff"}
+    headers = page_headers(page_policy()) if form.format is HTML else {"X-Content-Type-Options": "nosniff"}
     if form.coding != "identity":
         headers["Content-Encoding"] = form.coding
     if form.format.suffix in DOWNLOADS:
