@@ -18,7 +18,7 @@ from lig_core.errors import LigError
 PIECE = 64 * 1024
 """Bytes sent at once: what a connection buffers when its reader is slow."""
 PORTION = 4 * PIECE
-"""Bytes compressed at once."""
+"""Bytes compressed, or handed from thread to thread, at once."""
 GZIP = 16 + zlib.MAX_WBITS
 FAST = 1
 """Compression level of both: what is sent is mostly digits, on which higher ones gain little."""
@@ -47,10 +47,21 @@ class StreamedResponse(StreamingResponse):
 
 async def in_pieces(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
     """The parts, each made in a thread and cut up."""
-    while (part := await run_in_threadpool(next, parts, None)) is not None:
-        for piece in cut(part):
+    while portion := await run_in_threadpool(_portion, parts):
+        for piece in cut(portion):
             yield piece
-        del part  # or it is in memory until the next one is made
+        del portion  # or it is in memory until the next one is made
+
+
+def _portion(parts: Iterator[bytes]) -> bytes:
+    """Enough parts to be worth the way from one thread to another; nothing after the last."""
+    gathered, size = [], 0
+    for part in parts:
+        gathered.append(part)
+        size += len(part)
+        if size >= PORTION:
+            break
+    return b"".join(gathered)
 
 
 def cut(data: bytes) -> Iterator[bytes]:

@@ -3,10 +3,12 @@
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from by_hand import ByHand
 from fastapi.testclient import TestClient
@@ -94,3 +96,29 @@ def start_worker(redis_url, tmp_path):
 def by_hand(redis_url, redis):
     """Makes stores, with the worker's moves in the test's hands."""
     return functools.partial(ByHand, redis_url, redis)
+
+
+@pytest.fixture
+def start_api(redis_url, tmp_path):
+    """Starts API processes; each is its address and its process."""
+    started = []
+
+    def start(**environment):
+        listener = socket.create_server(("127.0.0.1", 0))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())],
+            env={**os.environ, "LIG_REDIS_URL": redis_url, "LIG_DATA_DIR": str(tmp_path), **environment},
+            pass_fds=[listener.fileno()],
+        )
+        started.append(process)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.close()
+        with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=60) as client:
+            assert client.get(f"{address}/livez").status_code == 200  # the socket takes it before the process does
+        return address, process
+
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(15)
