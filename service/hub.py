@@ -84,7 +84,7 @@ class Hub:
     async def _read(self, job: Job, channel: Channel, ready: asyncio.Future[None]) -> None:
         try:
             with self._jobs.watch(job) as watch:
-                while channel.listeners or time.monotonic() < channel.joined + LINGER_SECONDS:
+                while not ready.done() or channel.listeners or time.monotonic() < channel.joined + LINGER_SECONDS:
                     if await self._read_on(job.computation, channel, wait=ready.done()):
                         continue
                     if not ready.done():

@@ -23,6 +23,36 @@ A = Annotated[str, Query(description="The `id` of a job.", examples=[EXAMPLE_ID]
 B = Annotated[str, Query(description="The `id` of the job to compare with it.", examples=[EXAMPLE_ID[::-1]])]
 Top = Annotated[int, Query(ge=0, le=10_000, description="How many of the largest changes of each map to list.")]
 
+SIDE = {"text": "cat mats", "model": "minilm", "config": {"rtol": 1e-3}, "receipt": {"revision": None}}
+CHANGE = {
+    "target": 1,
+    "target_token": "mats",
+    "source": 0,
+    "source_token": "cat",
+    "a": 0.2,
+    "b": 0.25,
+    "difference": 0.05,
+}
+EXAMPLE = {
+    "tokens": ["cat", "mats"],
+    "token_labels": ["cat", "mats"],
+    "a": SIDE,
+    "b": {**SIDE, "config": {"rtol": 1e-4}},
+    "settings": {"rtol": [1e-3, 1e-4]},
+    "layers": {
+        "0": {
+            "z2z": {
+                "l2": 0.05,
+                "relative_l2": 0.09,
+                "pearson": 0.99,
+                "top": [CHANGE],
+                "difference": [[0.0, 0.05], [0.0, 0.0]],
+            }
+        }
+    },
+}
+CONTENT = {"application/json": {"example": EXAMPLE}}
+
 
 def router(jobs: JobStore) -> APIRouter:
     """The route of comparisons."""
@@ -32,7 +62,7 @@ def router(jobs: JobStore) -> APIRouter:
         "/diff",
         summary="How two results differ",
         responses={
-            200: {"model": DiffResult, "description": "b less a, map by map, of what both hold."},
+            200: {"model": DiffResult, "description": "b less a, map by map, of what both hold.", "content": CONTENT},
             **responses(
                 "job_not_found",
                 "job_not_finished",

@@ -80,6 +80,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub, lifecycle: Lifecycle) -
 
     @routes.get(
         "/jobs/{job_id}/events",
+        response_class=StreamedResponse,
         summary="What happens to a job",
         responses={
             200: {

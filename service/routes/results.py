@@ -81,7 +81,44 @@ HEADERS = {
     },
     "Server-Timing": SERVER_TIMING,
 }
+CERTIFICATE = {
+    "total": [0.4, 0.6],
+    "completeness_error": [1e-5, 2e-5],
+    "nodes": [31, 15],
+    "converged": [True, True],
+    "status": ["ok", "ok"],
+    "all_converged": True,
+    "rtol": 1e-3,
+    "quadrature": "adaptive_gauss_patterson",
+    "engine": "factored/closed",
+}
+EXAMPLE = {
+    "text": "cat mats",
+    "tokens": ["cat", "mats"],
+    "token_labels": ["cat", "mats"],
+    "offsets": [[0, 3], [4, 8]],
+    "words": [0, 1],
+    "model": "minilm",
+    "model_type": "bert",
+    "config": {"granularity": ["layer"], "baseline_layer": "zero", "rtol": 1e-3, "dtype": "float32"},
+    "boundaries": {},
+    "receipt": {"revision": None},
+    "layers": {
+        "0": {
+            "layer_idx": 0,
+            "z2z": {
+                "baseline": "zero",
+                "description": "from the block input to the block output, matrix[source][target]",
+                "shape": [2, 2],
+                "matrix": [[0.3, 0.2], [0.1, 0.4]],
+                "certificate": CERTIFICATE,
+            },
+        }
+    },
+    "converged": True,
+}
 CONTENT: dict[str, Any] = {
+    "application/json": {"example": EXAMPLE},
     "application/x-ndjson": {
         "schema": {"type": "string"},
         "example": '{"head":{…}}\n{"layer":0,"maps":{…}}\n{"layer":1,"maps":{…}}\n{"converged":true}\n',

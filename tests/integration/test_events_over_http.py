@@ -15,12 +15,14 @@ import pytest
 from by_hand import asked
 from httpx_sse import EventSource, aconnect_sse, connect_sse
 from made_results import made_head, made_layer, made_result
+from memory import peak_of
 
 from lig_core.contract import Progress
 from lig_core.errors import NotConverged
 from lig_core.result.formats import layer_line
 from service.jobs import ANONYMOUS
 
+NO_LIMITS = httpx.Limits(max_connections=None)
 STORY = ["queued", "started", "progress", "head", "progress", "layer", "progress", "layer", "succeeded"]
 
 
@@ -191,9 +193,8 @@ def test_500_listeners_on_one_process_are_all_served(start_api, by_hand):
             heard.append([told(event) async for event in source.aiter_sse() if event.data])
 
     async def all_of_them():
-        limits = httpx.Limits(max_connections=None)
         async with (
-            httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client,
+            httpx.AsyncClient(base_url=address, timeout=120, limits=NO_LIMITS) as client,
             anyio.create_task_group() as group,
         ):
             for _ in range(500):
@@ -210,15 +211,19 @@ def test_500_listeners_on_one_process_are_all_served(start_api, by_hand):
 def test_a_listener_that_does_not_read_holds_up_nobody(start_api, by_hand):
     b = by_hand()
     job_id, run = start(b)
-    address, _ = start_api()
-    with httpx.Client(base_url=address, timeout=30) as client, ExitStack() as stack:
-        for _ in range(20):
+    address, process = start_api()
+    with httpx.Client(base_url=address, timeout=30, limits=NO_LIMITS) as client, ExitStack() as stack:
+        for _ in range(100):
             stack.enter_context(client.stream("GET", url(job_id)))
+        before = peak_of(process, reset=True)
         b.add_part(run, "head", orjson.dumps(made_head(tokens=200)))
         for index in range(3):
             b.add_arrays(run, made_layer(index, targets=tuple(range(200)), sources=200, dimensions=384))
         b.end(run)
-        assert listen(client, job_id)[-1].event == "succeeded"
+        heard = listen(client, job_id)
+        assert heard[-1].event == "succeeded"
+        layers = sum(len(event.data) for event in heard)
+        assert peak_of(process) - before < layers + 100 * 2**18 + 2 * 2**24
 
 
 def test_streams_end_when_the_process_is_told_to_stop(start_api, by_hand):

@@ -2,13 +2,13 @@
 
 import io
 import json
-from pathlib import Path
 
 import httpx
 import numpy as np
 import orjson
 import pytest
 from made_results import made_head, made_layer, made_result
+from memory import peak_of
 from safetensors.numpy import load
 
 from lig_core.result.arrays import LayerArrays, Result
@@ -117,15 +117,6 @@ def test_a_large_result_streams_within_twice_its_largest_layer(start_api, large)
                 print(f"{media_type} {coding}: {sent} bytes, +{tall[media_type, coding]} of {largest} a layer")
     assert largest > 7e6
     assert all(rise < 2 * largest for rise in tall.values()), tall
-
-
-def peak_of(process, *, reset=False):
-    """The most memory that a process held since the last reset, in bytes."""
-    folder = Path(f"/proc/{process.pid}")
-    if reset:
-        (folder / "clear_refs").write_text("5")
-    (line,) = (line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 def test_a_result_that_is_lost_on_the_way_breaks_the_connection(start_api, large, redis):

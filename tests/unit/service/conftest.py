@@ -91,7 +91,8 @@ class MemoryJobs:
         return orjson.loads(self.parts[job.head.ref])
 
     def read_layer(self, job, index):
-        return self.parts[job.layers[index].ref]
+        (layer,) = (layer for layer in job.layers if layer.index == index)
+        return self.parts[layer.ref]
 
     def read_events(self, computation, after, count, jobs=()):
         found = [event for event in self.events if after is None or later(event.id, after)]
