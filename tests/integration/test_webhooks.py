@@ -1,4 +1,4 @@
-"""The end of a job is told to its webhook: signed, again after a failure, once by several processes, only where it may."""
+"""The end of a job is told to its webhook: signed, again after failures, by one process, and only where it may."""
 
 import json
 import threading
