@@ -10,7 +10,7 @@ For each layer asked for:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -150,21 +150,23 @@ def _stream_batch(
     skipped = sum(layer in skip for layers in asked for layer in layers)
     counter = _Counter(progress, done=skipped, total=sum(map(len, asked)))
 
+    def computed(text: int, layer: int) -> LayerArrays:
+        request, call = requests[text], captured()[text][layer]
+        with model.computing():  # and no longer: what the caller does between layers is not the model's
+            budget = Budget(should_stop=should_stop)
+            integrator = model.integrator(layer, call, targets[text], quadrature_for(request), budget)
+            maps = explain_layer(integrator, request)
+        count = len(encoded.tokens[text])
+        return layer_arrays(layer, maps, targets[text].tolist(), count, model.dtype, labels=request.labels)
+
     def explained(text: int, words: Words | None) -> Iterator[LayerArrays]:
-        request, count = requests[text], len(encoded.tokens[text])
         counter.report()
         for layer in asked[text]:
             if layer in skip:
                 continue
-            call, quadrature = captured()[text][layer], quadrature_for(request)
-            # Not across the yield: what the caller does meanwhile is not the model's computing.
-            with model.computing():
-                integrator = model.integrator(layer, call, targets[text], quadrature, Budget(should_stop=should_stop))
-                maps = explain_layer(integrator, request)
-            found = layer_arrays(layer, maps, targets[text].tolist(), count, model.dtype)
-            found = replace(found, labels=request.labels)
+            found = computed(text, layer)
             found = found if words is None else words.layer(found)
-            if request.on_unconverged == "fail":
+            if requests[text].on_unconverged == "fail":
                 _require_convergence(found)
             counter.count()
             yield found

@@ -64,7 +64,9 @@ def result_head(
     }
 
 
-def layer_arrays(index: int, maps: LayerMaps, targets: Sequence[int], count: int, dtype: torch.dtype) -> LayerArrays:
+def layer_arrays(
+    index: int, maps: LayerMaps, targets: Sequence[int], count: int, dtype: torch.dtype, *, labels: bool = False
+) -> LayerArrays:
     """One layer's maps as arrays of the model's precision; `count` tokens are the text's, what follows is padding."""
     precision = np.dtype(str(dtype).removeprefix("torch."))
     arrays: dict[str, Array] = {"targets": np.array(targets, np.int64)}
@@ -95,7 +97,7 @@ def layer_arrays(index: int, maps: LayerMaps, targets: Sequence[int], count: int
         ):
             arrays[name] = _array(values[:, :count].T, precision)
             arrays |= _diagnostic(name, comparison)
-    return LayerArrays(index, arrays, maps.quadrature.name, engines)
+    return LayerArrays(index, arrays, maps.quadrature.name, engines, labels)
 
 
 def _certificate(name: str, found: Attribution, heads: int | None = None) -> dict[str, Array]:

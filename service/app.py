@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 
 from service import auth, metrics, pages, problems, schema
 from service.deliveries import Deliveries
+from service.hub import Hub
 from service.intake import Intake
 from service.jobs import JobStore
 from service.key_source import key_source
@@ -19,7 +20,7 @@ from service.lifecycle import Lifecycle
 from service.middleware import AccessLog, BodyLimit, RequestId
 from service.outlook import Outlook
 from service.preflight import Preflight
-from service.routes import batch, estimate, explain, health, models
+from service.routes import batch, diff, estimate, events, explain, health, models, results
 from service.routes import jobs as job_routes
 from service.settings import Settings
 from service.tokens import TokenCounter
@@ -44,7 +45,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with jobs.running(), deliveries.running():
+        async with jobs.running(), hub.running(), deliveries.running():
             yield
 
     keys, lifecycle, measured = key_source(settings), lifecycle or Lifecycle(), metrics.HttpMetrics(collectors)
@@ -67,6 +68,7 @@ def create_app(
     outlook, policy = Outlook(jobs), WebhookPolicy(settings)
     preflight = Preflight(settings, TokenCounter(), rate=outlook.rate, queue_seconds=outlook.queue_seconds)
     intake = Intake(jobs, preflight, policy, lifecycle, settings.max_batch)
+    hub = Hub(jobs, lifecycle, settings.max_events)
     deliveries = Deliveries(jobs, policy, settings.webhook_retries)
     health_routes, metrics_routes = health.router(jobs, lifecycle, checks), metrics.router(measured)
     app.include_router(health_routes)
@@ -79,6 +81,9 @@ def create_app(
         batch.router(intake, outlook),
         estimate.router(preflight),
         job_routes.router(settings, jobs),
+        results.router(jobs),
+        events.router(settings, jobs, hub, lifecycle),
+        diff.router(jobs),
         models.router(settings),
     ):
         app.include_router(routes, prefix="/v1", **guarded)

@@ -59,3 +59,12 @@ def caller(request: Request) -> Caller:
 
 CurrentCaller = Annotated[Caller, Depends(caller)]
 """For a handler's parameter."""
+
+
+def owner(caller: CurrentCaller) -> str:
+    """Whose jobs the request is about: the caller's."""
+    return caller.name
+
+
+Owner = Annotated[str, Depends(owner)]
+"""For the parameter of a handler that needs no more of the caller."""

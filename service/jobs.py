@@ -163,10 +163,16 @@ class Event:
 
 @dataclass(frozen=True)
 class EventPage:
-    """Events in order; `gap`: some between the one asked after and these were forgotten (progress only)."""
+    """Events of a computation in order, and what of them concerns which of its jobs.
+
+    forgotten: the last event that was forgotten, of progress only. ends: of jobs that were cancelled by themselves,
+    the last event that concerns each. gone: jobs that are no longer known.
+    """
 
     events: tuple[Event, ...]
-    gap: bool
+    forgotten: str | None = None
+    ends: Mapping[str, str] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -246,11 +252,8 @@ class JobStore(Protocol):
     def read_layer(self, job: Job, index: int) -> bytes:
         """One layer of `job.layers`, as LayerArrays.to_bytes() made it; raises ResultExpired."""
 
-    def read_events(self, job: Job, after: str | None, count: int) -> EventPage:
-        """The events of a job after the given id, None for all; at most `count`.
-
-        Of a job that was cancelled by itself, they end with its own `cancelled`.
-        """
+    def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
+        """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
 
     def watch(self, job: Job) -> AbstractContextManager[Watch]:
         """Notice every change of a job from now on; enter it, then read the job again."""

@@ -21,9 +21,14 @@ SAFE_HEADERS = {
 }
 
 
+def page_headers(policy: str) -> dict[str, str]:
+    """What puts a page under a Content-Security-Policy, not to be framed by others."""
+    return {**SAFE_HEADERS, "Content-Security-Policy": f"{policy}; frame-ancestors 'none'"}
+
+
 def html_response(page: str, policy: str) -> HTMLResponse:
-    """A page under a Content-Security-Policy, not to be framed by others."""
-    return HTMLResponse(page, headers={**SAFE_HEADERS, "Content-Security-Policy": f"{policy}; frame-ancestors 'none'"})
+    """A page with these headers."""
+    return HTMLResponse(page, headers=page_headers(policy))
 
 
 def install(app: FastAPI) -> None:

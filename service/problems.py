@@ -85,6 +85,13 @@ class MethodNotAllowed(LigError):
     title = "This path does not take this method"
 
 
+class NotAcceptable(LigError):
+    """The caller accepts none of the media types there are."""
+
+    code = "not_acceptable"
+    title = "There is no such format"
+
+
 class JobNotFound(LigError):
     """No job has this id, or it was forgotten."""
 

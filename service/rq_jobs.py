@@ -37,7 +37,7 @@ from service.changes import JobChanges, JobWatch
 from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
 from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired, StoreUnavailable
 from service.settings import Settings
-from service.views import as_event, as_job, later, next_id
+from service.views import as_event, as_job
 
 LEAST_COST_SECONDS = 0.001
 """No job is free: what is queued in one flow has an order."""
@@ -177,20 +177,21 @@ class RqJobStore:
         """One layer, as LayerArrays.to_bytes() made it; raises ResultExpired."""
         return self._read_part(next((layer for layer in job.layers if layer.index == index), None))
 
-    def read_events(self, job: Job, after: str | None, count: int) -> EventPage:
-        """The events of a job after the given id, None for all; of a cancelled job they end with its own end."""
-        last = job.cancelled_after
+    def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
+        """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.xrange(names.key("events", job.computation), f"({after}" if after else "-", last or "+", count)
-            pipe.hget(names.key("computation", job.computation), "progress_forgotten")
-            found, forgotten = pipe.execute()
-        events = [as_event(raw_id, fields) for raw_id, fields in found]
-        gap = after is not None and forgotten is not None and later(forgotten.decode(), after)
-        if last is not None and len(events) < count and not any(event.final for event in events):
-            end = next_id(last)
-            if after is None or later(end, after):
-                events.append(as_event(end.encode(), {b"kind": b"cancelled"}))
-        return EventPage(tuple(events), gap)
+            pipe.xrange(names.key("events", computation), f"({after}" if after else "-", "+", count)
+            pipe.hget(names.key("computation", computation), "progress_forgotten")
+            for job in jobs:  # after the events: what was read before a job's end concerns it
+                pipe.hmget(names.key("job", job), "owner", "cancelled_after")
+            found, forgotten, *told = pipe.execute()
+        about = dict(zip(jobs, told, strict=True))
+        return EventPage(
+            tuple(as_event(raw_id, fields) for raw_id, fields in found),
+            forgotten.decode() if forgotten else None,
+            {job: last.decode() for job, (_, last) in about.items() if last},
+            frozenset(job for job, (owner, _) in about.items() if not owner),
+        )
 
     def watch(self, job: Job) -> AbstractContextManager[JobWatch]:
         """Notice every change of a job from now on; enter it, then read the job again."""

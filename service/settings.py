@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     max_backlog: float = Field(
         default=600.0, gt=0, description="Estimated wait, in seconds, beyond which work is refused."
     )
+    event_comment_seconds: float = Field(
+        default=15.0, gt=0, description="After how much silence a stream of events sends a comment."
+    )
+    event_cache_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="Memory for layers that were last sent as events."
+    )
     max_events: int = Field(default=1000, ge=1, description="Events kept of a job; beyond it old progress goes.")
     crash_retries: int = Field(default=2, ge=0, description="How often a job is run again after its worker died.")
 

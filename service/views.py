@@ -67,22 +67,6 @@ def as_event(event_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     return Event(event_id.decode(), fields[b"kind"].decode(), json.loads(fields.get(b"data", b"{}")))
 
 
-def later(one: str, other: str) -> bool:
-    """Whether the event `one` came after the `other`."""
-    return _order(one) > _order(other)
-
-
-def next_id(event_id: str) -> str:
-    """The id of an event right after."""
-    first, second = _order(event_id)
-    return f"{first}-{second + 1}"
-
-
-def _order(event_id: str) -> tuple[int, int]:
-    first, _, second = event_id.partition("-")
-    return int(first), int(second or 0)
-
-
 def _progress(status: JobStatus, shared: Mapping[str, str], layers: int) -> Progress:
     if status is JobStatus.SUCCEEDED:
         return Progress(phase="done", done=layers, total=layers, unit="layers")

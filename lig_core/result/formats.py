@@ -30,6 +30,8 @@ from lig_core.result.arrays import MAPS, STATUSES, Array, Head, LayerArrays
 from lig_core.result.render import layer_document, to_json
 
 Layers = Iterable[LayerArrays]
+Spec = tuple[str, tuple[int, ...], int]
+"""What a header says of a tensor: its dtype, its shape, its bytes."""
 _DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
 """NumPy's names of dtypes, and those of safetensors."""
 
@@ -41,6 +43,11 @@ class Format:
     media_type: str
     suffix: str
     write: Callable[[Head, Layers], Iterator[bytes]]
+
+
+def layer_line(head: Head, layer: LayerArrays) -> bytes:
+    """{"layer": 3, "maps": {…}} on one line: what NDJSON has of a layer, without the end of the line."""
+    return to_json({"layer": layer.index, "maps": layer_document(head, layer)})
 
 
 def write_json(head: Head, layers: Layers) -> Iterator[bytes]:
@@ -58,7 +65,7 @@ def write_ndjson(head: Head, layers: Layers) -> Iterator[bytes]:
     converged = True
     yield to_json({"head": dict(head)}) + b"\n"
     for layer in layers:
-        yield to_json({"layer": layer.index, "maps": layer_document(head, layer)}) + b"\n"
+        yield layer_line(head, layer) + b"\n"
         converged = converged and layer.converged
     yield to_json({"converged": converged}) + b"\n"
 
@@ -93,9 +100,8 @@ def write_safetensors(head: Head, layers: Layers) -> Iterator[bytes]:
     metadata["converged"] = _json(converged)
     # Wider numbers stand before narrower ones, so that each is aligned to its own width.
     before = {name: array for name, array in small.items() if array.itemsize == 8}
-    after = dict(
-        sorted(((name, array) for name, array in small.items() if name not in before), key=lambda one: -one[1].itemsize)
-    )
+    narrower = sorted(small.keys() - before.keys(), key=lambda name: (-small[name].itemsize, name))
+    after = {name: small[name] for name in narrower}
     yield _header(metadata, [*_specs(before), *maps, *_specs(after)])
     yield from (array.tobytes() for array in before.values())
     for layer in layers:
@@ -109,9 +115,6 @@ FORMATS: Mapping[str, Format] = {
     "npz": Format("application/x-npz", ".npz", write_npz),
     "safetensors": Format("application/vnd.safetensors", ".safetensors", write_safetensors),
 }
-
-Spec = tuple[str, tuple[int, ...], int]
-"""What a header says of a tensor: its dtype, its shape, its bytes."""
 
 
 def _named(layer: LayerArrays) -> dict[str, Array]:

@@ -16,11 +16,13 @@ from service.jobs import Job, JobStore
 from service.keys import Caller
 from service.outlook import Outlook
 from service.problems import responses
-from service.representation import JobResource, job_json, job_url
+from service.representation import JobResource, job_json, job_url, server_timing
+from service.results import small_result
+from service.routes.jobs import SERVER_TIMING
 from service.settings import Settings
 from service.submission import read_json
 from service.terms import HEADERS, Terms, read_terms
-from service.waiting import small_result, wait_for_end
+from service.waiting import wait_for_end
 
 PATH = "/explain"
 REQUEST_BODY = {
@@ -72,7 +74,7 @@ ENDED = {
     "model": JobResource,
     "description": "The job has ended: within the preferred wait, or because the same work had been done before. Its "
     "result is in the answer where it is small, as in `GET /jobs/{job_id}`.",
-    "headers": {**LOCATION, **APPLIED, **REPLAYED},
+    "headers": {**LOCATION, "Server-Timing": SERVER_TIMING, **APPLIED, **REPLAYED},
 }
 ACCEPTED = {
     "model": JobResource,
@@ -122,6 +124,7 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook)
             seconds -= wait
         if job.status.final:
             result = await run_in_threadpool(small_result, jobs, job, settings.max_embedded_result_bytes)
+            headers |= server_timing(job)
             return Response(job_json(job, result=result), media_type="application/json", headers=headers)
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
         return Response(job_json(job), status_code=202, media_type="application/json", headers=headers)

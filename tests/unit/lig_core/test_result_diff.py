@@ -88,17 +88,31 @@ def test_how_they_were_made_is_set_against_each_other() -> None:
     assert found["settings"] == {"baseline_layer": ["zero", "self_input_token"]}
 
 
-def test_what_has_nothing_in_common_is_refused_at_once() -> None:
-    other = of(made_layer())
-    for b, says in (
-        (Result({**other.head, "tokens": ["a", "b"]}, other.indices, other.load), "token 0 is '.CLS.' in a and 'a'"),
-        (of(made_layer(1)), "a holds 0, 2, b holds 1"),
-        (select(other, Selection(maps=["mlp"])), "no map"),
-        (select(A, Selection(top_k=1)), "without top_k"),
-    ):
-        a = A if "mlp" not in b.load(b.indices[0]).maps[:1] else select(A, Selection(maps=["layer"]))
-        with pytest.raises(NotComparable, match=says):
-            write_diff(a, b)
+OTHER_TOKENS = Result({**A.head, "tokens": ["a", "b"]}, A.indices, A.load)
+LAYER_MAPS, MLP_MAPS = (select(A, Selection(maps=[name])) for name in ("layer", "mlp"))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "says"),
+    [
+        (A, OTHER_TOKENS, "token 0 is '.CLS.' in a and 'a' in b"),
+        (A, of(made_layer(1)), "a holds 0, 2, b holds 1"),
+        (LAYER_MAPS, MLP_MAPS, "a holds layer of targets 0 to 4, b holds mlp"),
+        (select(A, Selection(targets=[1])), select(A, Selection(targets=[2])), "of targets 1, b .* of targets 2"),
+        (A, select(A, Selection(top_k=1)), "without top_k"),
+    ],
+)
+def test_what_has_nothing_in_common_is_refused_at_once(a: Result, b: Result, says: str) -> None:
+    with pytest.raises(NotComparable, match=says):
+        write_diff(a, b)
+
+
+def test_a_number_that_is_none_is_null() -> None:
+    layer = made_layer()  # with a NaN in its layer map
+    found = shown(of(layer), of(layer))["layers"]["0"]["z2z"]
+    assert found["l2"] is found["pearson"] is None
+    assert found["difference"][1][0] is None
+    assert all(change["difference"] == 0 for change in found["top"])
 
 
 def test_layers_are_compared_as_they_are_asked_for() -> None:

@@ -13,6 +13,7 @@ from lig_core.errors import LigError
 from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability
 from service.app import create_app
+from service.event_ids import later
 from service.jobs import Accepted, EventPage, Job, JobStatus, Load, Page, StoredLayer, StoredPart
 from service.problems import JobEnded, JobNotFound
 from service.settings import Settings
@@ -38,6 +39,7 @@ class MemoryJobs:
     jobs: dict[str, Job] = field(default_factory=dict)
     submissions: list = field(default_factory=list)
     parts: dict[str, bytes] = field(default_factory=dict)
+    events: list = field(default_factory=list)  # of any job
     workers: int = 1
     failure: LigError | None = None
     read: int = 0
@@ -107,8 +109,14 @@ class MemoryJobs:
     def read_layer(self, job, index):
         return self.parts[job.layers[index].ref]
 
-    def read_events(self, job, after, count):
-        return EventPage((), False)
+    def read_events(self, computation, after, count, jobs=()):
+        found = [event for event in self.events if after is None or later(event.id, after)]
+        ends = {job: self.jobs[job].cancelled_after for job in jobs if job in self.jobs}
+        return EventPage(
+            tuple(found[:count]),
+            ends={job: end for job, end in ends.items() if end},
+            gone=frozenset(job for job in jobs if job not in self.jobs),
+        )
 
     def load(self):
         return Load(waiting=0, running=0, backlog=0.0, limit=600.0, workers=self.workers, oldest=0.0)

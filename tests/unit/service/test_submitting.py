@@ -174,6 +174,7 @@ def test_a_batch_is_one_group_in_the_order_of_its_texts(api, jobs):
     answer = batch(api, ["one", "two", "three"], {"priority": "bulk"})
     assert answer.status_code == 202
     assert answer.json()["group"] == "group"
+    assert answer.headers["location"] == "/v1/jobs?group=group"
     assert len(answer.json()["jobs"]) == 3
     assert [submission.request.text for submission in jobs.submissions] == ["one", "two", "three"]
     assert {submission.request.priority for submission in jobs.submissions} == {"bulk"}
