@@ -14,7 +14,7 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
@@ -41,6 +41,9 @@ from service.views import as_event, as_job
 
 LEAST_COST_SECONDS = 0.001
 """No job is free: what is queued in one flow has an order."""
+
+Seen = tuple[str, dict[str, str], dict[str, str], int | None]
+"""Of a job: its id, its hash, its computation's hash, its place in the queue."""
 
 
 class ReachableWebhooks(DueWebhooks):
@@ -96,12 +99,15 @@ class RqJobStore:
                 idempotency=asked or None,
                 group=uuid.uuid4().hex if group else None,
             )
-        how, *rest = (part.decode() for part in found)
-        if how == "mismatch":
+        how, *rest = found
+        if how == b"mismatch":
             raise IdempotencyMismatch("this Idempotency-Key was sent with another body before; send a new key")
-        if how == "refused":
-            raise _refusal(rest[0], float(rest[1]), len(submissions), limits)
-        return Accepted(tuple(self.find(rest[1:])), how == "replayed", rest[0] or None)
+        if how == b"refused":
+            gate, seconds = rest
+            raise _refusal(gate.decode(), float(seconds), len(submissions), limits)
+        group_id, job_ids, looked = rest
+        jobs = [as_job(*seen) for seen in _seen((job_id.decode() for job_id in job_ids), looked)]
+        return Accepted(tuple(jobs), how == b"replayed", group_id.decode() or None)
 
     def get(self, owner: str | None, job_id: str) -> Job:
         """The job as it stands; raises JobNotFound, JobExpired."""
@@ -247,7 +253,7 @@ class RqJobStore:
 
     def find(self, job_ids: Sequence[str]) -> builtins.list[Job]:
         """Those of these jobs that are there, whoever owns them."""
-        return [as_job(job_id, own, shared, place) for job_id, own, shared, place in self._look(job_ids) if shared]
+        return [as_job(*seen) for seen in self._look(job_ids) if seen[2]]
 
     def _told(self, owner: str, submission: Submission) -> dict[str, Any]:
         """A submission as the script takes it; `fields` are those of RQ's hash, and ours."""
@@ -287,14 +293,11 @@ class RqJobStore:
             "fields": [text for name, value in fields.items() if value is not None for text in (name, str(value))],
         }
 
-    def _look(self, job_ids: Sequence[str]) -> Iterator[tuple[str, dict[str, str], dict[str, str], int | None]]:
-        """Of each job: its id, its hash, its computation's hash, its place in the queue."""
+    def _look(self, job_ids: Sequence[str]) -> Iterator[Seen]:
         if not job_ids:
-            return
+            return iter(())
         with reachable():
-            found = self._scripts.call("look", jobs=list(job_ids))
-        for job_id, (own, shared, position) in zip(job_ids, found, strict=True):
-            yield job_id, _mapping(own), _mapping(shared), position
+            return _seen(job_ids, self._scripts.call("look", jobs=list(job_ids)))
 
     def _read_part(self, part: StoredPart | None) -> bytes:
         plain = None
@@ -347,6 +350,11 @@ def _refusal(gate: str, seconds: float, asked: int, limits: Limits) -> LigError:
     if gate == "rate":
         return QuotaExceeded(f"this key asked for more work than its rate allows; {again}", retry_after=seconds)
     return QuotaExceeded(f"this key has {limits.concurrency} unfinished jobs; {again}", retry_after=seconds)
+
+
+def _seen(job_ids: Iterable[str], looked: Any) -> Iterator[Seen]:
+    for job_id, (own, shared, position) in zip(job_ids, looked, strict=True):
+        yield job_id, _mapping(own), _mapping(shared), position
 
 
 def _mapping(flat: Sequence[bytes]) -> dict[str, str]:

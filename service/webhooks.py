@@ -12,6 +12,7 @@ from standardwebhooks.webhooks import Webhook
 from lig_core.errors import FieldError, InvalidRequest
 from service.settings import Settings
 
+LAST_PORT = 65535
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -41,8 +42,8 @@ class WebhookPolicy:
             url = httpx.URL(webhook)
         except httpx.InvalidURL as error:
             return f"not a URL ({error}); send one such as https://example.org/hook"
-        if url.scheme not in ("https", "http") or not url.host:
-            return "not an absolute URL; send one such as https://example.org/hook"
+        if url.scheme not in ("https", "http") or not url.host or (url.port or 1) > LAST_PORT:
+            return "not the URL of a server; send one such as https://example.org/hook"
         if url.userinfo:
             return "a URL with a user or a password is not taken; webhooks are signed instead"
         return None if self.allows(url) else _public_fault(url)

@@ -21,6 +21,7 @@ from service.submission import read_json
 from service.terms import HEADERS, read_terms
 
 PATH = "/explain/batch"
+LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The jobs of the group, as they stand."}}
 REQUEST_BODY = {
     "required": True,
     "content": {
@@ -55,7 +56,7 @@ def router(intake: Intake, outlook: Outlook) -> APIRouter:
             202: {
                 "model": BatchResource,
                 "description": "All are queued, or done where the same work had been done before.",
-                "headers": {**RETRY_AFTER, **REPLAYED},
+                "headers": {**LOCATION, **RETRY_AFTER, **REPLAYED},
             },
             **PROBLEMS,
         },
@@ -69,7 +70,7 @@ def router(intake: Intake, outlook: Outlook) -> APIRouter:
         accepted = await run_in_threadpool(intake.accept_batch, caller, body, terms)
         unfinished = [job for job in accepted.jobs if not job.status.final]
         seconds = await run_in_threadpool(outlook.seconds_until_done, unfinished[-1]) if unfinished else 0.0
-        headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
+        headers = {"Location": f"/v1/jobs?group={accepted.group}", "Retry-After": str(max(1, math.ceil(seconds)))}
         if accepted.replayed:
             headers["Idempotent-Replayed"] = "true"
         shown = {"group": accepted.group, "jobs": [orjson.Fragment(job_json(job)) for job in accepted.jobs]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -11,14 +12,16 @@ from starlette.responses import Response
 
 from service.auth import CurrentCaller
 from service.intake import Intake
-from service.jobs import JobStore
+from service.jobs import Job, JobStore
+from service.keys import Caller
 from service.outlook import Outlook
 from service.problems import responses
-from service.representation import JobResource, job_json, job_url
+from service.representation import JobResource, job_json, job_url, server_timing
 from service.results import small_result
+from service.routes.jobs import SERVER_TIMING
 from service.settings import Settings
 from service.submission import read_json
-from service.terms import HEADERS, read_terms
+from service.terms import HEADERS, Terms, read_terms
 from service.waiting import wait_for_end
 
 PATH = "/explain"
@@ -71,7 +74,7 @@ ENDED = {
     "model": JobResource,
     "description": "The job has ended: within the preferred wait, or because the same work had been done before. Its "
     "result is in the answer where it is small, as in `GET /jobs/{job_id}`.",
-    "headers": {**LOCATION, **APPLIED, **REPLAYED},
+    "headers": {**LOCATION, "Server-Timing": SERVER_TIMING, **APPLIED, **REPLAYED},
 }
 ACCEPTED = {
     "model": JobResource,
@@ -110,19 +113,25 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook)
         The same work is done once: a job for what runs already joins it, and a stored result is the answer.
         """
         terms = read_terms(request, PATH, body)
-        accepted = await run_in_threadpool(intake.accept, caller, body, terms)
-        (job,) = accepted.jobs
+        (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, terms)
         headers = {"Location": job_url(job.id)}
-        if accepted.replayed:
+        if replayed:
             headers["Idempotent-Replayed"] = "true"
         if terms.wait is not None:
             wait = min(terms.wait, math.floor(settings.max_wait))
             headers["Preference-Applied"] = f"wait={wait}"
             job = await wait_for_end(jobs, caller.name, job, wait)
+            seconds -= wait
         if job.status.final:
             result = await run_in_threadpool(small_result, jobs, job, settings.max_embedded_result_bytes)
+            headers |= server_timing(job)
             return Response(job_json(job, result=result), media_type="application/json", headers=headers)
-        headers["Retry-After"] = str(max(1, math.ceil(await run_in_threadpool(outlook.seconds_until_done, job))))
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
         return Response(job_json(job), status_code=202, media_type="application/json", headers=headers)
+
+    def accept(caller: Caller, body: Any, terms: Terms) -> tuple[Sequence[Job], bool, float]:
+        """All that blocks, in one go: the job, whether it is a replay, and the seconds until it is likely to end."""
+        accepted = intake.accept(caller, body, terms)
+        return accepted.jobs, accepted.replayed, outlook.seconds_until_done(accepted.jobs[0])
 
     return routes

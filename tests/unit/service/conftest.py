@@ -26,6 +26,14 @@ class NoChanges:
         return None
 
 
+class NoWebhooks:
+    def claim(self, limit, lease):
+        return []
+
+    def settle(self, claim, again=None):
+        return True
+
+
 @dataclass
 class MemoryJobs:
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -35,13 +43,21 @@ class MemoryJobs:
     workers: int = 1
     failure: LigError | None = None
     read: int = 0
+    replayed: bool = False  # what the next submission is told to be
+    stored: bool = False  # and whether its result is there already
+    asked: dict = field(default_factory=dict)
+    webhooks: NoWebhooks = field(default_factory=NoWebhooks)
 
     def submit(self, owner, submissions, *, limits, idempotency=None, group=False):
         if self.failure:
             raise self.failure
         self.submissions += submissions
-        jobs = tuple(self.add(owner, submission) for submission in submissions)
-        return Accepted(jobs, False, "group" if group else None)
+        self.asked = {"owner": owner, "limits": limits, "idempotency": idempotency}
+        jobs = [self.add(owner, submission) for submission in submissions]
+        if self.stored:
+            for job in jobs:
+                self.finish(job.id, {"text": job.request.text})
+        return Accepted(tuple(self.jobs[job.id] for job in jobs), self.replayed, "group" if group else None)
 
     def add(self, owner, submission):
         job_id = f"job{len(self.jobs)}"
