@@ -93,27 +93,6 @@ def start_worker(redis_url, tmp_path):
 
 
 @pytest.fixture
-def start_api(redis_url):
-    """Starts API processes; returns the address of each once it answers."""
-    started = []
-
-    def start(**environment):
-        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-            command = [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())]
-            env = {**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LOG_LEVEL": "warning", **environment}
-            started.append(subprocess.Popen(command, env=env, pass_fds=[listener.fileno()]))
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            httpx.get(f"{url}/livez", timeout=60)
-            return url
-
-    yield start
-    for process in started:
-        process.terminate()
-    for process in started:
-        process.wait(20)
-
-
-@pytest.fixture
 def by_hand(redis_url, redis):
     """Makes stores, with the worker's moves in the test's hands."""
     return functools.partial(ByHand, redis_url, redis)
