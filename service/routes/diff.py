@@ -16,7 +16,7 @@ from service.jobs import JobStore
 from service.problems import responses
 from service.results import stored_result
 from service.routes.jobs import EXAMPLE_ID
-from service.routes.results import Layers, Maps
+from service.routes.results import Layers, Maps, Part
 from service.streaming import StreamedResponse, in_pieces
 
 A = Annotated[str, Query(description="The `id` of a job.", examples=[EXAMPLE_ID])]
@@ -75,9 +75,9 @@ def router(jobs: JobStore) -> APIRouter:
             ),
         },
     )
-    async def compare(owner: Owner, a: A, b: B, layers: Layers = None, maps: Maps = None, top_k: Top = 10) -> Response:
+    async def compare(owner: Owner, a: A, b: B, layers: Layers = "", maps: Maps = "", top_k: Top = 10) -> Response:
         """Of each map that both hold: the difference, its L2 norm, the correlation, and what changed most."""
-        selection = Selection.parse(layers=layers, maps=maps)
+        selection = Part(layers=layers, maps=maps).selection()
         parts = await run_in_threadpool(_open, owner, a, b, selection, top_k)
         return StreamedResponse(in_pieces(parts), media_type="application/json")
 

@@ -52,20 +52,32 @@ event: succeeded
 data: {"converged":true,"result":"/v1/jobs/5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968/result"}
 
 """
+EVENT = {  # of each event, as OpenAPI 3.2 has it
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {
+            "type": "string",
+            "enum": ["queued", "started", "progress", "head", "layer", "gap", "succeeded", "failed", "cancelled"],
+        },
+        "data": {"type": "string", "description": "JSON.", "contentMediaType": "application/json"},
+        "retry": {"type": "integer"},
+    },
+}
 After = Annotated[
-    str | None,
+    str,
     Query(
         description="Only what came after the event with this id; `Last-Event-ID` goes before it.",
         examples=["1767268800000-0"],
-        json_schema_extra={"pattern": "^[0-9]{1,18}-[0-9]{1,18}$"},
+        json_schema_extra={"pattern": "^([0-9]{1,18}-[0-9]{1,18})?$"},
     ),
 ]
 LastEventId = Annotated[
-    str | None,
+    str,
     Header(
         alias="Last-Event-ID",
         description="The last event that was received: browsers send it when they connect again.",
-        json_schema_extra={"pattern": "^[0-9]{1,18}-[0-9]{1,18}$"},
+        json_schema_extra={"pattern": "^([0-9]{1,18}-[0-9]{1,18})?$"},
     ),
 ]
 WithMaps = Annotated[
@@ -88,7 +100,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub, lifecycle: Lifecycle) -
                 "`started`, `progress`, `head` (the result without its layers), `layer` (one layer's maps, as soon as "
                 "they are done), and at last `succeeded`, `failed` or `cancelled`. `gap`: older progress between "
                 "`after` and `next` is no longer kept. A comment line comes where nothing else does.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+                "content": {"text/event-stream": {"schema": EVENT, "example": EXAMPLE}},
             },
             204: {"description": "There is nothing after this event, nor will there be: do not connect again."},
             **responses("job_not_found", "job_expired", "invalid_request", "draining", "store_unavailable"),
@@ -97,8 +109,8 @@ def router(settings: Settings, jobs: JobStore, hub: Hub, lifecycle: Lifecycle) -
     async def events(
         owner: Owner,
         job_id: JobId,
-        after: After = None,
-        last_event_id: LastEventId = None,
+        after: After = "",
+        last_event_id: LastEventId = "",
         layers: WithMaps = True,
     ) -> Response:
         """Everything since the job was accepted, or since an event. A lost connection is resumed after the last event
@@ -146,10 +158,10 @@ def router(settings: Settings, jobs: JobStore, hub: Hub, lifecycle: Lifecycle) -
     return routes
 
 
-def _place(header: str | None, query: str | None) -> str | None:
+def _place(header: str, query: str) -> str | None:
     if header:  # browsers send an empty one where there was no id
         return event_ids.parse(header, "/header/Last-Event-ID")
-    return event_ids.parse(query, "/query/after") if query is not None else None
+    return event_ids.parse(query, "/query/after") if query else None
 
 
 def _beginning(event: Event) -> bytes:

@@ -30,8 +30,8 @@ JobId = Annotated[str, Path(description="The `id` of a job.", examples=[EXAMPLE_
 Wait = Annotated[float, Query(ge=0, description="Answer when the job ends, or after this many seconds (60 at most).")]
 Embed = Annotated[bool, Query(description="Put a small result into the answer.")]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many jobs to list.")]
-Cursor = Annotated[str | None, Query(description="`next` of the page before; absent: from the newest job on.")]
-Group = Annotated[str | None, Query(description="Only the jobs of this batch.")]
+Cursor = Annotated[str, Query(description="`next` of the page before; absent or empty: from the newest job on.")]
+Group = Annotated[str, Query(description="Only the jobs of this batch.")]
 
 
 def router(settings: Settings, jobs: JobStore) -> APIRouter:
@@ -55,12 +55,12 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
             **responses("invalid_request", "store_unavailable"),
         },
     )
-    def list_jobs(owner: Owner, limit: Limit = 50, cursor: Cursor = None, group: Group = None) -> Response:
+    def list_jobs(owner: Owner, limit: Limit = 50, cursor: Cursor = "", group: Group = "") -> Response:
         """The newest first, without results. A group that is not there has no jobs."""
-        page = jobs.list(owner, limit=limit, cursor=cursor, group=group)
+        page = jobs.list(owner, limit=limit, cursor=cursor or None, group=group or None)
         headers = {}
         if page.next_cursor is not None:
-            query = {"limit": limit, "cursor": page.next_cursor, **({"group": group} if group is not None else {})}
+            query = {"limit": limit, "cursor": page.next_cursor, **({"group": group} if group else {})}
             headers["Link"] = f'</v1/jobs?{urlencode(query)}>; rel="next"'
         return Response(page_json(page), media_type="application/json", headers=headers)
 

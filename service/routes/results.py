@@ -24,13 +24,11 @@ from service.results import stored_result
 from service.routes.jobs import SERVER_TIMING, JobId
 from service.streaming import StreamedResponse, in_pieces
 
-INDICES = {"pattern": "^[0-9]{1,9}(,[0-9]{1,9})*$"}
-MAPS = {"pattern": f"^({'|'.join(ALL_MAPS)})(,({'|'.join(ALL_MAPS)}))*$"}
-Layers = Annotated[
-    str | None, Query(description="Layers, separated by commas.", examples=["0,5"], json_schema_extra=INDICES)
-]
+INDICES = {"pattern": "^([0-9]{1,9}(,[0-9]{1,9})*)?$"}
+MAPS = {"pattern": f"^(({'|'.join(ALL_MAPS)})(,({'|'.join(ALL_MAPS)}))*)?$"}
+Layers = Annotated[str, Query(description="Layers, separated by commas.", examples=["0,5"], json_schema_extra=INDICES)]
 Maps = Annotated[
-    str | None,
+    str,
     Query(
         description=f"Maps, separated by commas: {', '.join(ALL_MAPS)}.",
         examples=["layer,composed"],
@@ -38,17 +36,15 @@ Maps = Annotated[
     ),
 ]
 Targets = Annotated[
-    str | None, Query(description="Target tokens, separated by commas.", examples=["1,2"], json_schema_extra=INDICES)
+    str, Query(description="Target tokens, separated by commas.", examples=["1,2"], json_schema_extra=INDICES)
 ]
-Heads = Annotated[
-    str | None, Query(description="Attention heads of `att`.", examples=["0,11"], json_schema_extra=INDICES)
-]
+Heads = Annotated[str, Query(description="Attention heads of `att`.", examples=["0,11"], json_schema_extra=INDICES)]
 TopK = Annotated[
-    str | None,
+    str,
     Query(
         description="Of each column only so many contributions, those of largest absolute value.",
         examples=["5"],
-        json_schema_extra={"pattern": "^[1-9][0-9]{0,8}$"},
+        json_schema_extra={"pattern": "^([1-9][0-9]{0,8})?$"},
     ),
 ]
 DOWNLOADS = {".npz", ".safetensors"}
@@ -56,19 +52,17 @@ DOWNLOADS = {".npz", ".safetensors"}
 
 @dataclass
 class Part:
-    """The query that says what is wanted of a result."""
+    """The query that says what is wanted of a result; empty is all."""
 
-    layers: Layers = None
-    targets: Targets = None
-    heads: Heads = None
-    maps: Maps = None
-    top_k: TopK = None
+    layers: Layers = ""
+    targets: Targets = ""
+    heads: Heads = ""
+    maps: Maps = ""
+    top_k: TopK = ""
 
     def selection(self) -> Selection:
         """As the core takes it; raises InvalidRequest."""
-        return Selection.parse(
-            layers=self.layers, targets=self.targets, heads=self.heads, maps=self.maps, top_k=self.top_k
-        )
+        return Selection.parse(**{name: asked for name, asked in vars(self).items() if asked})
 
 
 HEADERS = {

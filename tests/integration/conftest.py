@@ -93,32 +93,33 @@ def start_worker(redis_url, tmp_path):
 
 
 @pytest.fixture
-def by_hand(redis_url, redis):
-    """Makes stores, with the worker's moves in the test's hands."""
-    return functools.partial(ByHand, redis_url, redis)
-
-
-@pytest.fixture
-def start_api(redis_url, tmp_path):
-    """Starts API processes; each is its address and its process."""
+def start_api_process(redis_url):
+    """Starts API processes; returns the address of each, once it answers, and the process."""
     started = []
 
     def start(**environment):
-        listener = socket.create_server(("127.0.0.1", 0))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())],
-            env={**os.environ, "LIG_REDIS_URL": redis_url, "LIG_DATA_DIR": str(tmp_path), **environment},
-            pass_fds=[listener.fileno()],
-        )
-        started.append(process)
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.close()
-        with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=60) as client:
-            assert client.get(f"{address}/livez").status_code == 200  # the socket takes it before the process does
-        return address, process
+        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+            command = [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())]
+            env = {**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LOG_LEVEL": "warning", **environment}
+            started.append(subprocess.Popen(command, env=env, pass_fds=[listener.fileno()]))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            httpx.get(f"{url}/livez", timeout=60)
+            return url, started[-1]
 
     yield start
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(15)
+        process.wait(20)
+
+
+@pytest.fixture
+def start_api(start_api_process):
+    """The same for tests that need no more than the address."""
+    return lambda **environment: start_api_process(**environment)[0]
+
+
+@pytest.fixture
+def by_hand(redis_url, redis):
+    """Makes stores, with the worker's moves in the test's hands."""
+    return functools.partial(ByHand, redis_url, redis)

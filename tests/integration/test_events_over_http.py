@@ -98,12 +98,12 @@ def test_the_stream_is_one_that_proxies_let_through(api, by_hand):
     assert len(re.findall(r"^id: \d+-\d+$", answer.text, re.M)) == len(STORY)
 
 
-def test_a_client_dropped_at_every_event_misses_and_repeats_nothing_on_other_processes(start_api, by_hand):
+def test_a_client_dropped_at_every_event_misses_and_repeats_nothing_on_other_processes(start_api_process, by_hand):
     b = by_hand()
     job_id, run = start(b)
     worker = threading.Thread(target=play, args=(b, run, 0.3))
     worker.start()
-    seen, addresses = [], [start_api()[0] for _ in range(2)]
+    seen, addresses = [], [start_api_process()[0] for _ in range(2)]
     with ExitStack() as stack:
         clients = [stack.enter_context(httpx.Client(base_url=address, timeout=30)) for address in addresses]
         while not seen or seen[-1].event != "succeeded":
@@ -163,10 +163,10 @@ def test_a_job_cancelled_by_itself_ends_alone(api, by_hand):
     assert listen(api, other.id)[-1].event == "succeeded"
 
 
-def test_progress_that_is_no_longer_kept_is_told_as_a_gap(start_api, by_hand):
+def test_progress_that_is_no_longer_kept_is_told_as_a_gap(start_api_process, by_hand):
     b = by_hand(max_events=10)
     job_id, run = start(b)
-    address, _ = start_api()
+    address, _ = start_api_process()
     for number in range(40):
         report(b, run, number)
     b.finish_with(run, made_result())
@@ -182,10 +182,10 @@ def test_progress_that_is_no_longer_kept_is_told_as_a_gap(start_api, by_hand):
 
 
 @pytest.mark.slow
-def test_500_listeners_on_one_process_are_all_served(start_api, by_hand):
+def test_500_listeners_on_one_process_are_all_served(start_api_process, by_hand):
     b = by_hand()
     job_id, run = start(b)
-    address, _ = start_api()
+    address, _ = start_api_process()
     heard = []
 
     async def follow(client):
@@ -208,10 +208,10 @@ def test_500_listeners_on_one_process_are_all_served(start_api, by_hand):
     assert [event.event for event in heard[0]] == STORY
 
 
-def test_a_listener_that_does_not_read_holds_up_nobody(start_api, by_hand):
+def test_a_listener_that_does_not_read_holds_up_nobody(start_api_process, by_hand):
     b = by_hand()
     job_id, run = start(b)
-    address, process = start_api()
+    address, process = start_api_process()
     with httpx.Client(base_url=address, timeout=30, limits=NO_LIMITS) as client, ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(client.stream("GET", url(job_id)))
@@ -226,10 +226,10 @@ def test_a_listener_that_does_not_read_holds_up_nobody(start_api, by_hand):
         assert peak_of(process) - before < layers + 100 * 2**18 + 2 * 2**24
 
 
-def test_streams_end_when_the_process_is_told_to_stop(start_api, by_hand):
+def test_streams_end_when_the_process_is_told_to_stop(start_api_process, by_hand):
     b = by_hand()
     job_id, _ = start(b)
-    address, process = start_api()
+    address, process = start_api_process()
     with httpx.Client(base_url=address, timeout=30) as client, client.stream("GET", url(job_id)) as answer:
         events = EventSource(answer).iter_sse()
         assert next(event for event in events if event.data).event == "queued"
@@ -240,10 +240,10 @@ def test_streams_end_when_the_process_is_told_to_stop(start_api, by_hand):
     assert time.monotonic() - begun < 2.5
 
 
-def test_silence_is_filled_with_comments(start_api, by_hand):
+def test_silence_is_filled_with_comments(start_api_process, by_hand):
     b = by_hand()
     job_id, _ = start(b)
-    address, _ = start_api(LIG_EVENT_COMMENT_SECONDS="0.2")
+    address, _ = start_api_process(LIG_EVENT_COMMENT_SECONDS="0.2")
     with httpx.Client(base_url=address, timeout=30) as client, client.stream("GET", url(job_id)) as answer:
         lines = answer.iter_lines()
         assert next(line for line in lines if line.startswith(":"))

@@ -99,8 +99,8 @@ def test_a_slice_is_the_slice_of_the_whole(api, finished, media_type, part):
 
 
 @pytest.mark.slow
-def test_a_large_result_streams_within_twice_its_largest_layer(start_api, large):
-    (address, process), (path, largest) = start_api(), large
+def test_a_large_result_streams_within_twice_its_largest_layer(start_api_process, large):
+    (address, process), (path, largest) = start_api_process(), large
     tall = {}
     with httpx.Client(base_url=address, timeout=60) as client:
         for media_type in MEDIA_TYPES:  # once for what the first request loads
@@ -119,8 +119,8 @@ def test_a_large_result_streams_within_twice_its_largest_layer(start_api, large)
     assert all(rise < 2 * largest for rise in tall.values()), tall
 
 
-def test_a_result_that_is_lost_on_the_way_breaks_the_connection(start_api, large, redis):
-    (address, _), (path, _) = start_api(), large
+def test_a_result_that_is_lost_on_the_way_breaks_the_connection(start_api_process, large, redis):
+    (address, _), (path, _) = start_api_process(), large
     with httpx.Client(base_url=address, timeout=30) as client:
         with client.stream("GET", f"{path}/result", headers={"Accept-Encoding": "identity"}) as answer:
             assert answer.status_code == 200
