@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-oldest check format openapi bench faults soak clean
+.PHONY: help install demo serve test test-oldest check format openapi settings bench bench-service faults soak clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -58,9 +58,15 @@ format: $(VENV)/.dev ## format the code
 openapi: $(VENV)/.runtime ## write openapi/openapi.json
 	$(BIN)/python -m service.openapi
 
+settings: $(VENV)/.runtime ## write docs/settings.md
+	$(BIN)/python -m docs.settings
+
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.quadrature
+
+bench-service: $(VENV)/.dev ## accepted posts a second, latencies, overhead, overload; writes benchmarks/service.md
+	$(BIN)/python -m benchmarks.service
 
 JOBS ?= 450
 MINUTES ?= 3

@@ -124,16 +124,16 @@ def parse_request(data: object) -> ExplainRequest:
         raise invalid_request(error) from None
 
 
-def invalid_request(error: ValidationError, *, skip: int = 0) -> InvalidRequest:
-    """A pydantic error in the project's own words; `skip` drops leading location parts such as 'body'."""
+def invalid_request(error: ValidationError, model: type[BaseModel] = ExplainRequest) -> InvalidRequest:
+    """A pydantic error in the project's own words; `model` is what was read."""
     faults: dict[str, str] = {}
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        where = [str(part) for part in fault["loc"][skip:]]
+        where = [str(part) for part in fault["loc"]]
         field = where[:1] if fault["type"] != "extra_forbidden" else where
         pointer = "".join(f"/{_escaped(part)}" for part in (field if _is_union(where) else where))
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
-            message = f"unknown field; known are {', '.join(ExplainRequest.model_fields)}"
+            message = f"unknown field; known are {', '.join(model.model_fields)}"
         faults.setdefault(pointer, message)
     found = [FieldError(pointer, message) for pointer, message in faults.items()]
     return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in found), errors=found)

@@ -32,7 +32,10 @@ class FieldError:
 
 
 class LigError(Exception):
-    """Base of all errors a user may see; `detail` says what was asked, what is allowed, what to do."""
+    """Base of all errors a user may see; `detail` says what was asked, what is allowed, what to do.
+
+    retry_after: seconds until the same request makes sense again, where that is known.
+    """
 
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -16,7 +16,7 @@ import orjson
 TITLE_CHARACTERS = 80
 """Longest part of the explained text that goes into the page's title."""
 
-_SLOT = re.compile(r"\{\{(title|policy|data)\}\}")
+_SLOT = re.compile(r"\{\{(title|policy)\}\}")
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 # None of these characters occurs in JSON outside a string, so escaping them everywhere is still JSON. Without
 # `<`, no text can end the script element or open a comment in it.
@@ -28,9 +28,22 @@ def render_page(result: Mapping[str, Any]) -> str:
 
     Whatever maps the document holds can be looked at; what it lacks is left out. NaN is read as null.
     """
-    values = {"title": html.escape(_title(result)), "policy": _policy(), "data": _embedded(result)}
-    # One pass, so that a slot's name inside the text stays text.
-    return _SLOT.sub(lambda slot: values[slot[1]], _template())
+    document = orjson.dumps(dict(result), option=orjson.OPT_SERIALIZE_NUMPY)
+    return b"".join(write_page(result, [document])).decode()
+
+
+def write_page(about: Mapping[str, Any], document: Iterable[bytes]) -> Iterator[bytes]:
+    """The same, of a document that comes as parts of JSON, each of whole characters; `about` has its text and model."""
+    values = {"title": html.escape(_title(about)), "policy": page_policy()}
+    before, after = (
+        # One pass, so that a slot's name inside the text stays text.
+        _SLOT.sub(lambda slot: values[slot[1]], part).encode()
+        for part in _template().split("{{data}}")
+    )
+    yield before
+    for part in document:
+        yield part.decode().translate(_ESCAPES).encode()  # JSON that can stand inside a script element
+    yield after
 
 
 def _title(result: Mapping[str, Any]) -> str:
@@ -40,23 +53,28 @@ def _title(result: Mapping[str, Any]) -> str:
     return f"{text} · {result.get('model', '')} · Layer-wise Integrated Gradients"
 
 
-def _embedded(result: Mapping[str, Any]) -> str:
-    """The document as JSON that can stand inside a script element."""
-    return orjson.dumps(dict(result), option=orjson.OPT_SERIALIZE_NUMPY).decode().translate(_ESCAPES)
-
-
 @cache
 def _template() -> str:
     return (files("lig_core") / "page.html").read_text(encoding="utf-8")
 
 
 @cache
-def _policy() -> str:
+def page_policy() -> str:
     """A Content-Security-Policy under which the page's own script runs, nothing else does, and nothing loads."""
-    script = _SCRIPT.search(_template())
-    assert script is not None
-    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        f"default-src 'none'; script-src {script_source(_template())}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+@cache
+def page_script() -> str:
+    """What a policy must allow for the page's own script to run, where the page is shown inside another."""
+    return script_source(_template())
+
+
+def script_source(page: str) -> str:
+    """The source expression of a policy that allows the one inline script of a page, and no other."""
+    (script,) = _SCRIPT.findall(page)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -2,43 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from prometheus_client.registry import Collector
 from starlette.middleware import Middleware
 
-from service import problems, schema
+from service import auth, metrics, pages, problems, schema
+from service.deliveries import Deliveries
+from service.hub import Hub
+from service.intake import Intake
 from service.jobs import JobStore
-from service.middleware import BodyLimit, RequestId
-from service.routes import explain, health, models
+from service.key_source import key_source
+from service.lifecycle import Lifecycle
+from service.middleware import AccessLog, BodyLimit, RequestId
+from service.outlook import Outlook
+from service.preflight import Preflight
+from service.routes import batch, diff, estimate, events, explain, health, models, results
 from service.routes import jobs as job_routes
 from service.settings import Settings
+from service.tokens import TokenCounter
+from service.webhooks import WebhookPolicy
 
 API_VERSION = "1.0"
 
 
-def create_app(settings: Settings, jobs: JobStore) -> FastAPI:
-    """The API over a job store."""
+def create_app(
+    settings: Settings,
+    jobs: JobStore,
+    *,
+    lifecycle: Lifecycle | None = None,
+    checks: Sequence[Callable[[], None]] = (),
+    collectors: Iterable[Collector] = (),
+) -> FastAPI:
+    """The API over a job store. Raises KeysError.
+
+    lifecycle: shared with the server, which knows when it is told to stop.
+    checks: further conditions of readiness; collectors: further metrics.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with jobs.running():
+        async with jobs.running(), hub.running(), deliveries.running():
             yield
 
+    keys, lifecycle, measured = key_source(settings), lifecycle or Lifecycle(), metrics.HttpMetrics(collectors)
     app = FastAPI(
         title="LIG service",
         summary="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",
         version=API_VERSION,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
-        middleware=[Middleware(RequestId), Middleware(BodyLimit, limit=settings.max_body_bytes)],
+        docs_url=None,  # pages.py has one that loads nothing from elsewhere
+        redoc_url=None,
+        middleware=[
+            Middleware(RequestId),
+            Middleware(AccessLog),
+            Middleware(metrics.Measured, metrics=measured),
+            Middleware(BodyLimit, limit=settings.max_body_bytes),
+        ],
     )
     problems.install(app)
-    app.include_router(health.router(jobs))
-    for routes in (explain.router(settings, jobs), job_routes.router(settings, jobs), models.router(settings)):
-        app.include_router(routes, prefix="/v1")
+    outlook, policy = Outlook(jobs), WebhookPolicy(settings)
+    preflight = Preflight(settings, TokenCounter(), rate=outlook.rate, queue_seconds=outlook.queue_seconds)
+    intake = Intake(jobs, preflight, policy, lifecycle, settings.max_batch)
+    hub = Hub(jobs, lifecycle, settings.max_events)
+    deliveries = Deliveries(jobs, policy, settings.webhook_retries)
+    health_routes, metrics_routes = health.router(jobs, lifecycle, checks), metrics.router(measured)
+    app.include_router(health_routes)
+    measured.expect(health_routes)
+    app.include_router(metrics_routes, dependencies=[Depends(auth.guard(keys, "metrics"))], responses=auth.REFUSALS)
+    measured.expect(metrics_routes, auth.REFUSALS)
+    guarded: dict[str, Any] = {"dependencies": [Depends(auth.guard(keys))], "responses": auth.REFUSALS}
+    for routes in (
+        explain.router(settings, jobs, intake, outlook),
+        batch.router(intake, outlook),
+        estimate.router(preflight),
+        job_routes.router(settings, jobs),
+        results.router(jobs),
+        events.router(settings, jobs, hub, lifecycle),
+        diff.router(jobs),
+        models.router(settings),
+    ):
+        app.include_router(routes, prefix="/v1", **guarded)
         # The same without the version, for scripts; the document shows each route once.
-        app.include_router(routes, include_in_schema=False)
+        app.include_router(routes, include_in_schema=False, **guarded)
+        measured.expect(routes, auth.REFUSALS)
+    pages.install(app)
     schema.install(app)
     return app

@@ -17,11 +17,11 @@ CHANGES_NO_NUMBER = {"priority"}
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
-def request_digest(request: ExplainRequest, card: ModelCard) -> str:
-    """Equal for requests that have equal results, as hexadecimal SHA-256."""
+def request_digest(request: ExplainRequest, identity: str) -> str:
+    """Equal for requests that have equal results, as hexadecimal SHA-256; `identity` is the model's."""
     canonical = request.model_dump(mode="json", exclude=CHANGES_NO_NUMBER)
     canonical["granularity"] = list(request.maps)
-    described = {"request": canonical, "model": model_identity(card), "code": _code_version()}
+    described = {"request": canonical, "model": identity, "code": code_version()}
     return hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -42,5 +42,6 @@ def model_identity(card: ModelCard) -> str:
 
 
 @lru_cache(maxsize=1)
-def _code_version() -> str:
+def code_version() -> str:
+    """The version of the code that is running."""
     return version("lig-service")

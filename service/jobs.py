@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability
+from lig_core.queue.webhooks import Claim
 
 ANONYMOUS = "anonymous"
 """The owner of every job where there are no keys."""
@@ -162,10 +163,16 @@ class Event:
 
 @dataclass(frozen=True)
 class EventPage:
-    """Events in order; `gap`: some between the one asked after and these were forgotten (progress only)."""
+    """Events of a computation in order, and what of them concerns which of its jobs.
+
+    forgotten: the last event that was forgotten, of progress only. ends: of jobs that were cancelled by themselves,
+    the last event that concerns each. gone: jobs that are no longer known.
+    """
 
     events: tuple[Event, ...]
-    gap: bool
+    forgotten: str | None = None
+    ends: Mapping[str, str] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -190,6 +197,16 @@ class Watch(Protocol):
 
     async def changed(self, seconds: float) -> None:
         """Return at once if the job may have changed since the last call, else when it does or after `seconds`."""
+
+
+class DueWebhooks(Protocol):
+    """The webhooks that have yet to be told, shared by any number of processes."""
+
+    def claim(self, limit: int, lease: float) -> Sequence[Claim]:
+        """Those that are due, at most `limit`; whoever does not settle one within `lease` seconds loses it."""
+
+    def settle(self, claim: Claim, again: float | None = None) -> bool:
+        """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
 
 
 class JobStore(Protocol):
@@ -235,17 +252,18 @@ class JobStore(Protocol):
     def read_layer(self, job: Job, index: int) -> bytes:
         """One layer of `job.layers`, as LayerArrays.to_bytes() made it; raises ResultExpired."""
 
-    def read_events(self, job: Job, after: str | None, count: int) -> EventPage:
-        """The events of a job after the given id, None for all; at most `count`.
-
-        Of a job that was cancelled by itself, they end with its own `cancelled`.
-        """
+    def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
+        """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
 
     def watch(self, job: Job) -> AbstractContextManager[Watch]:
         """Notice every change of a job from now on; enter it, then read the job again."""
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Holds what watching needs for as long as the application runs."""
+
+    @property
+    def webhooks(self) -> DueWebhooks:
+        """The webhooks of jobs that ended; its methods raise StoreUnavailable too."""
 
     def load(self) -> Load:
         """What there is to do, and who does it."""

@@ -43,6 +43,34 @@ class BodyTooLarge(LigError):
     title = "The body is too large"
 
 
+class ResultTooLarge(LigError):
+    """The result would be larger than the service makes."""
+
+    code = "result_too_large"
+    title = "The result would be too large"
+
+
+class Unauthorized(LigError):
+    """No key was sent, or one that is not known."""
+
+    code = "unauthorized"
+    title = "A key is needed"
+
+
+class Forbidden(LigError):
+    """The key may not do this."""
+
+    code = "forbidden"
+    title = "The key may not do this"
+
+
+class ModelNotAllowed(LigError):
+    """The model is not among those that this service explains."""
+
+    code = "model_not_allowed"
+    title = "The model is not allowed here"
+
+
 class NotFound(LigError):
     """No route has this path."""
 
@@ -62,6 +90,11 @@ class UnknownModel(LigError):
 
     code = "unknown_model"
     title = "There is no such model"
+class NotAcceptable(LigError):
+    """The caller accepts none of the media types there are."""
+
+    code = "not_acceptable"
+    title = "There is no such format"
 
 
 class JobNotFound(LigError):
@@ -123,12 +156,23 @@ class NotReady(LigError):
     retryable = True
 
 
+class Draining(LigError):
+    """The service is about to stop and takes no more work."""
+
+    code = "draining"
+    title = "The service is stopping"
+    retryable = True
+
+
 STATUS: Mapping[str, int] = {
     "malformed_json": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
     "not_found": 404,
     "job_not_found": 404,
     "unknown_model": 404,
     "method_not_allowed": 405,
+    "not_acceptable": 406,
     "job_not_finished": 409,
     "job_has_no_result": 409,
     "job_ended": 409,
@@ -137,18 +181,21 @@ STATUS: Mapping[str, int] = {
     "result_expired": 410,
     "job_expired": 410,
     "body_too_large": 413,
+    "result_too_large": 413,
     "unsupported_media_type": 415,
     "invalid_request": 422,
     "text_too_long": 422,
     "unsupported_map": 422,
+    "idempotency_mismatch": 422,
+    "model_not_allowed": 422,
     "model_not_found": 422,
     "unsupported_model": 422,
     "not_converged": 422,
-    "idempotency_mismatch": 422,
     "quota_exceeded": 429,
     "internal_error": 500,
     "crashed": 500,
     "job_not_allowed": 500,
+    "draining": 503,
     "out_of_memory": 503,
     "store_unavailable": 503,
     "evicting_redis": 503,
@@ -200,16 +247,23 @@ def describe(error: Mapping[str, Any], *, instance: str, **members: str) -> dict
 def problem_response(
     error: LigError, *, path: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The error as a response; retryable ones carry `Retry-After`, as the error says or a short one."""
+    """The error as a response, with `Retry-After` and `WWW-Authenticate` where they belong."""
     problem = describe(error.as_dict(), instance=path, request_id=request_id)
-    seconds = RETRY_AFTER_SECONDS if error.retry_after is None else math.ceil(error.retry_after)
-    retry = {"Retry-After": str(seconds)} if error.retryable else {}
     return Response(
         orjson.dumps(problem),
         status_code=problem["status"],
         media_type=MEDIA_TYPE,
-        headers={"X-Request-Id": request_id, **retry, **(headers or {})},
+        headers={"X-Request-Id": request_id, **_advice(error), **(headers or {})},
     )
+
+
+def _advice(error: LigError) -> dict[str, str]:
+    """Headers that tell a client what to do next."""
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
+    if error.retry_after is not None:
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.retryable else {}
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -9,7 +9,7 @@ import builtins
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
@@ -20,13 +20,31 @@ from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability, read_durability
 from lig_core.queue.errors import IdempotencyMismatch
 from lig_core.queue.scripts import Scripts
+from lig_core.queue.webhooks import Claim, DueWebhooks
 from service.admission import refusal, told
 from service.changes import JobChanges, JobWatch
 from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
 from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.redis_access import connect, reachable
 from service.settings import Settings
-from service.views import as_cursor, as_event, as_job, from_cursor, later, next_id
+from service.views import as_cursor, as_event, as_job, from_cursor
+
+Seen = tuple[str, dict[str, str], dict[str, str], int | None]
+"""Of a job: its id, its hash, its computation's hash, its place in the queue."""
+
+
+class ReachableWebhooks(DueWebhooks):
+    """Raises StoreUnavailable, as the store does."""
+
+    def claim(self, limit: int, lease: float) -> builtins.list[Claim]:
+        """Those that are due."""
+        with reachable():
+            return super().claim(limit, lease)
+
+    def settle(self, claim: Claim, again: float | None = None) -> bool:
+        """Done with it, or due again."""
+        with reachable():
+            return super().settle(claim, again)
 
 
 class RqJobStore:
@@ -37,6 +55,7 @@ class RqJobStore:
         self._redis = connect(redis_url, settings)
         self._scripts = Scripts(self._redis)
         self._changes = JobChanges(redis_url)
+        self._webhooks = ReachableWebhooks(self._redis)
 
     def submit(
         self,
@@ -67,12 +86,15 @@ class RqJobStore:
                 idempotency=asked or None,
                 group=uuid.uuid4().hex if group else None,
             )
-        how, *rest = (part.decode() for part in found)
-        if how == "mismatch":
+        how, *rest = found
+        if how == b"mismatch":
             raise IdempotencyMismatch("this Idempotency-Key was sent with another body before; send a new key")
-        if how == "refused":
-            raise refusal(rest[0], float(rest[1]), len(submissions), limits)
-        return Accepted(tuple(self.find(rest[1:])), how == "replayed", rest[0] or None)
+        if how == b"refused":
+            gate, seconds = rest
+            raise refusal(gate.decode(), float(seconds), len(submissions), limits)
+        group_id, job_ids, looked = rest
+        jobs = [as_job(*seen) for seen in _seen((job_id.decode() for job_id in job_ids), looked)]
+        return Accepted(tuple(jobs), how == b"replayed", group_id.decode() or None)
 
     def get(self, owner: str | None, job_id: str) -> Job:
         """The job as it stands; raises JobNotFound, JobExpired."""
@@ -142,20 +164,21 @@ class RqJobStore:
         """One layer, as LayerArrays.to_bytes() made it; raises ResultExpired."""
         return self._read_part(next((layer for layer in job.layers if layer.index == index), None))
 
-    def read_events(self, job: Job, after: str | None, count: int) -> EventPage:
-        """The events of a job after the given id, None for all; of a cancelled job they end with its own end."""
-        last = job.cancelled_after
+    def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
+        """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.xrange(names.key("events", job.computation), f"({after}" if after else "-", last or "+", count)
-            pipe.hget(names.key("computation", job.computation), "progress_forgotten")
-            found, forgotten = pipe.execute()
-        events = [as_event(raw_id, fields) for raw_id, fields in found]
-        gap = after is not None and forgotten is not None and later(forgotten.decode(), after)
-        if last is not None and len(events) < count and not any(event.final for event in events):
-            end = next_id(last)
-            if after is None or later(end, after):
-                events.append(as_event(end.encode(), {b"kind": b"cancelled"}))
-        return EventPage(tuple(events), gap)
+            pipe.xrange(names.key("events", computation), f"({after}" if after else "-", "+", count)
+            pipe.hget(names.key("computation", computation), "progress_forgotten")
+            for job in jobs:  # after the events: what was read before a job's end concerns it
+                pipe.hmget(names.key("job", job), "owner", "cancelled_after")
+            found, forgotten, *told = pipe.execute()
+        about = dict(zip(jobs, told, strict=True))
+        return EventPage(
+            tuple(as_event(raw_id, fields) for raw_id, fields in found),
+            forgotten.decode() if forgotten else None,
+            {job: last.decode() for job, (_, last) in about.items() if last},
+            frozenset(job for job, (owner, _) in about.items() if not owner),
+        )
 
     def watch(self, job: Job) -> AbstractContextManager[JobWatch]:
         """Notice every change of a job from now on; enter it, then read the job again."""
@@ -164,6 +187,11 @@ class RqJobStore:
     def running(self) -> AbstractAsyncContextManager[None]:
         """Listens for changes of jobs for as long as the application runs."""
         return self._changes.listening()
+
+    @property
+    def webhooks(self) -> ReachableWebhooks:
+        """The webhooks of jobs that ended."""
+        return self._webhooks
 
     def load(self) -> Load:
         """What there is to do, and who does it."""
@@ -212,16 +240,13 @@ class RqJobStore:
 
     def find(self, job_ids: Sequence[str]) -> builtins.list[Job]:
         """Those of these jobs that are there, whoever owns them."""
-        return [as_job(job_id, own, shared, place) for job_id, own, shared, place in self._look(job_ids) if shared]
+        return [as_job(*seen) for seen in self._look(job_ids) if seen[2]]
 
-    def _look(self, job_ids: Sequence[str]) -> Iterator[tuple[str, dict[str, str], dict[str, str], int | None]]:
-        """Of each job: its id, its hash, its computation's hash, its place in the queue."""
+    def _look(self, job_ids: Sequence[str]) -> Iterator[Seen]:
         if not job_ids:
-            return
+            return iter(())
         with reachable():
-            found = self._scripts.call("look", jobs=list(job_ids))
-        for job_id, (own, shared, position) in zip(job_ids, found, strict=True):
-            yield job_id, _mapping(own), _mapping(shared), position
+            return _seen(job_ids, self._scripts.call("look", jobs=list(job_ids)))
 
     def _read_part(self, part: StoredPart | None) -> bytes:
         plain = None
@@ -237,6 +262,11 @@ class RqJobStore:
         return JobNotFound(
             f"no job '{job_id[:80]}' here; it never was, or it ended more than {kept} s ago: send the request again"
         )
+
+
+def _seen(job_ids: Iterable[str], looked: Any) -> Iterator[Seen]:
+    for job_id, (own, shared, position) in zip(job_ids, looked, strict=True):
+        yield job_id, _mapping(own), _mapping(shared), position
 
 
 def _mapping(flat: Sequence[bytes]) -> dict[str, str]:

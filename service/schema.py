@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from lig_core.contract import ExplainRequest
 from service.problems import Problem
+from service.submission import BatchRequest, SubmitRequest
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -28,12 +28,28 @@ def install(app: FastAPI) -> None:
 def _describe(app: FastAPI) -> dict[str, Any]:
     description = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     schemas = description["components"]["schemas"]
-    for model in (ExplainRequest, Problem):
+    for model in (SubmitRequest, BatchRequest, Problem):
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas.update(schema.pop("$defs", {}))
-        schemas[model.__name__] = schema
+        schemas[schema["title"]] = schema
+    # Known as a mapping to its reader, which checks the options with each text.
+    schemas["BatchOptions"] = _without_text(schemas["ExplainRequest"])
+    schemas["BatchRequest"]["properties"]["options"] = {"$ref": REFERENCE.format(model="BatchOptions")}
     _drop_foreign_errors(description)
+    _document_keys(description)
     return description
+
+
+def _without_text(request: dict[str, Any]) -> dict[str, Any]:
+    """The request's schema, as the options that all texts of a batch share."""
+    apart = {"text", "webhook"}
+    return {
+        **request,
+        "title": "BatchOptions",
+        "description": "Everything of an ExplainRequest but its text and its webhook.",
+        "properties": {name: field for name, field in request["properties"].items() if name not in apart},
+        "required": [name for name in request.get("required", ()) if name not in apart],
+    }
 
 
 def _drop_foreign_errors(description: dict[str, Any]) -> None:
@@ -44,3 +60,11 @@ def _drop_foreign_errors(description: dict[str, Any]) -> None:
     for operation in operations:
         if "HTTPValidationError" in str(operation["responses"].get("422")):
             del operation["responses"]["422"]
+
+
+def _document_keys(description: dict[str, Any]) -> None:
+    """A route that takes a key needs none where the service runs without keys."""
+    for path in description["paths"].values():
+        for operation in path.values():
+            if "security" in operation:
+                operation["security"].append({})

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
 
+from lig_core import logs
 from lig_core.queue.durability import EvictingRedis
 from service.app import create_app
+from service.keys import KeysError
+from service.lifecycle import Lifecycle
 from service.problems import StoreUnavailable
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
@@ -18,12 +22,26 @@ from service.settings import Settings
 GRACE_SECONDS = 3
 
 
+class Server(uvicorn.Server):
+    """Uvicorn's server, which says when it was told to stop."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT: finish what runs, take nothing new."""
+        self._lifecycle.draining = True
+        super().handle_exit(sig, frame)
+
+
 def run(settings: Settings, listener: socket.socket | None = None) -> None:
     """Serve until SIGTERM or SIGINT, on `listener` where one is given."""
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL, or use `lig serve`, which starts one")
     if settings.bind_refusal:
         sys.exit(settings.bind_refusal)
+    logs.configure(settings.log_format, settings.log_level)
     jobs = RqJobStore(settings.redis_url.get_secret_value(), settings)
     try:
         jobs.durability()
@@ -31,16 +49,21 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         sys.exit(str(error))
     except StoreUnavailable:
         pass  # it may come up later; until then requests are answered 503, and /readyz checks again
-    app = create_app(settings, jobs)
+    lifecycle = Lifecycle()
+    try:
+        app = create_app(settings, jobs, lifecycle=lifecycle)
+    except KeysError as error:
+        sys.exit(str(error))
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        log_level="warning",
+        log_config=None,  # its loggers' lines go the way of all others
+        access_log=False,  # there is one of our own
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[listener] if listener else None)
+    Server(config, lifecycle).run(sockets=[listener] if listener else None)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import os
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+import orjson
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SECRET_BYTES = (24, 64)
+"""How long a secret for webhooks is (standardwebhooks.com)."""
 
 
 class Settings(BaseSettings):
@@ -30,15 +36,29 @@ class Settings(BaseSettings):
         default=True, description="Look a model up on the hub before queueing; off where only workers reach it."
     )
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port.")
     insecure_bind: bool = Field(
         default=False, description="Allow an address other than loopback although there are no keys."
     )
+    keys_file: Path | None = Field(
+        default=None, description="JSON file of keys (`lig keys new`), read again when it changes; absent: no keys."
+    )
+    keys: SecretStr | None = Field(default=None, description="The same JSON list, where a file is unhandy.")
+    allowed_models: list[str] | None = Field(
+        default=None,
+        description="Models that may be named, as a JSON list of ids or patterns such as `google-bert/*`; absent: any.",
+    )
 
-    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$")
-    max_body_bytes: int = Field(default=256 * 1024, ge=1)
-    max_embedded_result_bytes: int = Field(default=256 * 1024, ge=0)
+    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the queue in Redis.")
+    max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Largest request body.")
+    max_result_bytes: int = Field(
+        default=512 * 2**20, ge=1, description="Largest result accepted, by its estimated size as JSON."
+    )
+    max_embedded_result_bytes: int = Field(
+        default=256 * 1024, ge=0, description="Largest result that is put into the answer about its job."
+    )
+    max_batch: int = Field(default=256, ge=1, description="Most texts of one batch.")
     max_wait: float = Field(default=60.0, ge=0, description="Longest long-poll.")
     queue_timeout: float = Field(default=0.0, ge=0, description="Longest wait for a start; 0: no limit.")
     job_timeout: int = Field(default=3600, ge=1, description="Longest run of one job, each attempt by itself.")
@@ -50,22 +70,63 @@ class Settings(BaseSettings):
     max_backlog: float = Field(
         default=600.0, gt=0, description="Estimated wait, in seconds, beyond which work is refused."
     )
+    event_comment_seconds: float = Field(
+        default=15.0, gt=0, description="After how much silence a stream of events sends a comment."
+    )
+    event_cache_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="Memory for layers that were last sent as events."
+    )
     max_events: int = Field(default=1000, ge=1, description="Events kept of a job; beyond it old progress goes.")
     crash_retries: int = Field(default=2, ge=0, description="How often a job is run again after its worker died.")
+
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="`whsec_` and base64 of 24 to 64 random bytes, to sign webhooks with; absent: they are refused.",
+    )
+    webhook_allow: list[str] | None = Field(
+        default=None,
+        description="Hosts or patterns, as a JSON list, that webhooks may reach by plain http and in private networks.",
+    )
+    webhook_retries: list[float] = Field(
+        default=[5, 300, 1800, 7200, 18000, 21600, 36000],
+        description="Waits before a webhook that failed is tried again, as a JSON list; after the last it is given up.",
+    )
 
     start_timeout: float = Field(default=120.0, gt=0, description="How long `lig serve` waits to become ready.")
     stop_grace: float = Field(
         default=10.0, ge=0, description="How long a process may take to stop before it is killed."
     )
 
+    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or plain text.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged; other libraries' from `warning` on."
+    )
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret_is_one(cls, secret: SecretStr | None) -> SecretStr | None:
+        prefix, _, encoded = secret.get_secret_value().partition("_") if secret else ("whsec", "", "")
+        try:
+            length = len(base64.b64decode(encoded, validate=True)) if secret else SECRET_BYTES[0]
+        except binascii.Error:
+            length = 0
+        if prefix != "whsec" or not SECRET_BYTES[0] <= length <= SECRET_BYTES[1]:
+            raise ValueError('make one with: echo "whsec_$(openssl rand -base64 32)"')
+        return secret
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether callers must have a key: where keys are configured, be the list empty."""
+        return self.keys_file is not None or self.keys is not None
+
     @property
     def bind_refusal(self) -> str | None:
         """Why the service may not listen on `host`, or None where it may."""
-        if self.insecure_bind or not self._binds_beyond_this_machine:
+        if self.needs_keys or self.insecure_bind or not self._binds_beyond_this_machine:
             return None
         return (
-            f"{self.host} can be reached by other machines and there are no keys; listen on 127.0.0.1, "
-            "or set LIG_INSECURE_BIND=true (lig serve --insecure-bind) if something in front guards it"
+            f"{self.host} can be reached by other machines and there are no keys; make one with `lig keys new`, listen "
+            "on 127.0.0.1, or set LIG_INSECURE_BIND=true (lig serve --insecure-bind) if something in front guards it"
         )
 
     @property
@@ -83,8 +144,8 @@ class Settings(BaseSettings):
         return {**os.environ, **given}
 
     def masked(self) -> dict[str, str]:
-        """Every setting as text fit to be printed: the password in a URL is hidden."""
-        shown = {name: "-" if value is None else _plain(value) for name, value in self}
+        """Every setting as text fit to be printed: secrets are hidden, of a URL its password."""
+        shown = {name: "-" if value is None else _shown(value) for name, value in self}
         if self.redis_url is not None:
             shown["redis_url"] = _without_password(self.redis_url.get_secret_value())
         return shown
@@ -93,8 +154,14 @@ class Settings(BaseSettings):
 def _plain(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, list):
+        return orjson.dumps(value).decode()
     # A child may have another working directory.
     return str(value.absolute()) if isinstance(value, Path) else str(value)
+
+
+def _shown(value: object) -> str:
+    return "***" if isinstance(value, SecretStr) else _plain(value)
 
 
 def _without_password(url: str) -> str:

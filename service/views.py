@@ -69,17 +69,6 @@ def as_event(event_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
     return Event(event_id.decode(), fields[b"kind"].decode(), json.loads(fields.get(b"data", b"{}")))
 
 
-def later(one: str, other: str) -> bool:
-    """Whether the event `one` came after the `other`."""
-    return _order(one) > _order(other)
-
-
-def next_id(event_id: str) -> str:
-    """The id of an event right after."""
-    first, second = _order(event_id)
-    return f"{first}-{second + 1}"
-
-
 def as_cursor(at: tuple[float, str] | None) -> str | None:
     """A place in a list, by score and job, for the client to come back with."""
     return None if at is None else base64.urlsafe_b64encode(json.dumps(at).encode()).decode()
@@ -92,11 +81,6 @@ def from_cursor(cursor: str) -> tuple[float, str]:
         return float(score), str(job_id)
     except (binascii.Error, ValueError, TypeError):
         raise InvalidRequest("/query/cursor: not a cursor of this service; leave it out to begin anew") from None
-
-
-def _order(event_id: str) -> tuple[int, int]:
-    first, _, second = event_id.partition("-")
-    return int(first), int(second or 0)
 
 
 def _progress(status: JobStatus, shared: Mapping[str, str], layers: int) -> Progress:

@@ -12,7 +12,8 @@ TOKENS = ("[CLS]", "cat", "##s", "sat", "[SEP]")
 DIMENSIONS, MODEL_HEADS = 6, 4
 
 
-def made_head(**changes: Any) -> dict[str, Any]:
+def made_head(*, tokens: int | None = None, **changes: Any) -> dict[str, Any]:
+    """The head of a result of TOKENS, or of so many others."""
     config = {
         "granularity": ["att", "mlp", "layer", "composed"],
         "baseline_att": "self_input_token",
@@ -22,7 +23,7 @@ def made_head(**changes: Any) -> dict[str, Any]:
         "rtol": 1e-3,
         "dtype": "float32",
     }
-    return {
+    head = {
         "text": "cats sat 🐈",
         "tokens": list(TOKENS),
         "token_labels": ["[CLS]", "cat", "s", "sat", "[SEP]"],
@@ -32,6 +33,10 @@ def made_head(**changes: Any) -> dict[str, Any]:
         "config": config | changes,
         "receipt": {"revision": None},
     }
+    if tokens is not None:
+        names = [f"token{number}" for number in range(tokens)]
+        head |= {"tokens": names, "token_labels": names, "offsets": None, "words": list(range(tokens))}
+    return head
 
 
 def made_layer(
@@ -42,14 +47,16 @@ def made_layer(
     targets: tuple[int, ...] = (0, 1, 2, 3, 4),
     heads: tuple[int, ...] = (0, 1, 3),
     labels: bool = False,
+    sources: int = len(TOKENS),
+    dimensions: int = DIMENSIONS,
 ) -> LayerArrays:
     random = np.random.default_rng([seed, index])
     sizes = {
-        "source": len(TOKENS),
+        "source": sources,
         "target": len(targets),
         "head": len(heads),
-        "any head": MODEL_HEADS,
-        "dimension": DIMENSIONS,
+        "any head": max(MODEL_HEADS, len(heads)),
+        "dimension": dimensions,
     }
     arrays = {}
     for name, axes in AXES.items():

@@ -12,7 +12,6 @@ It decides nothing about a job's state: the worker does, and keeps the lease.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import sys
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from lig_core import logs
 from lig_core.catalog import find_model
 from lig_core.errors import Cancelled, LigError
 from lig_core.queue.moves import Moves, Run
@@ -42,10 +42,10 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
     """Load the models, then run jobs until the worker closes the pipe or dies."""
     die_with_parent()
     requests, replies = _control_channel()
-    logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.WARNING)
     for ignored in (signal.SIGINT, signal.SIGTERM):  # what to do then is the worker's decision
         signal.signal(ignored, signal.SIG_IGN)
     interrupt, settings = Interrupt(), Settings()
+    logs.configure(settings.log_format, settings.log_level)
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     try:
         cards = [find_model(name, settings.models_folder) for name in settings.preload]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 
 from rq import Queue
 
+from lig_core import logs
 from lig_core.queue.durability import EvictingRedis, read_durability
 from worker.connection import connect, connect_briefly
 from worker.process import ModelProcess, Unfit
@@ -22,7 +22,7 @@ def main(settings: Settings | None = None, *, burst: bool = False) -> None:
     settings = settings or Settings()
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL to the one that the API uses, or use `lig serve`, which starts all")
-    logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.WARNING)
+    logs.configure(settings.log_format, settings.log_level)
     try:
         worked = work(settings, burst=burst)
     except (Unfit, EvictingRedis) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 import orjson
 from pydantic import Field, SecretStr
@@ -17,7 +18,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
 
     redis_url: SecretStr | None = Field(default=None, description="The Redis that the API uses.")
-    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$")
+    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the queue in Redis.")
     models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
     device: str | None = Field(default=None, description="Such as cpu or cuda:0; absent: the best there is.")
     preload: list[str] = Field(default=[], description="Models to load before the first job, as a JSON list.")
@@ -29,6 +30,10 @@ class Settings(BaseSettings):
     load_timeout: float = Field(default=300.0, gt=0, description="How long preloading the models may take.")
     drain_grace: float = Field(
         default=7.0, ge=0, description="On SIGTERM, how long a running job may go on before it is queued again."
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or plain text.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged; other libraries' from `warning` on."
     )
 
     def as_environment(self) -> dict[str, str]:

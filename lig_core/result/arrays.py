@@ -148,10 +148,11 @@ class LayerArrays:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """What `to_bytes` wrote, bit for bit."""
+        """What `to_bytes` wrote, bit for bit; the tensors by name."""
         # The library reads metadata from files only. A header is its length in 8 bytes, then JSON.
         header = orjson.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        return cls(arrays=load(data), **orjson.loads(header["__metadata__"]["about"]))
+        arrays = dict(sorted(load(data).items()))  # the library has another order each time
+        return cls(arrays=arrays, **orjson.loads(header["__metadata__"]["about"]))
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,17 @@ import numpy as np
 import orjson
 
 from lig_core.result.arrays import MAPS, STATUSES, Array, Head, LayerArrays
-from lig_core.result.render import layer_document, to_json
+from lig_core.result.render import json_parts, layer_document, to_json
 
 Layers = Iterable[LayerArrays]
 Spec = tuple[str, tuple[int, ...], int]
 """What a header says of a tensor: its dtype, its shape, its bytes."""
 _DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
 """NumPy's names of dtypes, and those of safetensors."""
+
+
+LAYER_DEPTH = 2
+"""How deep a layer is written in parts: each map, and each target of those that are by target."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ def write_json(head: Head, layers: Layers) -> Iterator[bytes]:
     converged, between = True, b""
     yield to_json(dict(head))[:-1] + b',"layers":{'
     for layer in layers:
-        yield between + b'"%d":' % layer.index + to_json(layer_document(head, layer))
+        yield between + b'"%d":' % layer.index
+        yield from json_parts(layer_document(head, layer), LAYER_DEPTH)
         converged, between = converged and layer.converged, b","
     yield b'},"converged":' + orjson.dumps(converged) + b"}"
 
@@ -65,7 +70,9 @@ def write_ndjson(head: Head, layers: Layers) -> Iterator[bytes]:
     converged = True
     yield to_json({"head": dict(head)}) + b"\n"
     for layer in layers:
-        yield layer_line(head, layer) + b"\n"
+        yield b'{"layer":%d,"maps":' % layer.index
+        yield from json_parts(layer_document(head, layer), LAYER_DEPTH)
+        yield b"}\n"
         converged = converged and layer.converged
     yield to_json({"converged": converged}) + b"\n"
 

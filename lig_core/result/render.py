@@ -10,7 +10,7 @@ Where only the largest contributions were selected, `top` stands in place of eac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,22 @@ def layer_document(head: Head, layer: LayerArrays) -> Document:
     return _Layer(head, layer).document()
 
 
-def to_json(document: Document) -> bytes:
+def to_json(document: Any) -> bytes:
     """The document as JSON: shortest float32 digits, NaN as null."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def json_parts(document: Any, depth: int) -> Iterator[bytes]:
+    """The same in parts that are the entries of its dicts, down to a depth: what is in memory of it is one of them."""
+    if depth == 0 or not isinstance(document, dict) or not document:
+        yield to_json(document)
+        return
+    between = b"{"
+    for name, value in document.items():
+        yield between + to_json(name) + b":"
+        yield from json_parts(value, depth - 1)
+        between = b","
+    yield b"}"
 
 
 def plain(document: Document) -> Document:

@@ -1,84 +1,137 @@
-"""POST /explain: check a request and queue it."""
+"""POST /explain: check a request and queue it, or answer with what is stored already."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from lig_core.catalog import check_against_model, find_model
-from lig_core.contract import ExplainRequest, parse_request
-from service.digest import request_digest
-from service.jobs import ANONYMOUS, JobStore, Limits, Submission
-from service.model_names import refuse_paths
-from service.problems import MalformedJson, WrongMediaType, responses
-from service.representation import JobResource, job_json, job_url
+from service.auth import CurrentCaller
+from service.intake import Intake
+from service.jobs import Job, JobStore
+from service.keys import Caller
+from service.outlook import Outlook
+from service.problems import responses
+from service.representation import JobResource, job_json, job_url, server_timing
+from service.results import small_result
+from service.routes.jobs import SERVER_TIMING
 from service.settings import Settings
+from service.submission import read_json
+from service.terms import HEADERS, Terms, read_terms
+from service.waiting import wait_for_end
 
+PATH = "/explain"
 REQUEST_BODY = {
     "required": True,
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ExplainRequest"}}},
+    "content": {
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/ExplainRequest"},
+            "examples": {
+                "one": {
+                    "summary": "The layer map of every layer",
+                    "value": {"text": "The cat sat on the mat.", "model": "minilm", "granularity": "layer"},
+                },
+                "narrow": {
+                    "summary": "One head of two layers, for two targets",
+                    "value": {
+                        "text": "The cat sat on the mat.",
+                        "model": "minilm",
+                        "granularity": ["att", "mlp"],
+                        "layers": [0, 5],
+                        "target_tokens": [1, 2],
+                        "target_head": 3,
+                    },
+                },
+            },
+        }
+    },
+}
+REPLAYED = {
+    "Idempotent-Replayed": {
+        "schema": {"type": "string", "enum": ["true"]},
+        "description": "Present where the Idempotency-Key had been answered before.",
+    }
+}
+APPLIED = {
+    "Preference-Applied": {
+        "schema": {"type": "string"},
+        "example": "wait=10",
+        "description": "The wait that was granted, where one was preferred.",
+    }
+}
+LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The job."}}
+RETRY_AFTER = {
+    "Retry-After": {
+        "schema": {"type": "integer", "minimum": 1},
+        "description": "Seconds until it is likely to have ended, by the work ahead of it and the measured rate.",
+    }
+}
+ENDED = {
+    "model": JobResource,
+    "description": "The job has ended: within the preferred wait, or because the same work had been done before. Its "
+    "result is in the answer where it is small, as in `GET /jobs/{job_id}`.",
+    "headers": {**LOCATION, "Server-Timing": SERVER_TIMING, **APPLIED, **REPLAYED},
 }
 ACCEPTED = {
     "model": JobResource,
     "description": "Queued. Follow `Location`; `?wait=60` there answers as soon as the job ends.",
-    "headers": {
-        "Location": {"schema": {"type": "string"}, "description": "The job."},
-        "Retry-After": {
-            "schema": {"type": "integer"},
-            "description": "Seconds until it makes sense to look.",
-        },
-    },
+    "headers": {**LOCATION, **RETRY_AFTER, **APPLIED, **REPLAYED},
 }
-COST_SECONDS = 1.0
-PROBLEMS = responses(
+CHECKS = (
     "malformed_json",
     "body_too_large",
     "unsupported_media_type",
+    "result_too_large",
     "invalid_request",
+    "text_too_long",
     "model_not_found",
-    "queue_full",
+    "model_not_allowed",
     "store_unavailable",
 )
+"""What any request may be refused for."""
+PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
 
 
-def router(settings: Settings, jobs: JobStore) -> APIRouter:
-    """The route that accepts work."""
+def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook) -> APIRouter:
+    """The route that accepts one text."""
     routes = APIRouter(tags=["explain"])
 
     @routes.post(
-        "/explain",
+        PATH,
         status_code=202,
         summary="Explain a text",
-        responses={202: ACCEPTED, **PROBLEMS},
-        openapi_extra={"requestBody": REQUEST_BODY},
+        responses={200: ENDED, 202: ACCEPTED, **PROBLEMS},
+        openapi_extra={"requestBody": REQUEST_BODY, "parameters": HEADERS},
     )
-    def explain(request: Annotated[ExplainRequest, Depends(_read)]) -> Response:
-        """Check the request against the model and queue it. Work that cannot be done is refused here."""
-        refuse_paths(request.model, "/model")
-        card = find_model(request.model, settings.models_folder, ask_hub=settings.ask_hub)
-        check_against_model(request, card)
-        submission = Submission(request, request_digest(request, card), cost=COST_SECONDS)
-        (job,) = jobs.submit(ANONYMOUS, [submission], limits=Limits()).jobs
-        return Response(
-            job_json(job),
-            status_code=202,
-            media_type="application/json",
-            headers={"Location": job_url(job.id), "Retry-After": "1"},
-        )
+    async def explain(request: Request, caller: CurrentCaller, body: Annotated[Any, Depends(read_json)]) -> Response:
+        """Checks the request against the model and queues it. Work that cannot be done is refused here.
+
+        The same work is done once: a job for what runs already joins it, and a stored result is the answer.
+        """
+        terms = read_terms(request, PATH, body)
+        (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, terms)
+        headers = {"Location": job_url(job.id)}
+        if replayed:
+            headers["Idempotent-Replayed"] = "true"
+        if terms.wait is not None:
+            wait = min(terms.wait, math.floor(settings.max_wait))
+            headers["Preference-Applied"] = f"wait={wait}"
+            job = await wait_for_end(jobs, caller.name, job, wait)
+            seconds -= wait
+        if job.status.final:
+            result = await run_in_threadpool(small_result, jobs, job, settings.max_embedded_result_bytes)
+            headers |= server_timing(job)
+            return Response(job_json(job, result=result), media_type="application/json", headers=headers)
+        headers["Retry-After"] = str(max(1, math.ceil(seconds)))
+        return Response(job_json(job), status_code=202, media_type="application/json", headers=headers)
+
+    def accept(caller: Caller, body: Any, terms: Terms) -> tuple[Sequence[Job], bool, float]:
+        """All that blocks, in one go: the job, whether it is a replay, and the seconds until it is likely to end."""
+        accepted = intake.accept(caller, body, terms)
+        return accepted.jobs, accepted.replayed, outlook.seconds_until_done(accepted.jobs[0])
 
     return routes
-
-
-async def _read(request: Request) -> ExplainRequest:
-    # Read by hand: FastAPI answers malformed JSON and a wrong media type with 422, and they are 400 and 415.
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise WrongMediaType(f"got '{media_type or 'no Content-Type'}'; send Content-Type: application/json")
-    try:
-        data = orjson.loads(await request.body())
-    except orjson.JSONDecodeError as error:
-        raise MalformedJson(f'{error}; send an object such as {{"text": "The cat sat on the mat."}}') from None
-    return parse_request(data)

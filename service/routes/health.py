@@ -1,12 +1,16 @@
-"""Whether the process lives, and whether it could run a job now."""
+"""Whether the process lives, has started, and could run a job now."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from lig_core.queue.durability import Promise
+from lig_core.queue.errors import QueueFull
 from service.jobs import JobStore
+from service.lifecycle import Lifecycle
 from service.problems import NotReady, responses
 
 
@@ -14,6 +18,12 @@ class Alive(BaseModel):
     """The process answers."""
 
     alive: bool = True
+
+
+class Started(BaseModel):
+    """The process was ready at least once."""
+
+    started: bool = True
 
 
 class Ready(BaseModel):
@@ -26,26 +36,44 @@ class Ready(BaseModel):
     promise_meaning: str
 
 
-def router(jobs: JobStore) -> APIRouter:
-    """The routes for load balancers and supervisors; unversioned by custom."""
+PROBLEMS = responses("not_ready", "draining", "queue_full", "evicting_redis", "store_unavailable")
+
+
+def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], None]] = ()) -> APIRouter:
+    """The routes for load balancers and supervisors; unversioned by custom.
+
+    checks: further conditions of readiness, each raises a LigError where it does not hold.
+    """
     routes = APIRouter(tags=["health"])
+
+    def ready() -> Ready:
+        lifecycle.refuse_while_draining()
+        load = jobs.load()
+        if load.workers == 0:
+            raise NotReady("no worker is alive; start one with: lig worker")
+        if load.backlog > load.limit:
+            raise QueueFull("more work waits than is taken on", retry_after=(load.backlog - load.limit) / load.workers)
+        found = jobs.durability()
+        for check in checks:
+            check()
+        lifecycle.started = True
+        return Ready(workers=load.workers, redis=found.server, promise=found.promise, promise_meaning=found.meaning)
 
     @routes.get("/livez", summary="Is the process alive")
     async def livez() -> Alive:
         """Answers while the process does; looks at nothing else."""
         return Alive()
 
-    @routes.get(
-        "/readyz",
-        summary="Can it run a job now",
-        responses=responses("not_ready", "evicting_redis", "store_unavailable"),
-    )
+    @routes.get("/readyz", summary="Can it run a job now", responses=PROBLEMS)
     def readyz() -> Ready:
-        """Redis answers and will not drop jobs, and at least one worker is alive."""
-        workers = jobs.load().workers
-        if workers == 0:
-            raise NotReady("no worker is alive; start one with: lig worker")
-        found = jobs.durability()
-        return Ready(workers=workers, redis=found.server, promise=found.promise, promise_meaning=found.meaning)
+        """Redis answers and will not drop jobs, a worker is alive, and the process is not about to stop."""
+        return ready()
+
+    @routes.get("/startupz", summary="Has it been ready yet", responses=PROBLEMS)
+    def startupz() -> Started:
+        """503 until it was ready for the first time, 200 from then on, whatever becomes of it."""
+        if not lifecycle.started:
+            ready()
+        return Started()
 
     return routes

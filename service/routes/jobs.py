@@ -1,126 +1,115 @@
-"""GET /jobs/{id} and its result; cancelling and deleting a job."""
+"""GET /jobs and GET /jobs/{id}; cancelling and forgetting a job."""
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from lig_core.contract import ExplainResult
-from lig_core.result.arrays import LayerArrays
-from lig_core.result.formats import write_json
-from service.jobs import ANONYMOUS, Job, JobStatus, JobStore
-from service.problems import JobHasNoResult, JobNotFinished, responses
-from service.representation import JobResource, job_json, job_url
+from service.auth import Owner
+from service.jobs import JobStatus, JobStore
+from service.problems import responses
+from service.representation import JobPage, JobResource, job_headers, job_json, page_json
+from service.results import small_result
 from service.settings import Settings
+from service.waiting import wait_for_end
 
+EXAMPLE_ID = "5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968"
+RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds until it makes sense to look again."}
+SERVER_TIMING = {
+    "schema": {"type": "string"},
+    "description": "Milliseconds of waiting, loading and computing, as far as they are known.",
+    "example": "queue;dur=120.0, load;dur=0.0, compute;dur=843.5",
+}
+JOB_HEADERS = {"Retry-After": RETRY_AFTER, "Server-Timing": SERVER_TIMING}
+
+JobId = Annotated[str, Path(description="The `id` of a job.", examples=[EXAMPLE_ID])]
 Wait = Annotated[float, Query(ge=0, description="Answer when the job ends, or after this many seconds (60 at most).")]
 Embed = Annotated[bool, Query(description="Put a small result into the answer.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="How many jobs to list.")]
+Cursor = Annotated[str, Query(description="`next` of the page before; absent or empty: from the newest job on.")]
+Group = Annotated[str, Query(description="Only the jobs of this batch.")]
 
 
 def router(settings: Settings, jobs: JobStore) -> APIRouter:
-    """The routes of one job."""
+    """The routes of jobs, their results and events aside."""
     routes = APIRouter(tags=["jobs"])
+
+    @routes.get(
+        "/jobs",
+        summary="Your jobs",
+        responses={
+            200: {
+                "model": JobPage,
+                "description": "Some of your jobs, the newest first.",
+                "headers": {
+                    "Link": {
+                        "schema": {"type": "string"},
+                        "description": 'The next page, as `rel="next"`; absent on the last one.',
+                    }
+                },
+            },
+            **responses("invalid_request", "store_unavailable"),
+        },
+    )
+    def list_jobs(owner: Owner, limit: Limit = 50, cursor: Cursor = "", group: Group = "") -> Response:
+        """The newest first, without results. A group that is not there has no jobs."""
+        page = jobs.list(owner, limit=limit, cursor=cursor or None, group=group or None)
+        headers = {}
+        if page.next_cursor is not None:
+            query = {"limit": limit, "cursor": page.next_cursor, **({"group": group} if group else {})}
+            headers["Link"] = f'</v1/jobs?{urlencode(query)}>; rel="next"'
+        return Response(page_json(page), media_type="application/json", headers=headers)
 
     @routes.get(
         "/jobs/{job_id}",
         summary="How a job stands",
         responses={
-            200: {"model": JobResource, "description": "The job."},
+            200: {"model": JobResource, "description": "The job.", "headers": JOB_HEADERS},
             **responses("job_not_found", "job_expired", "invalid_request", "store_unavailable"),
         },
     )
-    async def read_job(job_id: str, wait: Wait = 0, embed: Embed = True) -> Response:
+    async def read_job(owner: Owner, job_id: JobId, wait: Wait = 0, embed: Embed = True) -> Response:
         """The job, with its result once that is there. `wait` long-polls until the job ends."""
-        job = await _job_after(job_id, min(wait, settings.max_wait))
-        result = await run_in_threadpool(_small_result, job) if embed else None
-        return Response(job_json(job, result=result), media_type="application/json")
-
-    @routes.get(
-        "/jobs/{job_id}/result",
-        summary="The result of a job",
-        responses={
-            200: {"model": ExplainResult, "description": "The result."},
-            **responses(
-                "job_not_found",
-                "job_not_finished",
-                "job_has_no_result",
-                "job_expired",
-                "result_expired",
-                "store_unavailable",
-            ),
-        },
-    )
-    def read_result(job_id: str) -> Response:
-        """The whole result."""
-        job = jobs.get(ANONYMOUS, job_id)
-        _require_result(job)
-        return Response(_result(job), media_type="application/json")
+        job = await run_in_threadpool(jobs.get, owner, job_id)
+        job = await wait_for_end(jobs, owner, job, min(wait, settings.max_wait))
+        most = settings.max_embedded_result_bytes
+        result = await run_in_threadpool(small_result, jobs, job, most) if embed else None
+        return Response(job_json(job, result=result), media_type="application/json", headers=job_headers(job))
 
     @routes.post(
         "/jobs/{job_id}/cancel",
         status_code=202,
         summary="Cancel a job",
         responses={
-            200: {"model": JobResource, "description": "It had been cancelled before."},
+            200: {"model": JobResource, "description": "It had been cancelled before.", "headers": JOB_HEADERS},
             202: {
                 "model": JobResource,
-                "description": "Cancelled, or about to be: a running job stops within seconds.",
+                "description": "Cancelled: it will not succeed any more, and what runs stops within seconds.",
+                "headers": JOB_HEADERS,
             },
             **responses("job_not_found", "job_expired", "job_ended", "store_unavailable"),
         },
     )
-    def cancel_job(job_id: str) -> Response:
-        """A queued job never starts; a running one stops within about two seconds, unless it ends first."""
-        before = jobs.get(ANONYMOUS, job_id).status
-        job = jobs.cancel(ANONYMOUS, job_id)
+    def cancel_job(owner: Owner, job_id: JobId) -> Response:
+        """A queued job never starts; a running one stops, unless another job shares its work."""
+        before = jobs.get(owner, job_id).status
+        job = jobs.cancel(owner, job_id)
         code = 200 if before is JobStatus.CANCELLED else 202
-        return Response(job_json(job), status_code=code, media_type="application/json")
+        return Response(job_json(job), status_code=code, media_type="application/json", headers=job_headers(job))
 
     @routes.delete(
         "/jobs/{job_id}",
         status_code=204,
         summary="Forget a job",
-        responses=responses("job_not_found", "store_unavailable"),
+        responses={204: {"description": "It is gone."}, **responses("job_not_found", "store_unavailable")},
     )
-    def delete_job(job_id: str) -> Response:
-        """Removes the job, its text and its result; one that runs is cancelled, and removed as it stops."""
-        jobs.delete(ANONYMOUS, job_id)
+    def delete_job(owner: Owner, job_id: JobId) -> Response:
+        """Removes the job, its text and, unless another job shares it, its result; one that runs is cancelled."""
+        jobs.delete(owner, job_id)
         return Response(status_code=204)
 
-    async def _job_after(job_id: str, seconds: float) -> Job:
-        deadline = time.monotonic() + seconds
-        job = await run_in_threadpool(jobs.get, ANONYMOUS, job_id)
-        if job.status.final or seconds <= 0:
-            return job
-        with jobs.watch(job) as watch:
-            while True:
-                job = await run_in_threadpool(jobs.get, ANONYMOUS, job_id)
-                left = deadline - time.monotonic()
-                if job.status.final or left <= 0:
-                    return job
-                await watch.changed(left)
-
-    def _small_result(job: Job) -> bytes | None:
-        if job.result_size is None or job.result_size > settings.max_embedded_result_bytes:
-            return None
-        return _result(job)
-
-    def _result(job: Job) -> bytes:
-        layers = (LayerArrays.from_bytes(jobs.read_layer(job, layer.index)) for layer in job.layers)
-        return b"".join(write_json(jobs.read_head(job), layers))
-
     return routes
-
-
-def _require_result(job: Job) -> None:
-    if job.status is JobStatus.SUCCEEDED:
-        return
-    if job.error is not None:
-        raise JobHasNoResult(f"the job failed: {job.error['detail']}")
-    if job.status is JobStatus.CANCELLED:
-        raise JobHasNoResult("the job was cancelled; send the request again")
-    raise JobNotFinished(f"the job is {job.status}; wait with GET {job_url(job.id)}?wait=60")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from lig_core.boundaries import from_config
 from lig_core.catalog import find_model, installed_models
 from lig_core.errors import ModelNotFound
-from service.model_names import refuse_paths
+from service.model_names import allowed, refuse_others, refuse_paths
 from service.problems import UnknownModel, responses
 from service.settings import Settings
 
@@ -25,9 +25,10 @@ class ModelSummary(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The models that need no download. Any Hugging Face id may be sent as well."""
+    """The models that need no download. Any other Hugging Face id that is allowed may be sent as well."""
 
     models: list[ModelSummary]
+    allowed: list[str] | None = Field(description="Ids and patterns such as `google-bert/*`; null: any model.")
 
 
 class ModelBoundaries(BaseModel):
@@ -53,23 +54,26 @@ def router(settings: Settings) -> APIRouter:
     @routes.get("/models", summary="Models that need no download")
     def models() -> ModelList:
         """The bundled models that are installed, and those in the models folder."""
-        cards = installed_models(settings.models_folder)
+        patterns = settings.allowed_models
+        cards = [card for card in installed_models(settings.models_folder) if allowed(card.name, patterns)]
         return ModelList(
             models=[
                 ModelSummary(id=c.name, model_type=c.model_type, num_layers=c.num_layers, num_heads=c.num_heads)
                 for c in cards
-            ]
+            ],
+            allowed=patterns,
         )
 
     @routes.get(
         "/models/{model:path}/boundaries",
         summary="Where a model's nodes sit",
         response_model=ModelBoundaries,
-        responses=responses("invalid_request", "unknown_model"),
+        responses=responses("invalid_request", "unknown_model", "model_not_allowed"),
     )
     def boundaries(model: str) -> dict[str, Any]:
         """Answers from the config: in the models folder, in the local cache of the Hugging Face hub, or on the hub."""
         refuse_paths(model, "/path/model")
+        refuse_others(model, settings.allowed_models, "/path/model")
         try:
             card = find_model(model, settings.models_folder, ask_hub=settings.ask_hub)
         except ModelNotFound as error:

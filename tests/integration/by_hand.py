@@ -2,6 +2,8 @@
 
 import itertools
 
+import orjson
+
 from lig_core.contract import ExplainRequest
 from lig_core.queue import blobs, names
 from lig_core.queue.moves import Done, Moves, Part, Run
@@ -58,6 +60,20 @@ class ByHand:
         for index in range(layers):
             self.add_layer(run, index)
         assert self.moves.finish(run, Done(compute=compute, **more))
+
+    def finish_with(self, run, result):
+        """Finish with a result's head and layers."""
+        self.add_part(run, "head", orjson.dumps(result.head))
+        for layer in result:
+            self.add_arrays(run, layer)
+        self.end(run)
+
+    def end(self, run):
+        assert self.moves.finish(run, Done(compute=1.0))
+
+    def add_arrays(self, run, layer):
+        plain = layer.to_bytes()
+        assert self.add_part(run, f"layer:{layer.index}", plain, layer.index, converged=layer.converged)
 
     def compute(self):
         """Take and finish the first in line; its computation."""

@@ -3,10 +3,12 @@
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from by_hand import ByHand
 from fastapi.testclient import TestClient
@@ -88,6 +90,33 @@ def start_worker(redis_url, tmp_path):
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def start_api_process(redis_url):
+    """Starts API processes; returns the address of each, once it answers, and the process."""
+    started = []
+
+    def start(**environment):
+        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+            command = [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())]
+            env = {**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LOG_LEVEL": "warning", **environment}
+            started.append(subprocess.Popen(command, env=env, pass_fds=[listener.fileno()]))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            httpx.get(f"{url}/livez", timeout=60)
+            return url, started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(20)
+
+
+@pytest.fixture
+def start_api(start_api_process):
+    """The same for tests that need no more than the address."""
+    return lambda **environment: start_api_process(**environment)[0]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from by_hand import QUEUE, asked
 from lig_core.errors import InvalidRequest
 from lig_core.queue import names
 from lig_core.queue.upkeep import take_over, tidy
+from service.event_ids import later
 from service.jobs import JobStatus
 from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired
 
@@ -140,34 +141,34 @@ def test_events_tell_the_whole_story_and_resume_anywhere(by_hand):
     run = b.start()
     b.moves.report(run, '{"phase": "computing", "done": 0, "total": 2, "unit": "layers"}')
     b.finish(run)
-    events = b.store.read_events(job, None, 100).events
+    events = b.store.read_events(job.computation, None, 100).events
     assert [e.kind for e in events] == ["queued", "started", "progress", "head", "layer", "layer", "succeeded"]
     assert events[1].data == {"attempt": 1}
     assert events[4].data["index"] == 0 and events[4].data["converged"] is True
     assert events[-1].final and events[-1].data == {"converged": True}
     for number, event in enumerate(events):
-        page = b.store.read_events(job, event.id, 100)
+        page = b.store.read_events(job.computation, event.id, 100)
         assert page.events == events[number + 1 :]
-        assert not page.gap
-    assert b.store.read_events(job, None, 2).events == events[:2]
+        assert page.forgotten is None
+    assert b.store.read_events(job.computation, None, 2).events == events[:2]
 
 
 def test_only_progress_is_forgotten_and_the_gap_is_told(by_hand):
     b = by_hand(max_events=6)
     job = b.send_one("ada")
     run = b.start()
-    started = b.store.read_events(job, None, 100).events[-1]
+    started = b.store.read_events(job.computation, None, 100).events[-1]
     b.add_part(run, "head", b"{}")
     for number in range(20):
         b.moves.report(run, f'{{"phase": "computing", "done": {number}, "total": 20, "unit": "layers"}}')
         if number % 5 == 0:
             b.add_layer(run, number)
-    page = b.store.read_events(job, None, 100)
+    page = b.store.read_events(job.computation, None, 100)
     assert kinds(page).count("layer") == 4
     assert len(page.events) <= 8
     assert page.events[-1].data["done"] == 19
-    assert b.store.read_events(job, started.id, 100).gap
-    assert not b.store.read_events(job, page.events[-1].id, 100).gap
+    assert later(page.forgotten, started.id)
+    assert not later(page.forgotten, page.events[-1].id)
 
 
 def test_a_job_that_was_cancelled_by_itself_has_an_end_of_its_own(by_hand):
@@ -176,11 +177,11 @@ def test_a_job_that_was_cancelled_by_itself_has_an_end_of_its_own(by_hand):
     run = b.start()
     one = b.store.cancel("ada", one.id)
     b.finish(run)
-    mine = b.store.read_events(one, None, 100)
-    assert kinds(mine) == ["queued", "started", "cancelled"]
-    assert b.store.read_events(one, mine.events[-1].id, 100).events == ()
-    assert b.store.read_events(one, mine.events[-2].id, 100).events == mine.events[-1:]
-    assert kinds(b.store.read_events(two, None, 100))[-1] == "succeeded"
+    page = b.store.read_events(run.computation, None, 100, [one.id, two.id])
+    assert kinds(page)[-1] == "succeeded"
+    assert page.ends == {one.id: page.events[1].id}
+    b.store.delete("bob", two.id)
+    assert b.store.read_events(run.computation, None, 100, [one.id, two.id]).gone == {two.id}
 
 
 def test_a_job_that_did_not_converge_says_so_even_if_an_earlier_attempt_found_it(by_hand, redis):
@@ -195,7 +196,7 @@ def test_a_job_that_did_not_converge_says_so_even_if_an_earlier_attempt_found_it
     b.finish(run, layers=0)
     shown = b.store.get("ada", job.id)
     assert (shown.converged, [layer.converged for layer in shown.layers]) == (False, [False, True])
-    assert b.store.read_events(shown, None, 100).events[-1].data == {"converged": False}
+    assert b.store.read_events(shown.computation, None, 100).events[-1].data == {"converged": False}
 
 
 def test_a_failed_job_that_is_sent_again_keeps_its_layers_and_starts_its_events_anew(by_hand):
@@ -205,7 +206,7 @@ def test_a_failed_job_that_is_sent_again_keeps_its_layers_and_starts_its_events_
     b.add_layer(run, 0)
     b.moves.fail(run.place, run.computation, {"code": "x"}, dead=True)
     assert b.store.retry(job.id).status is JobStatus.QUEUED
-    assert kinds(b.store.read_events(job, None, 100)) == ["queued", "layer"]
+    assert kinds(b.store.read_events(job.computation, None, 100)) == ["queued", "layer"]
     assert b.send_one("bob", asked(digest=job.digest)).computation == job.computation
     b.compute()
     assert b.store.get("ada", job.id).status is JobStatus.SUCCEEDED

@@ -8,9 +8,7 @@ local EARLY = 1
 local SHORTEST, CLOSEST, MOST_LISTED = 1, 0.02, 10000
 
 local function accepted(how, group, jobs)
-  local answer = {how, group or ''}
-  for _, job in ipairs(jobs) do answer[#answer + 1] = job end
-  return answer
+  return {how, group or '', jobs, look(jobs)}
 end
 
 local function replay(key)
@@ -19,7 +17,8 @@ local function replay(key)
   if found[1] ~= ARGUMENTS.idempotency.body then return {'mismatch'} end
   local jobs = cjson.decode(found[2])
   for _, job in ipairs(jobs) do
-    if redis.call('EXISTS', KEY.job .. job) == 0 then return nil end
+    local computation = field(KEY.job .. job, 'computation')
+    if not computation or redis.call('EXISTS', KEY.computation .. computation) == 0 then return nil end
   end
   return accepted('replayed', found[3], jobs)
 end

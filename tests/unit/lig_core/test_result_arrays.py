@@ -40,6 +40,12 @@ def test_bytes_lose_nothing(dtype: str) -> None:
     assert (again.index, again.labels, again.nbytes) == (7, True, layer.nbytes)
 
 
+def test_tensors_are_read_in_the_same_order_every_time() -> None:
+    data = made_layer().to_bytes()
+    orders = {tuple(LayerArrays.from_bytes(data).arrays) for _ in range(10)}
+    assert len(orders) == 1
+
+
 def test_a_slice_has_bytes_too() -> None:
     (layer,) = select(made_result(indices=(0,)), Selection(targets=[1, 3], top_k=2))
     assert same(LayerArrays.from_bytes(layer.to_bytes()), layer)

@@ -19,7 +19,7 @@ from made_results import made_head, made_layer, made_result
 from lig_core.result.arrays import STATUSES, LayerArrays, Result
 from lig_core.result.formats import FORMATS
 from lig_core.result.read import from_document
-from lig_core.result.render import document, to_json
+from lig_core.result.render import document, layer_document, to_json
 from lig_core.result.select import Selection, select
 
 
@@ -57,7 +57,8 @@ def test_all_formats_hold_the_same_numbers(dtype: str, targets: tuple[int, ...])
 def test_json_is_the_document_in_a_stream() -> None:
     result = made_result(labels=True)
     assert written("json", result) == to_json(document(result.head, result))
-    assert len(list(FORMATS["json"].write(result.head, result))) == 4  # head, layers, verdict
+    whole = len(to_json(layer_document(result.head, made_layer(labels=True))))
+    assert max(map(len, FORMATS["json"].write(result.head, result))) < whole / 2  # no layer is written in one go
 
 
 def test_ndjson_is_the_document_line_by_line() -> None:

@@ -13,6 +13,7 @@ from lig_core.errors import LigError
 from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability
 from service.app import create_app
+from service.event_ids import later
 from service.jobs import Accepted, EventPage, Job, JobStatus, Load, Page, StoredLayer, StoredPart
 from service.problems import JobEnded, JobNotFound
 from service.settings import Settings
@@ -25,21 +26,38 @@ class NoChanges:
         return None
 
 
+class NoWebhooks:
+    def claim(self, limit, lease):
+        return []
+
+    def settle(self, claim, again=None):
+        return True
+
+
 @dataclass
 class MemoryJobs:
     jobs: dict[str, Job] = field(default_factory=dict)
     submissions: list = field(default_factory=list)
     parts: dict[str, bytes] = field(default_factory=dict)
+    events: list = field(default_factory=list)  # of any job
     workers: int = 1
     failure: LigError | None = None
     read: int = 0
+    replayed: bool = False  # what the next submission is told to be
+    stored: bool = False  # and whether its result is there already
+    asked: dict = field(default_factory=dict)
+    webhooks: NoWebhooks = field(default_factory=NoWebhooks)
 
     def submit(self, owner, submissions, *, limits, idempotency=None, group=False):
         if self.failure:
             raise self.failure
         self.submissions += submissions
-        jobs = tuple(self.add(owner, submission) for submission in submissions)
-        return Accepted(jobs, False, "group" if group else None)
+        self.asked = {"owner": owner, "limits": limits, "idempotency": idempotency}
+        jobs = [self.add(owner, submission) for submission in submissions]
+        if self.stored:
+            for job in jobs:
+                self.finish(job.id, {"text": job.request.text})
+        return Accepted(tuple(self.jobs[job.id] for job in jobs), self.replayed, "group" if group else None)
 
     def add(self, owner, submission):
         job_id = f"job{len(self.jobs)}"
@@ -89,10 +107,17 @@ class MemoryJobs:
         return orjson.loads(self.parts[job.head.ref])
 
     def read_layer(self, job, index):
-        return self.parts[job.layers[index].ref]
+        (layer,) = (layer for layer in job.layers if layer.index == index)
+        return self.parts[layer.ref]
 
-    def read_events(self, job, after, count):
-        return EventPage((), False)
+    def read_events(self, computation, after, count, jobs=()):
+        found = [event for event in self.events if after is None or later(event.id, after)]
+        ends = {job: self.jobs[job].cancelled_after for job in jobs if job in self.jobs}
+        return EventPage(
+            tuple(found[:count]),
+            ends={job: end for job, end in ends.items() if end},
+            gone=frozenset(job for job in jobs if job not in self.jobs),
+        )
 
     def load(self):
         return Load(waiting=0, running=0, backlog=0.0, limit=600.0, workers=self.workers, oldest=0.0)

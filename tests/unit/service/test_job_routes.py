@@ -113,3 +113,20 @@ def test_the_service_is_ready_only_with_a_worker(api, jobs):
     assert response.status_code == 503
     assert "lig worker" in response.json()["detail"]
     assert api.get("/livez").json() == {"alive": True}
+
+
+def test_an_unfinished_job_says_when_to_look_again_and_where_it_can_be_followed(api, jobs, job):
+    shown = api.get(f"/v1/jobs/{job['id']}")
+    assert int(shown.headers["retry-after"]) >= 1
+    url = f"/v1/jobs/{job['id']}"
+    assert shown.json()["links"] == {"self": url, "result": None, "events": f"{url}/events", "cancel": f"{url}/cancel"}
+    jobs.finish(job["id"], {})
+    assert "retry-after" not in api.get(url).headers
+
+
+def test_a_list_of_jobs_has_no_results_and_bounds_its_length(api, jobs, job):
+    jobs.finish(job["id"], {"tokens": ["a"]})
+    assert [shown.get("result") for shown in api.get("/v1/jobs").json()["jobs"]] == [None]
+    assert api.get("/v1/jobs?limit=200").status_code == 200
+    for limit in (0, 201):
+        assert api.get(f"/v1/jobs?limit={limit}").json()["code"] == "invalid_request"

@@ -43,4 +43,4 @@ def test_every_error_code_has_a_status():
     from lig_core.errors import LigError
 
     ours = [kind for kind in subclasses(LigError) if not kind.__module__.startswith("lig_core.client")]
-    assert {kind.code for kind in ours} == set(STATUS)
+    assert {kind.code for kind in ours} <= set(STATUS)

@@ -1,0 +1,113 @@
+"""Everything that is checked of a request before it is queued: may it be asked, can it be done, what will it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lig_core.catalog import ModelCard, check_against_model
+from lig_core.contract import ExplainRequest
+from lig_core.errors import FieldError, InvalidRequest, TextTooLong
+from service.digest import request_digest
+from service.estimate import DEFAULT_RATE, Estimate, cost_seconds, estimate
+from service.jobs import Submission
+from service.known_models import KnownModel, KnownModels
+from service.model_names import refuse_others, refuse_paths
+from service.model_shape import Shape
+from service.problems import ResultTooLarge
+from service.result_size import json_bytes_of
+from service.settings import Settings
+from service.tokens import TokenCount, TokenCounter
+
+
+class Preflight:
+    """Checks requests. One for the single route, the batch and the dry run, so that they cannot differ.
+
+    rate: operations a second that workers were measured at; queue_seconds: until new work would start, None: unknown.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: TokenCounter,
+        *,
+        rate: Callable[[], float] = lambda: DEFAULT_RATE,
+        queue_seconds: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._settings, self._tokens, self._models = settings, tokens, KnownModels(settings)
+        self._rate, self._queue_seconds = rate, queue_seconds
+
+    def check(self, request: ExplainRequest) -> Estimate:
+        """The cost of a request that may be queued; raises a LigError that says what to do about one that may not."""
+        return self._examine(request)[2].model_copy(update={"queue_seconds": self._queue_seconds()})
+
+    def submission(
+        self,
+        request: ExplainRequest,
+        *,
+        fresh: bool = False,
+        webhook: str | None = None,
+        traceparent: str | None = None,
+    ) -> Submission:
+        """The request as it is queued; raises what `check` does."""
+        known, tokens, found = self._examine(request)
+        cost = found.seconds or cost_seconds(request, known.card, tokens, found.rate)
+        return Submission(
+            request,
+            request_digest(request, known.identity),
+            cost=cost,
+            work=cost * found.rate / DEFAULT_RATE,
+            fresh=fresh,
+            webhook=webhook,
+            traceparent=traceparent,
+        )
+
+    def _examine(self, request: ExplainRequest) -> tuple[KnownModel, TokenCount, Estimate]:
+        settings = self._settings
+        refuse_paths(request.model, "/model")
+        refuse_others(request.model, settings.allowed_models, "/model")
+        known = self._models.find(request.model)
+        card = known.card
+        check_against_model(request, card)
+        tokens = self._tokens.count(request.text, card)
+        check_against_tokens(request, card, tokens)
+        found = estimate(request, card, tokens, rate=self._rate())
+        refuse_too_large(request, card, found, settings.max_result_bytes)
+        return known, tokens, found
+
+
+def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: TokenCount) -> None:
+    """Refuse what the text's tokens rule out, where they were counted; raises TextTooLong or InvalidRequest."""
+    shape = Shape.of(card)
+    if not tokens.exact:
+        return
+    if shape is not None and shape.positions is not None and tokens.number > shape.positions:
+        detail = (
+            f"the text has {tokens.number} tokens, {card.name} takes at most {shape.positions} "
+            "(special tokens included); shorten or split it"
+        )
+        raise TextTooLong(detail, errors=[FieldError("/text", detail)])
+    beyond = [target for target in request.target_tokens or () if target >= tokens.number]
+    if beyond:
+        detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {tokens.number - 1}"
+        raise InvalidRequest(detail, errors=[FieldError("/target_tokens", detail)])
+
+
+def refuse_too_large(request: ExplainRequest, card: ModelCard, found: Estimate, limit: int) -> None:
+    """Refuse a result beyond `limit` bytes of JSON; raises ResultTooLarge that says what to narrow."""
+    size, shape = found.result_json_bytes, Shape.of(card)
+    if size is None or shape is None or size <= limit:
+        return
+    sizes = {name: json_bytes_of(name, request, shape, found.tokens, found.targets) for name in request.maps}
+    largest = max(sizes, key=sizes.__getitem__)
+    share = sizes[largest] / sum(sizes.values())
+    advice = [f"fewer layers (these are {found.layers})", f"fewer target_tokens (these are {found.targets})"]
+    if largest == "att" and request.target_head is None:
+        advice.append(f"one target_head (these are {shape.heads})")
+    if len(sizes) > 1:
+        advice.append(f"a granularity without '{largest}', which makes up {share:.0%}")
+    if request.labels:
+        advice.append("labels=false")
+    raise ResultTooLarge(
+        f"the result would be about {size} bytes of JSON, {limit} are accepted; ask for {', or '.join(advice)}, "
+        "or send a shorter text"
+    )

@@ -1,0 +1,79 @@
+"""POST /explain/batch: many texts, one set of options; each text becomes a job of one group."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from service.auth import CurrentCaller
+from service.intake import Intake
+from service.outlook import Outlook
+from service.problems import responses
+from service.representation import JobResource, job_json
+from service.routes.explain import CHECKS, REPLAYED, RETRY_AFTER
+from service.submission import read_json
+from service.terms import HEADERS, read_terms
+
+PATH = "/explain/batch"
+LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The jobs of the group, as they stand."}}
+REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/BatchRequest"},
+            "example": {
+                "texts": ["The cat sat on the mat.", "The mat lay under the cat."],
+                "options": {"model": "minilm", "granularity": "layer", "priority": "bulk"},
+            },
+        }
+    },
+}
+PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
+
+
+class BatchResource(BaseModel):
+    """What a batch became."""
+
+    group: str = Field(description="The id that the jobs have in common.")
+    jobs: list[JobResource] = Field(description="In the order of the texts.")
+
+
+def router(intake: Intake, outlook: Outlook) -> APIRouter:
+    """The route that accepts many texts."""
+    routes = APIRouter(tags=["explain"])
+
+    @routes.post(
+        PATH,
+        status_code=202,
+        summary="Explain many texts",
+        responses={
+            202: {
+                "model": BatchResource,
+                "description": "All are queued, or done where the same work had been done before.",
+                "headers": {**LOCATION, **RETRY_AFTER, **REPLAYED},
+            },
+            **PROBLEMS,
+        },
+        openapi_extra={"requestBody": REQUEST_BODY, "parameters": HEADERS[1:]},
+    )
+    async def explain_batch(
+        request: Request, caller: CurrentCaller, body: Annotated[Any, Depends(read_json)]
+    ) -> Response:
+        """Accepts all texts or none; what is wrong with one is told with a pointer such as `/texts/3`."""
+        terms = read_terms(request, PATH, body)
+        accepted = await run_in_threadpool(intake.accept_batch, caller, body, terms)
+        unfinished = [job for job in accepted.jobs if not job.status.final]
+        seconds = await run_in_threadpool(outlook.seconds_until_done, unfinished[-1]) if unfinished else 0.0
+        headers = {"Location": f"/v1/jobs?group={accepted.group}", "Retry-After": str(max(1, math.ceil(seconds)))}
+        if accepted.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        shown = {"group": accepted.group, "jobs": [orjson.Fragment(job_json(job)) for job in accepted.jobs]}
+        return Response(orjson.dumps(shown), status_code=202, media_type="application/json", headers=headers)
+
+    return routes

@@ -1,0 +1,31 @@
+"""POST /explain/estimate: what a request would cost, without queueing it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+
+from service.estimate import Estimate
+from service.preflight import Preflight
+from service.problems import responses
+from service.routes.explain import CHECKS, REQUEST_BODY
+from service.submission import parse_submission, read_json
+
+
+def router(preflight: Preflight) -> APIRouter:
+    """The dry run."""
+    routes = APIRouter(tags=["explain"])
+
+    @routes.post(
+        "/explain/estimate",
+        summary="What a request would cost",
+        response_description="The estimate. Nothing was queued.",
+        responses=responses(*CHECKS),
+        openapi_extra={"requestBody": REQUEST_BODY},
+    )
+    def estimate(body: Annotated[Any, Depends(read_json)]) -> Estimate:
+        """The checks of `POST /explain`, and then what it would take: tokens, work, memory, bytes, seconds."""
+        return preflight.check(parse_submission(body).asked())
+
+    return routes

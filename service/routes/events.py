@@ -1,0 +1,179 @@
+"""GET /jobs/{id}/events: what happens to a job, as it happens, as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query
+from fastapi.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from lig_core.result.arrays import LayerArrays
+from lig_core.result.formats import layer_line
+from service import event_ids
+from service.auth import Owner
+from service.following import Listener
+from service.hub import Hub
+from service.jobs import Event, Job, JobStore, StoredLayer
+from service.lifecycle import Lifecycle
+from service.problems import responses
+from service.representation import job_problem, job_url
+from service.routes.jobs import JobId
+from service.settings import Settings
+from service.shared_bodies import SharedBodies
+from service.streaming import StreamedResponse, cut
+
+RETRY = b"retry: 1000\n\n"
+COMMENT = b": still here\n\n"
+EXAMPLE = """retry: 1000
+
+id: 1767268800000-0
+event: queued
+data: {}
+
+id: 1767268800120-0
+event: started
+data: {"attempt":1}
+
+id: 1767268800125-0
+event: progress
+data: {"phase":"computing","done":3,"total":24,"unit":"maps"}
+
+id: 1767268800600-0
+event: layer
+data: {"layer":0,"maps":{"layer_idx":0,"z2z":{"matrix":[[0.1,0.2],[0.3,0.4]]}}}
+
+id: 1767268801000-0
+event: succeeded
+data: {"converged":true,"result":"/v1/jobs/5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968/result"}
+
+"""
+EVENT = {  # of each event, as OpenAPI 3.2 has it
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {
+            "type": "string",
+            "enum": ["queued", "started", "progress", "head", "layer", "gap", "succeeded", "failed", "cancelled"],
+        },
+        "data": {"type": "string", "description": "JSON.", "contentMediaType": "application/json"},
+        "retry": {"type": "integer"},
+    },
+}
+After = Annotated[
+    str,
+    Query(
+        description="Only what came after the event with this id; `Last-Event-ID` goes before it.",
+        examples=["1767268800000-0"],
+        json_schema_extra={"pattern": "^([0-9]{1,18}-[0-9]{1,18})?$"},
+    ),
+]
+LastEventId = Annotated[
+    str,
+    Header(
+        alias="Last-Event-ID",
+        description="The last event that was received: browsers send it when they connect again.",
+        json_schema_extra={"pattern": "^([0-9]{1,18}-[0-9]{1,18})?$"},
+    ),
+]
+WithMaps = Annotated[
+    bool, Query(alias="layers", description="Put each layer's maps into its event; else it says only which layer.")
+]
+
+
+def router(settings: Settings, jobs: JobStore, hub: Hub, lifecycle: Lifecycle) -> APIRouter:
+    """The route of events."""
+    routes = APIRouter(tags=["jobs"])
+    bodies = SharedBodies(settings.event_cache_bytes)
+
+    @routes.get(
+        "/jobs/{job_id}/events",
+        response_class=StreamedResponse,
+        summary="What happens to a job",
+        responses={
+            200: {
+                "description": "Server-sent events, each with an `id` to resume after and one line of JSON: `queued`, "
+                "`started`, `progress`, `head` (the result without its layers), `layer` (one layer's maps, as soon as "
+                "they are done), and at last `succeeded`, `failed` or `cancelled`. `gap`: older progress between "
+                "`after` and `next` is no longer kept. A comment line comes where nothing else does.",
+                "content": {"text/event-stream": {"schema": EVENT, "example": EXAMPLE}},
+            },
+            204: {"description": "There is nothing after this event, nor will there be: do not connect again."},
+            **responses("job_not_found", "job_expired", "invalid_request", "draining", "store_unavailable"),
+        },
+    )
+    async def events(
+        owner: Owner,
+        job_id: JobId,
+        after: After = "",
+        last_event_id: LastEventId = "",
+        layers: WithMaps = True,
+    ) -> Response:
+        """Everything since the job was accepted, or since an event. A lost connection is resumed after the last event
+        that came, from any process of the service."""
+        place = _place(last_event_id, after)
+        lifecycle.refuse_while_draining()
+        job = await run_in_threadpool(jobs.get, owner, job_id)
+        listener = await hub.join(job, place)
+        if job.status.final and not listener.pending:
+            return Response(status_code=204)
+        return StreamedResponse(
+            _stream(job, listener, layers),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    async def _stream(job: Job, listener: Listener, layers: bool) -> AsyncIterator[bytes]:
+        with listener.listening():
+            yield RETRY
+            async for event in listener.events(settings.event_comment_seconds):
+                if event is None:
+                    yield COMMENT
+                elif event.kind == "head" or (event.kind == "layer" and layers):
+                    async for piece in _large(job, event):
+                        yield piece
+                else:
+                    yield _beginning(event) + orjson.dumps(_told(job, event)) + b"\n\n"
+
+    async def _large(job: Job, event: Event) -> AsyncIterator[bytes]:
+        name = f"{job.computation} {event.id}"
+        body = await bodies.get(name, partial(_head if event.kind == "head" else _layer, job, event))
+        yield _beginning(event)
+        for piece in cut(body.data):
+            yield piece
+        yield b"\n\n"
+
+    def _head(job: Job, event: Event) -> bytes:
+        return orjson.dumps(jobs.read_head(jobs.get(None, job.id)))
+
+    def _layer(job: Job, event: Event) -> bytes:
+        layer = StoredLayer(**event.data)
+        job = replace(jobs.get(None, job.id), layers=(layer,))
+        return layer_line(jobs.read_head(job), LayerArrays.from_bytes(jobs.read_layer(job, layer.index)))
+
+    return routes
+
+
+def _place(header: str, query: str) -> str | None:
+    if header:  # browsers send an empty one where there was no id
+        return event_ids.parse(header, "/header/Last-Event-ID")
+    return event_ids.parse(query, "/query/after") if query else None
+
+
+def _beginning(event: Event) -> bytes:
+    return f"id: {event.id}\nevent: {event.kind}\ndata: ".encode()
+
+
+def _told(job: Job, event: Event) -> dict[str, Any]:
+    """The data of an event as clients see it."""
+    if event.kind == "layer":
+        return {"layer": event.data["index"]}
+    if event.kind == "succeeded":
+        return {**event.data, "result": f"{job_url(job.id)}/result"}
+    if event.kind == "failed":
+        return job_problem(job, event.data)
+    return event.data

@@ -1,0 +1,62 @@
+"""How many tokens a text has, before any model is loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+from tokenizers import Tokenizer
+
+from lig_core.catalog import ModelCard
+
+TOKENIZERS_KEPT = 8
+BYTES_PER_TOKEN = 3.5
+"""Of UTF-8, where no tokenizer can be asked: between English in GPT-2's vocabulary (4.5) and code (2.5)."""
+SPECIAL_TOKENS = 2
+
+
+@dataclass(frozen=True)
+class TokenCount:
+    """Tokens of a text, special ones included. `exact` where the model's own tokenizer counted."""
+
+    number: int
+    exact: bool
+
+
+class TokenCounter:
+    """Counts with the model's `tokenizer.json` where that is at hand, and guesses from the text's bytes elsewhere."""
+
+    def __init__(self) -> None:
+        self._open = lru_cache(TOKENIZERS_KEPT)(_open)
+
+    def count(self, text: str, card: ModelCard) -> TokenCount:
+        """Tokens of the text in this model."""
+        file = _tokenizer_file(card)
+        if file is None:
+            return guess(text)
+        return TokenCount(len(self._open(file).encode(text).ids), exact=True)
+
+
+def guess(text: str) -> TokenCount:
+    """Tokens that the text is likely to have in any model."""
+    return TokenCount(math.ceil(len(text.encode()) / BYTES_PER_TOKEN) + SPECIAL_TOKENS, exact=False)
+
+
+def _tokenizer_file(card: ModelCard) -> Path | None:
+    folder = Path(card.source)
+    if folder.is_dir():
+        file = folder / "tokenizer.json"
+        return file if file.is_file() else None
+    cached = try_to_load_from_cache(card.source, "tokenizer.json", revision=card.revision)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _open(file: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(file))
+    # Workers explain the whole text or refuse it; what the file says of cutting and padding is for other uses.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
