@@ -148,6 +148,21 @@ def test_a_text_becomes_maps_by_events(serve, open_page, jobs):
     assert page.get_attribute("#frame", "sandbox") == "allow-scripts"
 
 
+def test_a_result_can_be_opened_by_itself_and_saved(serve, open_page, jobs):
+    page = open_page(serve(Settings()))
+    page.route("**/v1/jobs/*/result", lambda route: route.fulfill(**PAGE))
+    page.click("#explain")
+    page.get_by_text("Queued", exact=False).wait_for()
+    jobs.finish("job0", b"{}")
+    page.frame_locator("#frame").locator("#map").wait_for()
+    with page.context.expect_page() as opened:
+        page.click("#open")
+    opened.value.locator("#map").wait_for()
+    with page.expect_download() as saved:
+        page.click("#save")
+    assert (saved.value.suggested_filename, saved.value.path().read_text()) == ("lig.html", PAGE["body"])
+
+
 def test_without_events_it_follows_by_asking(serve, open_page, jobs):
     page = open_page(serve(Settings()))
     page.route("**/v1/jobs/*/result", lambda route: route.fulfill(**PAGE))
