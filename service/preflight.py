@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from functools import lru_cache
 
 from lig_core.catalog import ModelCard, check_against_model, find_model
 from lig_core.contract import ExplainRequest
@@ -16,9 +14,6 @@ from service.problems import ResultTooLarge
 from service.result_size import json_bytes_of
 from service.settings import Settings
 from service.tokens import TokenCount, TokenCounter
-
-CARDS_KEPT, CARD_SECONDS = 256, 5
-"""How many configs are remembered, and for how long: a model that was just added is soon seen."""
 
 
 class Preflight:
@@ -37,23 +32,19 @@ class Preflight:
     ) -> None:
         self._settings, self._tokens = settings, tokens
         self._rate, self._queue_seconds = rate, queue_seconds
-        self._found = lru_cache(CARDS_KEPT)(self._find)
 
     def check(self, request: ExplainRequest) -> Estimate:
         """The cost of a request that may be queued; raises a LigError that says what to do about one that may not."""
         settings = self._settings
         refuse_paths(request.model, "/model")
         refuse_others(request.model, settings.allowed_models, "/model")
-        card = self._found(request.model, int(time.monotonic() // CARD_SECONDS))
+        card = find_model(request.model, settings.models_folder, ask_hub=settings.ask_hub)
         check_against_model(request, card)
         tokens = self._tokens.count(request.text, card)
         check_against_tokens(request, card, tokens)
         found = estimate(request, card, tokens, rate=self._rate(), queue_seconds=self._queue_seconds())
         refuse_too_large(request, card, found, settings.max_result_bytes)
         return found
-
-    def _find(self, model: str, _period: int) -> ModelCard:
-        return find_model(model, self._settings.models_folder, ask_hub=self._settings.ask_hub)
 
 
 def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: TokenCount) -> None:

@@ -67,7 +67,6 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
 
 def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt, redis: Redis) -> dict[str, Any]:
     """Run one job; what to tell the worker."""
-    logs.about(job_id=message["job"])
     job = Job(message["job"], connection=redis, serializer="json")
     job.origin = message["lane"]
     run, moves = Run(job, message["execution"]), Moves(redis)
