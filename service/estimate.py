@@ -26,7 +26,7 @@ from service.model_shape import Shape
 from service.result_size import binary_bytes, json_bytes
 from service.tokens import TokenCount
 
-DEFAULT_RATE = 8e10
+DEFAULT_RATE = 1e11
 """Operations a second where no worker has measured its own: two cores of a server."""
 
 NODES = {
@@ -54,7 +54,7 @@ ELEMENTWISE = {"zero": 820.0, "self_input_token": 1230.0}
 ATT_ROWS = {"zero": 3.0, "self_input_token": 2.0}
 """Rows evaluated for one that is needed: a target's heads are refined together though not all need it."""
 
-SECONDS_PER_LAYER, SECONDS_PER_NODE = 0.022, 0.0015
+SECONDS_PER_LAYER, SECONDS_PER_NODE = 0.012, 0.0012
 """What does not grow with the text, at the default rate: replays that check a block, and a map's steps, one node after
 another."""
 

@@ -90,6 +90,8 @@ class UnknownModel(LigError):
 
     code = "unknown_model"
     title = "There is no such model"
+
+
 class NotAcceptable(LigError):
     """The caller accepts none of the media types there are."""
 

@@ -18,7 +18,7 @@ PER_HEAD = 20
 LABELLED_ENTRY, LABELLED_COLUMN = 72, 75
 """An entry of `token_to_token`, and what each target's list begins with."""
 
-BINARY_COLUMN, BINARY_LAYER = 26, 2048
+BINARY_COLUMN, BINARY_LAYER = 26, 900
 """Certificate of a column as arrays; the description of a layer's arrays."""
 
 

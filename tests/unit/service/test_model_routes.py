@@ -80,3 +80,26 @@ def test_a_folder_whose_config_is_damaged_is_no_model(folder, tmp_path):
     answer = folder.get("/v1/models/tiny/boundaries")
     assert answer.status_code == 404
     assert "not valid JSON" in answer.json()["detail"]
+
+
+def test_only_allowed_models_are_listed_and_described(tmp_path, jobs):
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"model_type": "bert"}')
+    settings = Settings(models_folder=tmp_path, allowed_models=["m*"])
+    with TestClient(create_app(settings, jobs)) as client:
+        listed = client.get("/v1/models").json()
+        assert ([model["id"] for model in listed["models"]], listed["allowed"]) == (["minilm", "mine"], ["m*"])
+        assert client.get("/v1/models/mine/boundaries").status_code == 200
+        refused = client.get("/v1/models/other/boundaries")
+        assert (refused.status_code, refused.json()["code"]) == (422, "model_not_allowed")
+        assert refused.json()["errors"][0]["pointer"] == "/path/model"
+        posted = client.post("/v1/explain", json={"text": "a", "model": "other"})
+        assert (posted.status_code, posted.json()["code"]) == (422, "model_not_allowed")
+        assert not jobs.submissions
+
+
+def test_a_model_allowed_by_name_is_allowed_at_any_revision(jobs):
+    with TestClient(create_app(Settings(allowed_models=["a/b"], ask_hub=False), jobs)) as client:
+        assert client.post("/v1/explain", json={"text": "a", "model": "a/b@main"}).status_code == 202
+        assert client.post("/v1/explain", json={"text": "a", "model": "a/b/c"}).status_code == 422

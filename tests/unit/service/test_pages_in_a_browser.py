@@ -106,6 +106,7 @@ def open_page(browser):
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("console", lambda m: trouble.append(m.text) if "Content Security Policy" in m.text else None)
         page.on("request", lambda request: asked.append(request.url))
+        page.route("**/v1/jobs/*/events", lambda route: route.fulfill(status=404))  # a test's own route goes before
         page.goto(address)
         return page
 
@@ -120,7 +121,7 @@ def test_a_text_becomes_maps_by_events(serve, open_page, jobs):
     page.route(
         "**/v1/jobs/*/events",
         lambda route: (
-            jobs.finish("job0", b"{}"),
+            jobs.finish("job0", RESULT),
             route.fulfill(
                 **sse(
                     ("queued", {}),
@@ -142,10 +143,25 @@ def test_a_text_becomes_maps_by_events(serve, open_page, jobs):
     assert "converged" in maps.locator("#summary").inner_text()
     assert page.inner_text("#status") == "Done"
     assert page.evaluate("document.activeElement.id") == "result-title"
-    (asked,) = jobs.requests
+    (asked,) = [submission.request for submission in jobs.submissions]
     assert (asked.text, asked.layers, asked.granularity) == ("cat mats", [0, 3, 4, 5], ["layer", "att"])
     assert page.url.endswith("#job=job0")
     assert page.get_attribute("#frame", "sandbox") == "allow-scripts"
+
+
+def test_a_result_can_be_opened_by_itself_and_saved(serve, open_page, jobs):
+    page = open_page(serve(Settings()))
+    page.route("**/v1/jobs/*/result", lambda route: route.fulfill(**PAGE))
+    page.click("#explain")
+    page.get_by_text("Queued", exact=False).wait_for()
+    jobs.finish("job0", RESULT)
+    page.frame_locator("#frame").locator("#map").wait_for()
+    with page.context.expect_page() as opened:
+        page.click("#open")
+    opened.value.locator("#map").wait_for()
+    with page.expect_download() as saved:
+        page.click("#save")
+    assert (saved.value.suggested_filename, saved.value.path().read_text()) == ("lig.html", PAGE["body"])
 
 
 def test_without_events_it_follows_by_asking(serve, open_page, jobs):
@@ -153,7 +169,7 @@ def test_without_events_it_follows_by_asking(serve, open_page, jobs):
     page.route("**/v1/jobs/*/result", lambda route: route.fulfill(**PAGE))
     page.click("#explain")
     page.get_by_text("Queued", exact=False).wait_for()
-    jobs.finish("job0", b"{}")
+    jobs.finish("job0", RESULT)
     page.frame_locator("#frame").locator("#map").wait_for()
 
 
@@ -165,7 +181,7 @@ def test_a_broken_stream_is_resumed_where_it_broke(serve, open_page, jobs):
         resumed.append(route.request.headers.get("last-event-id"))
         if len(resumed) == 1:
             return route.fulfill(**sse(("queued", {}), ("started", {"attempt": 1})))
-        jobs.finish("job0", b"{}")
+        jobs.finish("job0", RESULT)
         return route.fulfill(**sse(("succeeded", {"converged": True})))
 
     page.route("**/v1/jobs/*/events", answer)
@@ -193,7 +209,7 @@ def test_a_key_goes_with_every_request_and_is_asked_for_when_it_lacks(serve, ope
     page.route("**/v1/jobs/*/result", answer)
     page.click("#explain")
     page.get_by_text("Queued", exact=False).wait_for()
-    jobs.finish("job0", b"{}")
+    jobs.finish("job0", RESULT)
     page.frame_locator("#frame").locator("#map").wait_for()
     assert sent == [f"Bearer {key}"]
     assert page.locator("#problem").is_hidden()
@@ -235,7 +251,7 @@ def test_an_estimate_queues_nothing(serve, open_page, jobs):
     page = open_page(serve(Settings()))
     page.click("#estimate")
     page.get_by_text("Estimate: 9 tokens").wait_for()
-    assert not jobs.requests
+    assert not jobs.submissions
 
 
 def test_the_docs_show_the_routes(serve, open_page):

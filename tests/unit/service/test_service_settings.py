@@ -14,7 +14,7 @@ def test_variables_with_the_prefix_are_read(monkeypatch):
 
 
 def test_a_child_s_environment_gives_it_the_same_settings(monkeypatch, tmp_path):
-    told = Settings(redis_url=SecretStr("redis://u:pw@h/1"), data_dir=tmp_path, job_timeout=7)
+    told = Settings(redis_url=SecretStr("redis://u:pw@h/1"), data_dir=tmp_path, job_timeout=7, allowed_models=["a/*"])
     for name, value in told.as_environment().items():
         if name.startswith("LIG_"):
             monkeypatch.setenv(name, value)
@@ -41,6 +41,21 @@ def test_check_prints_settings_and_masks_the_password(monkeypatch):
     assert "LIG_PORT=9002" in done.output
     assert "LIG_REDIS_URL=redis://user:***@example.org:6379/0" in done.output
     assert "hunter2" not in done.output
+
+
+def test_check_masks_the_keys_and_names_their_file(monkeypatch, tmp_path):
+    import typer
+
+    app = typer.Typer()
+    app.command()(cli.serve)
+    monkeypatch.setenv("LIG_KEYS", '[{"id": "hunter2"}]')
+    monkeypatch.setenv("LIG_KEYS_FILE", str(tmp_path / "keys.json"))
+    monkeypatch.setenv("LIG_ALLOWED_MODELS", '["minilm", "google-bert/*"]')
+    done = CliRunner().invoke(app, ["--check"])
+    assert "LIG_KEYS=***" in done.output
+    assert "hunter2" not in done.output
+    assert f"LIG_KEYS_FILE={tmp_path}/keys.json" in done.output
+    assert 'LIG_ALLOWED_MODELS=["minilm","google-bert/*"]' in done.output
 
 
 def test_an_address_beyond_this_machine_is_refused_without_the_flag():
