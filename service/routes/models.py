@@ -65,7 +65,7 @@ def router(settings: Settings) -> APIRouter:
         "/models/{model:path}/boundaries",
         summary="Where a model's nodes sit",
         response_model=ModelBoundaries,
-        responses=responses("invalid_request", "model_not_found"),
+        responses=responses("not_found", "invalid_request", "model_not_found"),
     )
     def boundaries(model: str) -> dict[str, Any]:
         """Answers from the config: in the models folder, or in the local cache of the Hugging Face hub."""
