@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-oldest check format openapi settings bench bench-service faults soak clean
+.PHONY: help install demo serve test test-oldest check format openapi settings bench bench-service faults soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -77,6 +77,10 @@ faults: $(VENV)/.dev ## kill, freeze, cut off everything while jobs run (JOBS, M
 
 soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat
 	$(BIN)/python -m tests.faults.soak $(MINUTES)
+
+CASES ?= 10000
+fuzz: $(VENV)/.dev ## Schemathesis against the running service, CASES of them; writes benchmarks/fuzz.md
+	$(BIN)/python -m tests.fuzz.run --cases $(CASES)
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info

@@ -1,4 +1,4 @@
-"""The `lig` command. Bad input is one line on standard error and exit code 2."""
+"""The `lig` command. Bad input is one line on standard error and exit code 2, Ctrl-C exit code 130."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from lig_core.catalog import check_against_model, find_model
-from lig_core.client import Client
+from lig_core.client import Client, Job, require_success
+from lig_core.client.files import FORMATS_OF_BYTES
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import LigError
 
@@ -30,6 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Report = Callable[[Progress], None]
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal."""
 
 
 @app.command()
@@ -62,6 +65,9 @@ def explain(
     server: Annotated[
         str | None, typer.Option(help="URL of a LIG service to compute on [default: compute here].")
     ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="LIG_API_KEY", help="The key that the service knows you by, with --server.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -93,11 +99,14 @@ def explain(
         )
         if server is not None and device is not None:
             raise typer.BadParameter("--device is for computing here; the service chooses its own")
-        with _progress_bar() as report:
-            result = (
-                _explain_here(request, device, report) if server is None else _explain_there(request, server, report)
-            )
-        _write(result, output)
+        if server is None:
+            _refuse_formats_of_bytes(output)
+            with _progress_bar() as report:
+                result = _explain_here(request, device, report)
+            _write(result, output)
+        else:
+            with Client(server, api_key=api_key) as client:
+                _explain_there(request, client, output)
 
 
 @app.command()
@@ -141,9 +150,34 @@ def _explain_here(request: ExplainRequest, device: str | None, report: Report) -
     return run(request, load_model(card, device=device, dtype=request.dtype), progress=report)
 
 
-def _explain_there(request: ExplainRequest, server: str, report: Report) -> dict[str, Any]:
-    with Client(server) as client:
-        return client.explain(request, on_progress=report)
+def _explain_there(request: ExplainRequest, client: Client, output: Path | None) -> None:
+    job = client.submit(request)
+    try:
+        with _progress_bar() as report:
+            job = client.wait(job["id"], on_progress=report)
+    except KeyboardInterrupt:
+        _cancel(job, client)
+    require_success(job)
+    if output is not None and output.suffix in FORMATS_OF_BYTES:
+        client.download(job["id"], output)
+    else:
+        _write(client.result(job["id"]), output)
+
+
+def _cancel(job: Job, client: Client) -> Never:
+    try:
+        client.cancel(job["id"])
+    except LigError as error:
+        said = f"job {job['id']} was not cancelled: {error.detail}"
+    else:
+        said = f"cancelled job {job['id']}"
+    typer.echo(f"lig: {said}", err=True)
+    raise SystemExit(INTERRUPTED)
+
+
+def _refuse_formats_of_bytes(output: Path | None) -> None:
+    if output is not None and output.suffix in FORMATS_OF_BYTES:
+        raise typer.BadParameter(f"{output.suffix} files are written by a service (--server); here .json and .html are")
 
 
 def _write(result: dict[str, Any], output: Path | None) -> None:

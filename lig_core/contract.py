@@ -47,7 +47,7 @@ class ExplainRequest(BaseModel):
         examples=["minilm"],
     )
     num_steps: int | None = Field(
-        None, ge=1, le=4096, description="Gauss-Legendre nodes; absent: adaptive quadrature to `rtol`."
+        None, ge=1, le=4096, strict=True, description="Gauss-Legendre nodes; absent: adaptive quadrature to `rtol`."
     )
     granularity: GranularityName | Annotated[list[GranularityName], Field(max_length=5)] = Field(
         "all",
@@ -64,20 +64,25 @@ class ExplainRequest(BaseModel):
         description="The u that `mlp` starts from: the stream after attention, or the concatenated head outputs.",
     )
     include_residual_connection: bool = Field(
-        True, description="Whether u reaches z' through the residual connection as well as through the MLP."
+        True,
+        strict=True,
+        description="Whether u reaches z' through the residual connection as well as through the MLP.",
     )
-    rtol: float = Field(1e-3, ge=1e-8, le=0.1, description="Relative tolerance of the adaptive quadrature.")
+    rtol: float = Field(
+        1e-3, ge=1e-8, le=0.1, strict=True, description="Relative tolerance of the adaptive quadrature."
+    )
     on_unconverged: Literal["warn", "fail"] = "warn"
     dtype: Literal["float32", "float64"] = "float32"
     priority: Literal["interactive", "bulk"] = Field(
         "interactive", description="Bulk jobs get an eighth of the share that interactive ones get. Changes no number."
     )
     labels: bool = Field(
-        False, description="Add `token_to_token`: every matrix again, entry by entry, with token names."
+        False, strict=True, description="Add `token_to_token`: every matrix again, entry by entry, with token names."
     )
 
     merge_subwords: bool = Field(
         False,
+        strict=True,
         description="Answer by words: contributions of a word's tokens, and the totals of its targets, are summed.",
     )
 

@@ -13,11 +13,13 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from lig_core.errors import FieldError, InvalidRequest, LigError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 log = logging.getLogger(__name__)
 
@@ -302,7 +304,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def routing(request: Request, error: HTTPException) -> Response:
-        return answer(request, _routing_error(request, error), error.headers)
+        headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
+        return answer(request, _routing_error(request, error), headers)
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> Response:
@@ -315,6 +318,15 @@ def _routing_error(request: Request, error: HTTPException) -> LigError:
     if error.status_code == 404:
         return NotFound(f"no route {path}; see /docs for the routes there are")
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        return MethodNotAllowed(f"{path} does not take {request.method}; it takes {allowed}")
+        return MethodNotAllowed(f"{path} does not take {request.method}; it takes {', '.join(_allowed(request))}")
     return LigError(f"{error.status_code}: {error.detail}")
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that any route takes at this path; Starlette's own header has those of the first route alone."""
+
+    def taken(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in METHODS if taken(method)]

@@ -12,6 +12,14 @@ from service.submission import BatchRequest, SubmitRequest
 
 REFERENCE = "#/components/schemas/{model}"
 
+WHERE_JOBS_ARE_TOLD = {
+    ("/v1/explain", "post", "200"): "/id",
+    ("/v1/explain", "post", "202"): "/id",
+    ("/v1/explain/batch", "post", "202"): "/jobs/0/id",
+    ("/v1/jobs", "get", "200"): "/jobs/0/id",
+}
+"""Answers with the id of a job, and the JSON pointer to it: what can be done with the job is linked there."""
+
 
 def install(app: FastAPI) -> None:
     """Make the application describe the request and the problems."""
@@ -37,6 +45,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     schemas["BatchRequest"]["properties"]["options"] = {"$ref": REFERENCE.format(model="BatchOptions")}
     _drop_foreign_errors(description)
     _document_keys(description)
+    _link_jobs(description["paths"])
     return description
 
 
@@ -50,6 +59,23 @@ def _without_text(request: dict[str, Any]) -> dict[str, Any]:
         "properties": {name: field for name, field in request["properties"].items() if name not in apart},
         "required": [name for name in request.get("required", ()) if name not in apart],
     }
+
+
+def _link_jobs(paths: dict[str, Any]) -> None:
+    """From each answer that tells a job to every operation that takes one."""
+    takers = [
+        operation["operationId"]
+        for path in paths.values()
+        for operation in path.values()
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] == "job_id"
+    ]
+    for (path, method, status), pointer in WHERE_JOBS_ARE_TOLD.items():
+        answer = paths.get(path, {}).get(method, {}).get("responses", {}).get(status)
+        if answer is not None:
+            answer["links"] = {
+                taker: {"operationId": taker, "parameters": {"job_id": f"$response.body#{pointer}"}} for taker in takers
+            }
 
 
 def _drop_foreign_errors(description: dict[str, Any]) -> None:

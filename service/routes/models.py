@@ -68,7 +68,7 @@ def router(settings: Settings) -> APIRouter:
         "/models/{model:path}/boundaries",
         summary="Where a model's nodes sit",
         response_model=ModelBoundaries,
-        responses=responses("invalid_request", "unknown_model", "model_not_allowed"),
+        responses=responses("not_found", "invalid_request", "unknown_model", "model_not_allowed"),
     )
     def boundaries(model: str) -> dict[str, Any]:
         """Answers from the config: in the models folder, in the local cache of the Hugging Face hub, or on the hub."""

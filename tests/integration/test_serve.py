@@ -177,3 +177,21 @@ def test_a_given_redis_is_used_and_left_running(serve, redis_url):
     assert run.left_behind() == []
     with Redis.from_url(redis_url) as redis:
         assert redis.ping()
+
+
+def test_ctrl_c_in_the_client_command_cancels_the_job(serve):
+    run = serve().wait_until_ready()
+    command = [sys.executable, "-m", "lig_core.cli", "explain", "sleep 60", "--model", "minilm", "--server", run.url]
+    asking = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    redis = Redis.from_url(f"unix://{run.socket}")
+    deadline = time.monotonic() + 30
+    while not (running := [key for key in redis.scan_iter("rq:job:*") if redis.hget(key, "status") == b"started"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)  # the job may start before the command has read its id
+    asking.send_signal(signal.SIGINT)
+    _, said = asking.communicate(timeout=30)
+    job = running[0].decode().removeprefix("rq:job:")
+    assert (asking.returncode, said) == (130, f"lig: cancelled job {job}\n")
+    with Client(run.url) as client:
+        assert client.wait(job, timeout=30)["status"] == "cancelled"

@@ -39,6 +39,9 @@ def problem_of(response, status, code):
         ({"target_head": 12}, "/target_head", "minilm has heads 0 to 11"),
         ({"colour": "red"}, "/colour", "unknown field; known are text, model"),
         ({"num_steps": 0}, "/num_steps", "greater than or equal to 1"),
+        ({"num_steps": "32"}, "/num_steps", "valid integer"),
+        ({"rtol": "0.001"}, "/rtol", "valid number"),
+        ({"labels": 1}, "/labels", "valid boolean"),
         ({"granularity": ["att", "nope"]}, "/granularity", "'att', 'mlp', 'layer', 'composed'"),
         ({"model": "../secrets"}, "/model", "send a Hugging Face id or a name from the models folder"),
         ({"model": "/etc"}, "/model", "looks like a path"),
@@ -131,6 +134,12 @@ def test_a_wrong_method_is_405_and_names_the_right_one(api):
     response = api.get("/v1/explain")
     assert "it takes POST" in problem_of(response, 405, "method_not_allowed")["detail"]
     assert response.headers["allow"] == "POST"
+
+
+def test_a_wrong_method_names_all_that_are_right(api):
+    response = api.put("/v1/jobs/x")
+    problem_of(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "DELETE, GET"
 
 
 def test_a_wait_that_is_no_number_is_422(api):

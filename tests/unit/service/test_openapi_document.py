@@ -32,6 +32,13 @@ def test_every_error_a_route_documents_is_a_problem():
     assert all(list(answer["content"]) == ["application/problem+json"] for answer in answers)
 
 
+def test_a_job_that_was_accepted_is_linked_to_all_that_can_be_done_with_it():
+    paths = orjson.loads(document())["paths"]
+    links = paths["/v1/explain"]["post"]["responses"]["202"]["links"]
+    assert {"read_job", "read_result", "cancel_job", "delete_job"} <= links.keys()
+    assert links["read_job"]["parameters"] == {"job_id": "$response.body#/id"}
+
+
 def subclasses(kind):
     for child in kind.__subclasses__():
         yield child
@@ -39,7 +46,7 @@ def subclasses(kind):
 
 
 def test_every_error_code_has_a_status():
-    import worker.tasks  # noqa: F401 - defines the worker's errors
+    import worker.queue_worker  # noqa: F401 - with its imports, defines the worker's errors
     from lig_core.errors import LigError
 
     ours = [kind for kind in subclasses(LigError) if not kind.__module__.startswith("lig_core.client")]

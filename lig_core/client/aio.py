@@ -1,0 +1,212 @@
+"""The client for asyncio and trio: `Client`, with `await` before every call and `async for` over iterators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
+
+import anyio
+import anyio.to_thread
+import httpx
+from httpx_sse import EventSource
+
+from lig_core.client import calls
+from lig_core.client.answers import is_final, require_success
+from lig_core.client.calls import Call
+from lig_core.client.connection import DEFAULT_URL, connection
+from lig_core.client.events import Event, Following, has_no_events
+from lig_core.client.files import format_of, replacing
+from lig_core.client.retries import Attempts, RetryPolicy
+from lig_core.client.shapes import Batch, BytesFormat, Format, Job, ModelSummary, Report, Slice
+from lig_core.client.waiting import Waiting, deadline
+from lig_core.contract import ExplainRequest
+from lig_core.errors import ServiceError
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """What `Client` is, for programs that do not block; its methods and arguments are the same."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        max_retries: int = 5,
+        retry_seconds: float = 300.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._policy = RetryPolicy(max_retries, retry_seconds)
+        self._http = httpx.AsyncClient(**connection(base_url, api_key), transport=transport)
+
+    async def explain(
+        self,
+        request: ExplainRequest | str,
+        *,
+        on_progress: Report | None = None,
+        timeout: float | None = None,
+        fresh: bool = False,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        """As `Client.explain`."""
+        end = deadline(timeout)
+        job = await self._answer(calls.submit(request, fields, None, fresh), end)
+        if not is_final(job):
+            left = None if end is None else max(0.0, end - time.monotonic())
+            job = await self.wait(job["id"], on_progress=on_progress, timeout=left)
+        require_success(job)
+        return job["result"] if "result" in job else await self.result(job["id"])
+
+    async def submit(
+        self,
+        request: ExplainRequest | str,
+        *,
+        idempotency_key: str | None = None,
+        fresh: bool = False,
+        **fields: Any,
+    ) -> Job:
+        """As `Client.submit`."""
+        return await self._answer(calls.submit(request, fields, idempotency_key, fresh))
+
+    async def batch(
+        self, texts: Sequence[str], *, idempotency_key: str | None = None, fresh: bool = False, **options: Any
+    ) -> Batch:
+        """As `Client.batch`."""
+        return await self._answer(calls.batch(texts, options, idempotency_key, fresh))
+
+    async def estimate(self, request: ExplainRequest | str, **fields: Any) -> dict[str, Any]:
+        """As `Client.estimate`."""
+        return await self._answer(calls.estimate(request, fields))
+
+    async def job(self, job_id: str, *, wait: float = 0.0) -> Job:
+        """As `Client.job`."""
+        return await self._answer(calls.job(job_id, wait))
+
+    async def jobs(self, *, limit: int = 50) -> AsyncGenerator[Job, None]:
+        """As `Client.jobs`."""
+        cursor: str | None = None
+        while True:
+            page, cursor = await self._answer(calls.jobs(limit, cursor))
+            for job in page:
+                yield job
+            if cursor is None:
+                return
+
+    async def wait(self, job_id: str, *, on_progress: Report | None = None, timeout: float | None = None) -> Job:
+        """As `Client.wait`."""
+        waiting = Waiting(job_id, on_progress, timeout)
+        if waiting.follows_events:
+            try:
+                async with aclosing(self.events(job_id, layers=False)) as events:
+                    async for event in events:
+                        waiting.tell(event.progress)
+            except ServiceError as error:
+                if not has_no_events(error):
+                    raise
+        while True:
+            job = await self._answer(calls.job(job_id, waiting.patience()), waiting.deadline)
+            if waiting.is_over(job):
+                return job
+
+    async def events(
+        self, job_id: str, *, after: str | None = None, layers: bool = True
+    ) -> AsyncGenerator[Event, None]:
+        """As `Client.events`."""
+        following = Following(job_id, after=after, layers=layers)
+        while not following.over:
+            # An error here is a lost connection; that nobody answers at all is ServiceUnreachable by now.
+            with suppress(httpx.TransportError):
+                async with aclosing(await self._open(following.call())) as response:
+                    if following.opened(response):
+                        async with aclosing(EventSource(response).aiter_sse()) as stream:
+                            async for received in stream:
+                                event = following.take(received)
+                                if event is not None:
+                                    yield event
+                                if following.over:
+                                    break
+            if not following.over:
+                await anyio.sleep(following.pause)
+
+    async def cancel(self, job_id: str) -> Job:
+        """As `Client.cancel`."""
+        return await self._answer(calls.cancel(job_id))
+
+    async def delete(self, job_id: str) -> None:
+        """As `Client.delete`."""
+        await self._answer(calls.delete(job_id))
+
+    @overload
+    async def result(self, job_id: str, *, format: Literal["json"] = ..., **part: Unpack[Slice]) -> dict[str, Any]: ...
+    @overload
+    async def result(self, job_id: str, *, format: BytesFormat, **part: Unpack[Slice]) -> bytes: ...
+    async def result(self, job_id: str, *, format: Format = "json", **part: Unpack[Slice]) -> dict[str, Any] | bytes:
+        """As `Client.result`."""
+        answer: dict[str, Any] | bytes = await self._answer(calls.result(job_id, format, part))
+        return answer
+
+    async def download(
+        self, job_id: str, to: Path | str, *, format: Format | None = None, **part: Unpack[Slice]
+    ) -> Path:
+        """As `Client.download`."""
+        path = Path(to)
+        call = calls.download(job_id, format or format_of(path), part)
+        attempts = Attempts(call, self._policy)
+        while True:
+            try:
+                async with aclosing(await self._open(call)) as response:
+                    call.read(response)
+                    with replacing(path) as file:
+                        async for chunk in response.aiter_bytes():
+                            await anyio.to_thread.run_sync(file.write, chunk)
+                return path
+            except httpx.RequestError as error:
+                pause = attempts.after_silence(error)
+            await anyio.sleep(pause)
+
+    async def diff(self, a: str, b: str) -> dict[str, Any]:
+        """As `Client.diff`."""
+        return await self._answer(calls.diff(a, b))
+
+    async def models(self) -> list[ModelSummary]:
+        """As `Client.models`."""
+        return await self._answer(calls.models())
+
+    async def boundaries(self, model: str) -> dict[str, Any]:
+        """As `Client.boundaries`."""
+        return await self._answer(calls.boundaries(model))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _answer(self, call: Call[T], deadline: float | None = None) -> T:
+        return call.read(await self._open(call, deadline))
+
+    async def _open(self, call: Call[T], deadline: float | None = None) -> httpx.Response:
+        """Send until there is an answer. What a streamed call is answered is left to the caller to read and close."""
+        attempts = Attempts(call, self._policy, deadline)
+        while True:
+            try:
+                response = await self._http.send(call.request(self._http), stream=call.streamed)
+                if not response.is_success:
+                    await response.aread()
+                pause = attempts.after(response)
+            except httpx.RequestError as error:
+                pause = attempts.after_silence(error)
+            if pause is None:
+                return response
+            await anyio.sleep(pause)

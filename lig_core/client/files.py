@@ -1,0 +1,35 @@
+"""Files that a result is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from lig_core.client.shapes import MEDIA_TYPES, Format
+from lig_core.errors import InvalidRequest
+
+FORMATS_OF_BYTES = frozenset({".ndjson", ".npz", ".safetensors"})
+"""Endings of files that only a service writes."""
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file's name ends with; raises InvalidRequest for another ending."""
+    for form in MEDIA_TYPES:
+        if path.suffix == f".{form}":
+            return form
+    endings = ", ".join(f".{form}" for form in MEDIA_TYPES)
+    raise InvalidRequest(f"'{path.name}' does not say its format; results are written as {endings}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` once it is whole."""
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

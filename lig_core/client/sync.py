@@ -1,0 +1,221 @@
+"""The client for programs that block."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
+
+import httpx
+from httpx_sse import EventSource
+
+from lig_core.client import calls
+from lig_core.client.answers import is_final, require_success
+from lig_core.client.calls import Call
+from lig_core.client.connection import DEFAULT_URL, connection
+from lig_core.client.events import Event, Following, has_no_events
+from lig_core.client.files import format_of, replacing
+from lig_core.client.retries import Attempts, RetryPolicy
+from lig_core.client.shapes import Batch, BytesFormat, Format, Job, ModelSummary, Report, Slice
+from lig_core.client.waiting import Waiting, deadline
+from lig_core.contract import ExplainRequest
+from lig_core.errors import ServiceError
+
+T = TypeVar("T")
+
+
+class Client:
+    """Talks to one service. Every method raises ServiceError for a problem, ServiceUnreachable for silence.
+
+    `api_key` is sent as a bearer token; absent: the variable LIG_API_KEY. After a lost connection, 429 or 503 a
+    call is repeated up to `max_retries` times, as late as the service says, unless that exceeds `retry_seconds`.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        max_retries: int = 5,
+        retry_seconds: float = 300.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._policy = RetryPolicy(max_retries, retry_seconds)
+        self._http = httpx.Client(**connection(base_url, api_key), transport=transport)
+
+    def explain(
+        self,
+        request: ExplainRequest | str,
+        *,
+        on_progress: Report | None = None,
+        timeout: float | None = None,
+        fresh: bool = False,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        """Send a text or a request, wait for the end, and return the result.
+
+        `fields` are those of ExplainRequest; `fresh` forces a new computation where a result is stored.
+        `timeout` is in seconds; TimeoutError leaves the job running.
+        """
+        end = deadline(timeout)
+        job = self._answer(calls.submit(request, fields, None, fresh), end)
+        if not is_final(job):
+            left = None if end is None else max(0.0, end - time.monotonic())
+            job = self.wait(job["id"], on_progress=on_progress, timeout=left)
+        require_success(job)
+        return job["result"] if "result" in job else self.result(job["id"])
+
+    def submit(
+        self,
+        request: ExplainRequest | str,
+        *,
+        idempotency_key: str | None = None,
+        fresh: bool = False,
+        **fields: Any,
+    ) -> Job:
+        """Queue a text or a request; returns the job at once.
+
+        Repeating a call with the same `idempotency_key` queues nothing new; absent: one is made for this call, so
+        that its own repetitions queue nothing new.
+        """
+        return self._answer(calls.submit(request, fields, idempotency_key, fresh))
+
+    def batch(
+        self, texts: Sequence[str], *, idempotency_key: str | None = None, fresh: bool = False, **options: Any
+    ) -> Batch:
+        """Queue many texts with the same options (fields of ExplainRequest, without `text`): one job each."""
+        return self._answer(calls.batch(texts, options, idempotency_key, fresh))
+
+    def estimate(self, request: ExplainRequest | str, **fields: Any) -> dict[str, Any]:
+        """What a request would take, in tokens, nodes, operations, bytes and seconds; queues nothing."""
+        return self._answer(calls.estimate(request, fields))
+
+    def job(self, job_id: str, *, wait: float = 0.0) -> Job:
+        """How a job stands, without its result; `wait` seconds for it to end first."""
+        return self._answer(calls.job(job_id, wait))
+
+    def jobs(self, *, limit: int = 50) -> Generator[Job, None, None]:
+        """The jobs of this key, asked for `limit` at a time while they are read."""
+        cursor: str | None = None
+        while True:
+            page, cursor = self._answer(calls.jobs(limit, cursor))
+            yield from page
+            if cursor is None:
+                return
+
+    def wait(self, job_id: str, *, on_progress: Report | None = None, timeout: float | None = None) -> Job:
+        """Wait until a job ended and return it; raises TimeoutError after `timeout` seconds.
+
+        `on_progress` is called whenever the progress differs from what it was told last: as it happens, or once a
+        second where there is a timeout or the service tells no events.
+        """
+        waiting = Waiting(job_id, on_progress, timeout)
+        if waiting.follows_events:
+            try:
+                with closing(self.events(job_id, layers=False)) as events:
+                    for event in events:
+                        waiting.tell(event.progress)
+            except ServiceError as error:
+                if not has_no_events(error):
+                    raise
+        while True:
+            job = self._answer(calls.job(job_id, waiting.patience()), waiting.deadline)
+            if waiting.is_over(job):
+                return job
+
+    def events(self, job_id: str, *, after: str | None = None, layers: bool = True) -> Generator[Event, None, None]:
+        """What happens to a job, from its beginning or from the event `after`, each event once, until the final one.
+
+        Resumes by itself after a lost connection. `layers=False` leaves the maps of the layers out.
+        """
+        following = Following(job_id, after=after, layers=layers)
+        while not following.over:
+            # An error here is a lost connection; that nobody answers at all is ServiceUnreachable by now.
+            with suppress(httpx.TransportError), closing(self._open(following.call())) as response:
+                for received in EventSource(response).iter_sse() if following.opened(response) else ():
+                    event = following.take(received)
+                    if event is not None:
+                        yield event
+                    if following.over:
+                        break
+            if not following.over:
+                time.sleep(following.pause)
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job and return it; a running one stops a moment after. Raises ServiceError if it has ended."""
+        return self._answer(calls.cancel(job_id))
+
+    def delete(self, job_id: str) -> None:
+        """Cancel a job and forget it, its text and its result."""
+        self._answer(calls.delete(job_id))
+
+    @overload
+    def result(self, job_id: str, *, format: Literal["json"] = ..., **part: Unpack[Slice]) -> dict[str, Any]: ...
+    @overload
+    def result(self, job_id: str, *, format: BytesFormat, **part: Unpack[Slice]) -> bytes: ...
+    def result(self, job_id: str, *, format: Format = "json", **part: Unpack[Slice]) -> dict[str, Any] | bytes:
+        """The result of a job that succeeded, or a part of it: a dict for JSON, bytes for the other formats."""
+        answer: dict[str, Any] | bytes = self._answer(calls.result(job_id, format, part))
+        return answer
+
+    def download(self, job_id: str, to: Path | str, *, format: Format | None = None, **part: Unpack[Slice]) -> Path:
+        """Write a result to a file as it arrives; absent, the format is the one that the file's name ends with."""
+        path = Path(to)
+        call = calls.download(job_id, format or format_of(path), part)
+        attempts = Attempts(call, self._policy)
+        while True:
+            try:
+                with closing(self._open(call)) as response:
+                    call.read(response)
+                    with replacing(path) as file:
+                        for chunk in response.iter_bytes():
+                            file.write(chunk)
+                return path
+            except httpx.RequestError as error:
+                pause = attempts.after_silence(error)
+            time.sleep(pause)
+
+    def diff(self, a: str, b: str) -> dict[str, Any]:
+        """How the results of two jobs differ, layer by layer."""
+        return self._answer(calls.diff(a, b))
+
+    def models(self) -> list[ModelSummary]:
+        """The models that need no download."""
+        return self._answer(calls.models())
+
+    def boundaries(self, model: str) -> dict[str, Any]:
+        """Where z, u and z' sit in a model, and which maps it supports."""
+        return self._answer(calls.boundaries(model))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _answer(self, call: Call[T], deadline: float | None = None) -> T:
+        return call.read(self._open(call, deadline))
+
+    def _open(self, call: Call[T], deadline: float | None = None) -> httpx.Response:
+        """Send until there is an answer. What a streamed call is answered is left to the caller to read and close."""
+        attempts = Attempts(call, self._policy, deadline)
+        while True:
+            try:
+                response = self._http.send(call.request(self._http), stream=call.streamed)
+                if not response.is_success:
+                    response.read()
+                pause = attempts.after(response)
+            except httpx.RequestError as error:
+                pause = attempts.after_silence(error)
+            if pause is None:
+                return response
+            time.sleep(pause)
