@@ -231,6 +231,7 @@ def test_a_deleted_job_leaves_nothing(api, start_worker, redis, when):
     assert api.delete(job).status_code == 204
     assert api.get(job).status_code == 404
     kept = ("rq:workers*", "rq:worker:*", "lig:flows:*", "lig:backlog:*", "lig:counters", "lig:healed:*", "lig:bell:*")
+    kept += (names.RATE,)
     wait_until(lambda: not set(redis.keys()).difference(*(redis.keys(pattern) for pattern in kept)), 5)
     assert float(redis.get(names.key("backlog", "lig"))) == 0
 
