@@ -100,7 +100,6 @@ def explain(
         if server is not None and device is not None:
             raise typer.BadParameter("--device is for computing here; the service chooses its own")
         if server is None:
-            _refuse_formats_of_bytes(output)
             with _progress_bar() as report:
                 result = _explain_here(request, device, report)
             _write(result, output)
@@ -175,11 +174,6 @@ def _cancel(job: Job, client: Client) -> Never:
     raise SystemExit(INTERRUPTED)
 
 
-def _refuse_formats_of_bytes(output: Path | None) -> None:
-    if output is not None and output.suffix in FORMATS_OF_BYTES:
-        raise typer.BadParameter(f"{output.suffix} files are written by a service (--server); here .json and .html are")
-
-
 def _write(result: dict[str, Any], output: Path | None) -> None:
     suffix = "" if output is None else output.suffix
     if output is None:
@@ -188,7 +182,7 @@ def _write(result: dict[str, Any], output: Path | None) -> None:
         from lig_core.page import render_page
 
         output.write_text(render_page(orjson.loads(_json(result))), encoding="utf-8")
-    elif suffix in (".ndjson", ".npz", ".safetensors"):
+    elif suffix in FORMATS_OF_BYTES:
         from lig_core.result.formats import FORMATS
         from lig_core.result.read import from_document
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError, safe_open
 
 from lig_core.catalog import ModelCard
 
 
 def expected_bytes(card: ModelCard, bytes_per_number: int) -> int | None:
-    """Bytes of all parameters at that precision; None where there are no safetensors files here to ask."""
+    """Bytes of all parameters at that precision; None where there are no sound safetensors files here."""
     folder = _folder(card)
     files = sorted(folder.glob("*.safetensors")) if folder is not None else []
-    return sum(map(_numbers, files)) * bytes_per_number if files else None
+    try:
+        return sum(map(_numbers, files)) * bytes_per_number if files else None
+    except SafetensorError:  # damaged: loading says what is wrong with them
+        return None
 
 
 def _numbers(file: Path) -> int:
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    with safe_open(file, framework="numpy") as opened:
+        return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 (it is no dict)
 
 
 def _folder(card: ModelCard) -> Path | None:

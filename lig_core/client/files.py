@@ -11,7 +11,7 @@ from lig_core.client.shapes import MEDIA_TYPES, Format
 from lig_core.errors import InvalidRequest
 
 FORMATS_OF_BYTES = frozenset({".ndjson", ".npz", ".safetensors"})
-"""Endings of files that only a service writes."""
+"""Endings of files that are written as the service sends them; .json is indented first."""
 
 
 def format_of(path: Path) -> Format:

@@ -38,25 +38,29 @@ from tests.tiny_models import USUAL, tiny_tokenizer
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 ROOT = Path(__file__).parents[2]
 READY = "ready at "
+MODEL, DAMAGED = "bert-base-uncased", "damaged"
 STOP_SECONDS = 30
 SERVICE = {
     "LIG_MAX_WAIT": "1",  # a fuzzed `wait` is often huge
     "LIG_JOB_TIMEOUT": "5",
+    "LIG_MAX_BACKLOG": "1e9",  # that a full queue is refused with 503 has tests of its own
     "OMP_NUM_THREADS": "1",  # the matrices are tiny: threads would only wait for each other
 }
 
 
-def make_model(folder: Path) -> None:
-    """A BERT of 3 layers and 64 positions that explains a sentence in a moment."""
+def make_models(folder: Path) -> None:
+    """A BERT of 3 layers and 64 positions that explains a sentence in a moment, and one whose weights are damaged."""
     torch.manual_seed(0)
-    AutoModel.from_config(BertConfig(**USUAL)).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    for name in (MODEL, DAMAGED):
+        AutoModel.from_config(BertConfig(**USUAL)).save_pretrained(folder / name)
+        tiny_tokenizer().save_pretrained(folder / name)
+    (folder / DAMAGED / "model.safetensors").write_bytes(b"not weights")
 
 
 @contextlib.contextmanager
 def service(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """`lig serve` with its data and its models in `folder`; yields its address and its process."""
-    make_model(folder / "models" / "bert-base-uncased")
+    make_models(folder / "models")
     told = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "LIG_MODELS_FOLDER": str(folder / "models"), **SERVICE}
     command = [sys.executable, "-m", "lig_core.cli", "serve", "--port", "0", "--data-dir", str(folder / "data")]
     with (folder / "serve.log").open("wb") as log:
@@ -121,7 +125,8 @@ def ended_jobs(url: str) -> list[str]:
     """Ids of jobs that succeeded, failed and were cancelled, for the requests that take one."""
     told: dict[str, Any] = {"num_steps": 2, "layers": [0]}
     with Client(url) as client:
-        jobs = [client.submit(text, **told)["id"] for text in ("a cat sat", "a cat sat on the mat", " ".join("a" * 99))]
+        two = [client.submit(text, **told)["id"] for text in ("a cat sat", "a cat sat on the mat")]
+        jobs = [*two, client.submit("a cat sat", model=DAMAGED, **told)["id"]]
         for job in jobs:
             client.wait(job)
         cancelled = client.submit("a cat", **told)["id"]

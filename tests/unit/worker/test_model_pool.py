@@ -89,5 +89,7 @@ def test_the_expected_size_is_that_of_the_loaded_model():
     assert measured == pytest.approx(engine.expected_size(minilm, "float32"), rel=0.01)
 
 
-def test_a_folder_without_weights_tells_nothing(tmp_path):
+def test_a_folder_without_sound_weights_tells_nothing(tmp_path):
+    assert expected_bytes(ModelCard("x", str(tmp_path), None, {}), 4) is None
+    (tmp_path / "model.safetensors").write_bytes(b"not weights, whatever the name says")
     assert expected_bytes(ModelCard("x", str(tmp_path), None, {}), 4) is None
