@@ -23,10 +23,14 @@ ROOT = HERE.parents[1]
 
 
 class Stack:
-    """`workers` of them over one API and one Redis; leases of `lease` seconds."""
+    """`workers` of them over one API and one Redis; leases of `lease` seconds.
 
-    def __init__(self, folder: Path, *, workers: int, lease: float = 2.0, **variables: str) -> None:
+    The workers are scripted, their jobs only wait or spin, unless `real`: then they compute.
+    """
+
+    def __init__(self, folder: Path, *, workers: int, lease: float = 2.0, real: bool = False, **variables: str) -> None:
         self.folder, self.lease = folder, lease
+        self._worker = ("-m", "worker") if real else (str(HERE / "scripted_worker.py"), str(folder))
         self.points = Points(folder)
         self._data = folder / "redis"
         self._redis = contextlib.ExitStack()
@@ -64,7 +68,7 @@ class Stack:
         """Start what is not running."""
         for index, worker in enumerate(self._workers):
             if worker is None or worker.poll() is not None:
-                self._workers[index] = self._spawn(str(HERE / "scripted_worker.py"), str(self.folder))
+                self._workers[index] = self._spawn(*self._worker)
         if self._api is None or self._api.poll() is not None:
             self._api = self._spawn("-m", "service.server")
 
