@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-oldest check format openapi settings bench bench-service faults soak fuzz clean
+.PHONY: help install demo serve test test-oldest check format openapi settings bench bench-service bench-worker faults soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -68,6 +68,9 @@ bench: $(VENV)/.dev ## against the authors' library, the physical floor and the 
 bench-service: $(VENV)/.dev ## accepted posts a second, latencies, overhead, overload; writes benchmarks/service.md
 	$(BIN)/python -m benchmarks.service
 
+bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes benchmarks/warm_worker.md
+	$(BIN)/python -m benchmarks.warm_worker
+
 JOBS ?= 450
 MINUTES ?= 3
 LEASE ?= 2
@@ -75,7 +78,7 @@ faults: $(VENV)/.dev ## kill, freeze, cut off everything while jobs run (JOBS, M
 	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES) --lease $(LEASE)
 	$(BIN)/python -m tests.faults.throughput
 
-soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat
+soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat; writes benchmarks/soak.md
 	$(BIN)/python -m tests.faults.soak $(MINUTES)
 
 CASES ?= 10000

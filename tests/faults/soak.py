@@ -25,7 +25,7 @@ import psutil
 from lig_core.catalog import find_model
 from lig_core.client import Client
 from lig_core.errors import ServiceError
-from tests.faults.stack import Stack
+from tests.faults.stack import REAL_WORKER, Stack
 
 EXPIRING = ("LIG_RESULT_TTL", "LIG_FAILURE_TTL", "LIG_EXPIRED_TTL", "LIG_IDEMPOTENCY_TTL")
 KEPT_SECONDS = "10"
@@ -127,7 +127,7 @@ def soak(minutes: float) -> dict[str, Any]:
             "LIG_PRELOAD": json.dumps([MODEL]),
             "OMP_NUM_THREADS": "1",
         }
-        with Stack(folder, workers=1, lease=20, real=True, **told) as stack:
+        with Stack(folder, workers=1, lease=20, worker=REAL_WORKER, **told) as stack:
             stack.wait_until_ready()
             pids = {stack.api_pid, stack.workers[0].pid, stack.child_of(stack.workers[0])}
             began = sampled = time.monotonic()

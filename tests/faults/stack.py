@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -22,15 +23,20 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
+REAL_WORKER = ("-m", "worker")
+
+
 class Stack:
     """`workers` of them over one API and one Redis; leases of `lease` seconds.
 
-    The workers are scripted, their jobs only wait or spin, unless `real`: then they compute.
+    The workers are scripted, their jobs only wait or spin, unless `worker` is the command of another.
     """
 
-    def __init__(self, folder: Path, *, workers: int, lease: float = 2.0, real: bool = False, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, *, workers: int, lease: float = 2.0, worker: Sequence[str] | None = None, **variables: str
+    ) -> None:
         self.folder, self.lease = folder, lease
-        self._worker = ("-m", "worker") if real else (str(HERE / "scripted_worker.py"), str(folder))
+        self._worker = worker or (str(HERE / "scripted_worker.py"), str(folder))
         self.points = Points(folder)
         self._data = folder / "redis"
         self._redis = contextlib.ExitStack()
