@@ -1,7 +1,7 @@
 """What a warm worker costs and keeps to: `python -m benchmarks.warm_worker`, or `make bench-worker`.
 
-A real worker over a real Redis and the API, with minilm and models of random weights. Writes benchmarks/warm_worker.json
-and benchmarks/warm_worker.md.
+A real worker over a real Redis and the API, with minilm and models of random weights. Writes
+benchmarks/warm_worker.json and benchmarks/warm_worker.md.
 """
 
 from __future__ import annotations
