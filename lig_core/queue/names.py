@@ -38,6 +38,9 @@ PREFIXES = {
     # sorted sets of a queue's computations: by start tag; and between taking and start, by the time of taking
     "waiting": "lig:waiting:",
     "popped": "lig:popped:",
+    # the same by priority, `queue:priority`, by when they were accepted; and a hash of their estimated seconds
+    "line": "lig:line:",
+    "costs": "lig:costs:",
     # list that idle workers wait at
     "bell": "lig:bell:",
     # hash of a queue's fair queueing: `time` (virtual), and the finish tag of each flow `owner:priority`
