@@ -84,6 +84,8 @@ HEAD = "head"  # JSON: ref, size, stored_size
 LAYER = "layer:"  # and the layer's index; JSON: the same with index and converged
 START_BY = "start_by"
 END_BY = "end_by"
+TRACEPARENT = "traceparent"  # of the request that made it
+MODEL = "model"
 
 HOLDS = "holds"
 """Added to RQ's hash of a worker: the models in its memory and the bytes used, as JSON."""
