@@ -19,8 +19,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from lig_core.queue.counters import Outcome
 from lig_core.queue.webhooks import Claim
+from service.errors import JobExpired, JobNotFound, StoreUnavailable
 from service.jobs import Job, JobStore
-from service.problems import JobExpired, JobNotFound, StoreUnavailable
 from service.representation import job_json
 from service.webhooks import WebhookPolicy, is_private
 

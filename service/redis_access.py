@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 
-from service.problems import StoreUnavailable
+from service.errors import StoreUnavailable
 from service.settings import Settings
 
 CONNECTIONS = 64

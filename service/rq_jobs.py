@@ -23,8 +23,8 @@ from lig_core.queue.scripts import Scripts
 from lig_core.queue.webhooks import Claim, DueWebhooks
 from service.admission import refusal, told
 from service.changes import JobChanges, JobWatch
+from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
-from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.redis_access import connect, reachable
 from service.settings import Settings
 from service.views import as_cursor, as_event, as_job, from_cursor

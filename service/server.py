@@ -12,9 +12,9 @@ import uvicorn
 from lig_core import logs
 from lig_core.queue.durability import EvictingRedis
 from service.app import create_app
+from service.errors import StoreUnavailable
 from service.keys import KeysError
 from service.lifecycle import Lifecycle
-from service.problems import StoreUnavailable
 from service.queue_metrics import QueueMetrics
 from service.rq_jobs import RqJobStore
 from service.settings import Settings

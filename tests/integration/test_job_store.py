@@ -8,9 +8,9 @@ from by_hand import QUEUE, asked
 from lig_core.errors import InvalidRequest
 from lig_core.queue import counters, names
 from lig_core.queue.upkeep import take_over, tidy
+from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.event_ids import later
 from service.jobs import JobStatus
-from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired
 
 
 @pytest.mark.parametrize("act", ["get", "cancel", "delete"])

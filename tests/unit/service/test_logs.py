@@ -72,7 +72,7 @@ def test_neither_the_text_nor_a_key_is_ever_logged(served, lines, jobs):
 
 
 def test_a_line_from_inside_a_request_carries_its_id(served, lines, jobs):
-    from service.problems import StoreUnavailable
+    from service.errors import StoreUnavailable
 
     jobs.failure = StoreUnavailable("no answer")
     jobs.failure.__cause__ = OSError("refused")
