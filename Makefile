@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-oldest check format openapi settings bench bench-service bench-worker faults soak fuzz clean
+.PHONY: help install demo serve test test-oldest check format openapi settings metrics bench bench-service \
+  bench-worker faults soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -60,6 +61,9 @@ openapi: $(VENV)/.runtime ## write openapi/openapi.json
 
 settings: $(VENV)/.runtime ## write docs/settings.md
 	$(BIN)/python -m docs.settings
+
+metrics: $(VENV)/.runtime ## write docs/metrics.md
+	$(BIN)/python -m docs.metrics
 
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core

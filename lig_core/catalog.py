@@ -99,6 +99,20 @@ def cached_commit(card: ModelCard) -> str | None:
     return Path(config).parent.name if isinstance(config, str) else None
 
 
+def model_identity(card: ModelCard) -> str:
+    """What tells a model's files from others of the same name: equal for as long as they are the same.
+
+    Of a folder its config, and the names, sizes and times of its files; of a hub model its commit. A hub model that
+    is not here yet is known by its name alone.
+    """
+    folder = Path(card.source)
+    if folder.is_dir():
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return json.dumps([card.name, card.config, stats], sort_keys=True)
+    return f"{card.source}@{cached_commit(card) or card.revision or ''}"
+
+
 def _hub_config(card: ModelCard) -> Mapping[str, Any]:
     if not hub_has(card):
         raise ModelNotFound(

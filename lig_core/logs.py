@@ -7,24 +7,38 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
 
-FIELDS = ("request_id", "job_id", "trace_id", "caller", "method", "route", "status", "seconds")
-"""What a line may carry beside its message, given as `extra` or by `about`."""
+FIELDS = (
+    *("request_id", "job_id", "trace_id", "caller", "method", "route"),
+    *("model", "attempt", "status", "seconds"),
+)
+"""What a line may carry beside its message, given as `extra`, by `about` or by `only_about`."""
 
 OWN_LOGGERS = ("lig_core", "service", "worker")
 
-_context: ContextVar[Mapping[str, str] | None] = ContextVar("lig_log_context", default=None)
+_context: ContextVar[Mapping[str, Any] | None] = ContextVar("lig_log_context", default=None)
 
 
 def about(**fields: str) -> None:
     """Give every line logged from here on, in this task or thread, these fields."""
     _context.set({**(_context.get() or {}), **fields})
+
+
+@contextmanager
+def only_about(**fields: Any) -> Iterator[None]:
+    """Give every line logged in this block these fields, and none that were given outside."""
+    before = _context.set(fields)
+    try:
+        yield
+    finally:
+        _context.reset(before)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -58,8 +72,13 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
         """The message, and the fields as name=value."""
-        fields = "".join(f" {name}={value}" for name, value in fields_of(record).items())
+        fields = "".join(f" {name}={_on_one_line(value)}" for name, value in fields_of(record).items())
         return super().formatMessage(record) + fields
+
+
+def _on_one_line(value: Any) -> str:
+    text = str(value)
+    return text if text.isprintable() else ascii(text)
 
 
 def configure(form: Literal["json", "text"], level: str) -> None:

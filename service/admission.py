@@ -36,11 +36,11 @@ def told(owner: str, submission: Submission, settings: Settings) -> dict[str, An
         "expired_ttl": settings.expired_ttl,
         "max_events": settings.max_events,
         "digest": submission.digest,
-        "model": request.model,
+        names.MODEL: request.model,
         "dtype": request.dtype,
         "cost": repr(cost),
         "work": submission.work,
-        "traceparent": submission.traceparent,
+        names.TRACEPARENT: submission.traceparent,
         "flow": f"{owner}:{request.priority}",
         "weight": weight,
     }

@@ -12,9 +12,10 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from service.errors import Forbidden, Unauthorized
 from service.key_source import KeySource
 from service.keys import SCOPES, Caller, Scope
-from service.problems import Forbidden, Unauthorized, responses
+from service.problems import responses
 
 REFUSALS = responses("unauthorized", "forbidden")
 """What any guarded route may answer, for its description."""

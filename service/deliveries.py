@@ -17,9 +17,10 @@ import httpx
 import orjson
 from fastapi.concurrency import run_in_threadpool
 
+from lig_core.queue.counters import Outcome
 from lig_core.queue.webhooks import Claim
+from service.errors import JobExpired, JobNotFound, StoreUnavailable
 from service.jobs import Job, JobStore
-from service.problems import JobExpired, JobNotFound, StoreUnavailable
 from service.representation import job_json
 from service.webhooks import WebhookPolicy, is_private
 
@@ -91,20 +92,23 @@ class Deliveries:
     async def _deliver(self, claim: Claim) -> None:
         """One attempt, and what follows from it."""
         again: float | None = None
+        outcome: Outcome = "dropped"
         try:
             job = await run_in_threadpool(self._jobs.get, None, claim.job)
             if job.webhook is not None and job.status.final:
                 await self._send(job, job.webhook)
+                outcome = "delivered"
         except (JobNotFound, JobExpired):
             pass  # nobody is to be told of it any more
         except StoreUnavailable:
             return  # claimed again once the lease ends
         except Undelivered as error:
             again = self._pause(claim.attempt)
+            outcome = "given_up" if again is None else "retried"
             how = "given up" if again is None else f"next attempt in {again:.0f} s"
             log.warning("webhook, attempt %d: %s; %s", claim.attempt, error, how, extra={"job_id": claim.job})
         with contextlib.suppress(StoreUnavailable):
-            await run_in_threadpool(self._jobs.webhooks.settle, claim, again)
+            await run_in_threadpool(self._jobs.webhooks.settle, claim, outcome, again)
 
     def _pause(self, attempt: int) -> float | None:
         if attempt > len(self._retries):

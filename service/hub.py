@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from fastapi.concurrency import run_in_threadpool
 
+from service.errors import StoreUnavailable
 from service.following import Channel, Listener
 from service.jobs import Job, JobStore
 from service.lifecycle import Lifecycle
-from service.problems import StoreUnavailable
 
 PAGE = 500
 """Events read at once."""

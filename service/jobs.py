@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from lig_core.contract import ExplainRequest, Progress
-from lig_core.queue.counters import Counters
+from lig_core.queue.counters import Outcome
 from lig_core.queue.durability import Durability
 from lig_core.queue.webhooks import Claim
 
@@ -205,7 +205,7 @@ class DueWebhooks(Protocol):
     def claim(self, limit: int, lease: float) -> Sequence[Claim]:
         """Those that are due, at most `limit`; whoever does not settle one within `lease` seconds loses it."""
 
-    def settle(self, claim: Claim, again: float | None = None) -> bool:
+    def settle(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
         """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
 
 
@@ -270,9 +270,6 @@ class JobStore(Protocol):
 
     def rate(self) -> float | None:
         """Measured seconds per unit of `Submission.work`, over the last jobs; None before the first."""
-
-    def counters(self) -> Counters:
-        """What was counted since the store was new, over all processes."""
 
     def durability(self) -> Durability:
         """What the store promises of accepted jobs; raises EvictingRedis where it may drop them."""

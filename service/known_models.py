@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lig_core.catalog import ModelCard, find_model
-from service.digest import model_identity
+from lig_core.catalog import ModelCard, find_model, model_identity
 from service.settings import Settings
 
 FRESH_SECONDS = 1.0

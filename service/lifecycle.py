@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.problems import Draining
+from service.errors import Draining
 
 
 @dataclass

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lig_core import logs
 from service import tracing
-from service.problems import BodyTooLarge, problem_response
+from service.errors import BodyTooLarge
+from service.problems import problem_response
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 VERSION_PREFIX = "/v1"

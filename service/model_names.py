@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from lig_core.errors import FieldError, InvalidRequest
-from service.problems import ModelNotAllowed
+from service.errors import ModelNotAllowed
 
 
 def refuse_paths(model: str, pointer: str) -> None:

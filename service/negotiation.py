@@ -13,7 +13,7 @@ from werkzeug.http import parse_accept_header, parse_etags
 
 from lig_core.page import write_page
 from lig_core.result.formats import FORMATS, Format, Layers, write_json
-from service.problems import NotAcceptable
+from service.errors import NotAcceptable
 from service.streaming import gzipped, zstandard_compressed
 
 Coding = Callable[[Iterable[bytes]], Iterator[bytes]]

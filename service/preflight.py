@@ -8,12 +8,12 @@ from lig_core.catalog import ModelCard, check_against_model
 from lig_core.contract import ExplainRequest
 from lig_core.errors import FieldError, InvalidRequest, TextTooLong
 from service.digest import request_digest
+from service.errors import ResultTooLarge
 from service.estimate import DEFAULT_RATE, Estimate, cost_seconds, estimate
 from service.jobs import Submission
 from service.known_models import KnownModel, KnownModels
 from service.model_names import refuse_others, refuse_paths
 from service.model_shape import Shape
-from service.problems import ResultTooLarge
 from service.result_size import json_bytes_of
 from service.settings import Settings
 from service.tokens import TokenCount, TokenCounter

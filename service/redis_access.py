@@ -12,21 +12,25 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 
-from service.problems import StoreUnavailable
+from service.errors import StoreUnavailable
 from service.settings import Settings
 
 CONNECTIONS = 64
 """Of one process; more threads than the server's do not work at once."""
 
 
-def connect(redis_url: str, settings: Settings) -> Redis:
-    """Connections on which no command takes long, whatever Redis does; who finds none free waits a moment for one."""
+def connect(redis_url: str, settings: Settings, *, timeout: float | None = None) -> Redis:
+    """Connections on which no command takes long, whatever Redis does; who finds none free waits a moment for one.
+
+    timeout: seconds that a command may take, where that is not the setting's.
+    """
+    timeout = timeout or settings.redis_timeout
     pool = BlockingConnectionPool.from_url(
         redis_url,
         max_connections=CONNECTIONS,
-        timeout=settings.redis_timeout,
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
         # redis-py's own default of many retries would hold a request for up to a minute.
         retry=RedisRetry(NoBackoff(), 1),
     )

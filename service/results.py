@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lig_core.result.arrays import LayerArrays, Result
 from lig_core.result.formats import write_json
+from service.errors import JobHasNoResult, JobNotFinished
 from service.jobs import Job, JobStatus, JobStore
-from service.problems import JobHasNoResult, JobNotFinished
 from service.representation import job_url
 
 

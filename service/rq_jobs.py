@@ -15,16 +15,16 @@ from typing import Any
 
 import orjson
 
-from lig_core.queue import blobs, counters, names
-from lig_core.queue.counters import Counters
+from lig_core.queue import blobs, names
+from lig_core.queue.counters import Outcome
 from lig_core.queue.durability import Durability, read_durability
 from lig_core.queue.errors import IdempotencyMismatch
 from lig_core.queue.scripts import Scripts
 from lig_core.queue.webhooks import Claim, DueWebhooks
 from service.admission import refusal, told
 from service.changes import JobChanges, JobWatch
+from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
-from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.redis_access import connect, reachable
 from service.settings import Settings
 from service.views import as_cursor, as_event, as_job, from_cursor
@@ -41,10 +41,10 @@ class ReachableWebhooks(DueWebhooks):
         with reachable():
             return super().claim(limit, lease)
 
-    def settle(self, claim: Claim, again: float | None = None) -> bool:
+    def settle(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
         """Done with it, or due again."""
         with reachable():
-            return super().settle(claim, again)
+            return super().settle(claim, outcome, again)
 
 
 class RqJobStore:
@@ -225,11 +225,6 @@ class RqJobStore:
         with reachable():
             work, seconds = self._redis.hmget(names.RATE, ["work", "seconds"])
         return float(seconds) / float(work) if work and seconds and float(work) else None
-
-    def counters(self) -> Counters:
-        """What was counted since the store was new, over all processes."""
-        with reachable():
-            return counters.read(self._redis)
 
     def durability(self) -> Durability:
         """What Redis promises of accepted jobs; raises EvictingRedis where it may drop them and that is not allowed."""

@@ -12,9 +12,10 @@ import uvicorn
 from lig_core import logs
 from lig_core.queue.durability import EvictingRedis
 from service.app import create_app
+from service.errors import StoreUnavailable
 from service.keys import KeysError
 from service.lifecycle import Lifecycle
-from service.problems import StoreUnavailable
+from service.queue_metrics import QueueMetrics
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
 
@@ -42,7 +43,8 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     if settings.bind_refusal:
         sys.exit(settings.bind_refusal)
     logs.configure(settings.log_format, settings.log_level)
-    jobs = RqJobStore(settings.redis_url.get_secret_value(), settings)
+    redis_url = settings.redis_url.get_secret_value()
+    jobs = RqJobStore(redis_url, settings)
     try:
         jobs.durability()
     except EvictingRedis as error:
@@ -51,7 +53,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         pass  # it may come up later; until then requests are answered 503, and /readyz checks again
     lifecycle = Lifecycle()
     try:
-        app = create_app(settings, jobs, lifecycle=lifecycle)
+        app = create_app(settings, jobs, lifecycle=lifecycle, collectors=[QueueMetrics(redis_url, settings)])
     except KeysError as error:
         sys.exit(str(error))
     config = uvicorn.Config(

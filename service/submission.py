@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lig_core.contract import ExplainRequest, invalid_request, parse_request
 from lig_core.errors import FieldError, InvalidRequest, LigError
-from service.problems import MalformedJson, ResultTooLarge, WrongMediaType
+from service.errors import MalformedJson, ResultTooLarge, WrongMediaType
 
 MOST_FAULTS = 20
 """Of a batch, how many faults are told at once."""

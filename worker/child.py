@@ -2,7 +2,8 @@
 
 It takes one job at a time from standard input and answers on what was standard output, in lines of JSON:
 
-    in   {"queue": …, "computation": …, "execution": …, "request": {…}, "stored": the layers that are done}
+    in   {"queue": …, "computation": …, "execution": …, "request": {…}, "stored": the layers that are done,
+          "about": what log lines carry}
     out  {"ready": true} or {"unfit": "why"}, once;  then {"done": {…}}, {"error": {…}} or {"stopped": true},
          each with "holds": the models in memory and the bytes used
 
@@ -60,7 +61,9 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
     progress = Moves(connect_briefly(url))
     _answer(replies, {"ready": True, "holds": holds(pool)})
     for line in requests:
-        answer = run_one(orjson.loads(line), explainer, interrupt, progress)
+        message = orjson.loads(line)
+        with logs.only_about(**message["about"]):
+            answer = run_one(message, explainer, interrupt, progress)
         _answer(replies, {**answer, "holds": holds(pool)})
 
 

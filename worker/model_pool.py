@@ -6,21 +6,25 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from lig_core.catalog import ModelCard
+from lig_core.catalog import ModelCard, cached_commit, model_identity
 from lig_core.errors import OutOfMemory
 from worker.engine import Engine
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory, and the bytes of its parameters and buffers."""
+    """A model in memory, the bytes of its parameters and buffers, and which files it came from."""
 
     model: Any
     size: int
+    identity: str
 
 
 class ModelPool:
-    """Loaded models of one process, `budget` bytes at most; the one unused for longest goes first."""
+    """Loaded models of one process, `budget` bytes at most; the one unused for longest goes first.
+
+    One whose files were replaced is let go of when it is asked for the next time, and loaded anew.
+    """
 
     def __init__(self, engine: Engine, device: str | None, budget: int) -> None:
         self.engine = engine
@@ -39,18 +43,27 @@ class ModelPool:
         return [{"model": name, "dtype": dtype, "bytes": x.size} for (name, dtype), x in self._loaded.items()]
 
     def holds(self, card: ModelCard, dtype: str) -> bool:
-        """Whether the model is in memory."""
-        return (card.name, dtype) in self._loaded
+        """Whether the model is in memory, as its files are now."""
+        loaded = self._loaded.get((card.name, dtype))
+        return loaded is not None and loaded.identity == model_identity(card)
 
     def get(self, card: ModelCard, dtype: str) -> Any:
         """The model in that precision, loaded if need be; raises OutOfMemory for one larger than the budget."""
-        key = (card.name, dtype)
+        key, identity = (card.name, dtype), model_identity(card)
+        self._let_go_of_stale(card.name, identity)
         if key not in self._loaded:
-            self._load(key, card)
+            self._load(key, card, identity)
         self._loaded.move_to_end(key)
         return self._loaded[key].model
 
-    def _load(self, key: tuple[str, str], card: ModelCard) -> None:
+    def _let_go_of_stale(self, name: str, identity: str) -> None:
+        stale = [key for key, loaded in self._loaded.items() if key[0] == name and loaded.identity != identity]
+        for key in stale:
+            del self._loaded[key], self._measured[key]
+        if stale:
+            self.engine.release()
+
+    def _load(self, key: tuple[str, str], card: ModelCard, identity: str) -> None:
         # Room is made before loading: both at once might not fit.
         self._make_room(card, self._measured.get(key) or self.engine.expected_size(card, key[1]))
         model = self.engine.load(card, self._device, key[1])
@@ -61,7 +74,9 @@ class ModelPool:
             del model
             self.engine.release()
             raise
-        self._loaded[key] = Loaded(model, size)
+        if cached_commit(card) is not None:
+            identity = model_identity(card)  # it may not have been here before
+        self._loaded[key] = Loaded(model, size, identity)
 
     def _make_room(self, card: ModelCard, need: int | None) -> None:
         """Evict until `need` bytes are free; all of it where nobody knows."""

@@ -24,6 +24,7 @@ from rq.utils import now
 from rq.worker import WorkerStatus
 from rq.worker_registration import clean_worker_registry
 
+from lig_core import logs
 from lig_core.errors import LigError
 from lig_core.queue import names
 from lig_core.queue.errors import JobTimedOut
@@ -134,7 +135,11 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         started = self._moves.start(run, self.name, self._lease)
         if started is None:
             return  # cancelled; or it took so long here that it was given back
-        self._compute(run, started)
+        with logs.only_about(**started.about):
+            told, begun = {"model": started.fields.get(names.MODEL)}, time.monotonic()
+            log.info("job started", extra=told)
+            status = self._compute(run, started)
+            log.info("job ended", extra={**told, "status": status, "seconds": round(time.monotonic() - begun, 3)})
         self.set_state(WorkerStatus.IDLE)
 
     def clean_registries(self) -> None:
@@ -163,7 +168,7 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
             return None
         return Job(computation, connection=self.connection, serializer="json"), queue
 
-    def _compute(self, run: Run, started: Started) -> None:
+    def _compute(self, run: Run, started: Started) -> str:
         try:
             limits = _limits(started)
             message = {
@@ -172,10 +177,11 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
                 "execution": run.execution,
                 "request": _request(started.job),
                 "stored": started.stored_layers,
+                "about": started.about,
             }
         except LigError as error:
             self._moves.fail(run.place, run.computation, error)
-            return
+            return "failed"
         try:
             self._process.send(message)
             self.set_state(WorkerStatus.BUSY)
@@ -190,34 +196,35 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
             ).until_it_ends()
         except ProcessDied:
             ended = Ended(None, None)
-        self.settle(run, ended, limits)
+        return self.settle(run, ended, limits)
 
-    def settle(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> None:
-        """Write what came of a run. Where the lease was lost, none of this has an effect."""
+    def settle(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> str:
+        """Write what came of a run, and say it in a word. Where the lease was lost, none of this has an effect."""
         answer = ended.answer or {}
         if "done" in answer:
-            held = self._moves.finish(run, Done(**answer["done"]))
+            status, held = "succeeded", self._moves.finish(run, Done(**answer["done"]))
         elif "error" in answer:
-            held = self._moves.fail(run.place, run.computation, answer["error"])
+            status, held = "failed", self._moves.fail(run.place, run.computation, answer["error"])
         else:
-            held = self._settle_stopped(run, ended, limits)
+            status, held = self._settle_stopped(run, ended, limits)
         if not held:
-            log.warning("job %s: taken over by another worker; what this run made of it is dropped", run.computation)
+            log.warning("taken over by another worker; what this run made of it is dropped")
+        return status if held else "dropped"
 
-    def _settle_stopped(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> bool:
+    def _settle_stopped(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> tuple[str, bool]:
         stop, computation = ended.stop, run.computation
         if stop is Stop.CANCELLED:
-            return self._moves.cancel(run.place, computation)
+            return "cancelled", self._moves.cancel(run.place, computation)
         if stop is Stop.DRAINED:
-            return self._moves.give_back(run.place, computation, started=True)
+            return "given_back", self._moves.give_back(run.place, computation, started=True)
         if stop in (Stop.RUN_TIME, Stop.TOTAL_TIME):
             limit = f"after {limits[stop]:.0f} s of running" if stop is Stop.RUN_TIME else "at its deadline"
             error = JobTimedOut(f"stopped {limit}; ask for fewer layers, targets or maps, or a shorter text")
-            return self._moves.fail(run.place, computation, error)
+            return "failed", self._moves.fail(run.place, computation, error)
         if stop is Stop.LEASE_LOST or (ended.answer is not None and not self._moves.holds(run)):
-            return False
-        log.warning("job %s: the process with the models died", computation)
-        return self._moves.crashed(run.place, computation)
+            return "dropped", False
+        log.warning("the process with the models died")
+        return "crashed", self._moves.crashed(run.place, computation)
 
     def _patience(self) -> float | None:
         return None if self._drain_from is None else self._drain_from + self._drain_grace - time.monotonic()
@@ -227,10 +234,11 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         return not self.draining
 
     def _keep_house(self) -> None:
-        if time.monotonic() > self._alive_until:
-            self.heartbeat()
-        if self.should_run_maintenance_tasks:
-            self.run_maintenance_tasks()
+        with logs.only_about():  # it is not about the job under way
+            if time.monotonic() > self._alive_until:
+                self.heartbeat()
+            if self.should_run_maintenance_tasks:
+                self.run_maintenance_tasks()
 
 
 def _limits(started: Started) -> dict[Stop, float]:

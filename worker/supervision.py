@@ -94,11 +94,11 @@ class Supervision:
         try:
             if not self._moves.renew(self._run, self._lease) and self._stop is None:
                 self._stop, self._stopped_at = Stop.LEASE_LOST, time.monotonic()
-                log.warning("job %s: its lease was lost, so this run is dropped", self._run.computation)
+                log.warning("the lease was lost, so this run is dropped")
                 self._process.interrupt()
             self._keep_house()
         except RedisError as error:
-            log.warning("job %s: lease not renewed: %s", self._run.computation, error)
+            log.warning("lease not renewed: %s", error)
 
     def _reason_to_stop(self) -> Stop | None:
         for stop, deadline in self._deadlines.items():

@@ -86,7 +86,7 @@ def _spent(layer: LayerArrays) -> dict[str, Any]:
 def told(error: Exception, job_id: str) -> dict[str, Any]:
     """The error as the caller may see it; what is not meant for the caller goes to this process's log."""
     if isinstance(error, LigError):
-        log.warning("job %s failed: %s", job_id, error.code)
+        log.warning("failed: %s", error.code)
         return error.as_dict()
-    log.exception("job %s failed", job_id, exc_info=error)
+    log.exception("failed", exc_info=error)
     return LigError(f"an unexpected fault; the worker's log has the details under job {job_id}").as_dict()

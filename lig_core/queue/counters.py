@@ -9,15 +9,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, get_args
 
-from redis import Redis
-
-from lig_core.queue import names
+Outcome = Literal["delivered", "retried", "given_up", "dropped"]
+"""What came of an attempt to tell a webhook; `dropped`: there was nobody to tell, or nothing any more."""
 
 COUNTERS: Mapping[str, tuple[str, ...]] = {
     "jobs_accepted": (),
     "jobs_ended": ("succeeded", "failed", "cancelled"),
+    "attempts": (),
     "jobs_refused": ("queue_full", "quota_exceeded"),
     "coalesced": ("running", "finished"),
     "retries": (),
@@ -25,6 +25,7 @@ COUNTERS: Mapping[str, tuple[str, ...]] = {
     "dead_letters": (),
     "model_loads": (),
     "unconverged_targets": (),
+    "webhooks": get_args(Outcome),
 }
 """Every counter, with the values of its one label where it has one."""
 
@@ -56,9 +57,8 @@ class Counters:
     histograms: Mapping[str, Histogram]
 
 
-def read(redis: Redis) -> Counters:
-    """As they stand."""
-    found: Any = redis.hgetall(names.COUNTERS)
+def parse(found: Mapping[bytes, bytes]) -> Counters:
+    """As they stand; `found` is the whole hash."""
     values = {key.decode(): float(value) for key, value in found.items()}
     return Counters(
         counters={

@@ -75,6 +75,13 @@ class Started:
         """The layers that earlier attempts have computed."""
         return sorted(int(name.removeprefix(names.LAYER)) for name in self.fields if name.startswith(names.LAYER))
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What log lines about the attempt carry; the trace is that of the request that made the computation."""
+        _, _, trace = self.fields.get(names.TRACEPARENT, "").partition("-")
+        trace_id = trace.partition("-")[0] or None
+        return {"job_id": self.job.id, "trace_id": trace_id, "attempt": int(self.fields[names.ATTEMPTS])}
+
 
 @dataclass(frozen=True)
 class Done:

@@ -38,6 +38,9 @@ PREFIXES = {
     # sorted sets of a queue's computations: by start tag; and between taking and start, by the time of taking
     "waiting": "lig:waiting:",
     "popped": "lig:popped:",
+    # the same by priority, `queue:priority`, by when they were accepted; and a hash of their estimated seconds
+    "line": "lig:line:",
+    "costs": "lig:costs:",
     # list that idle workers wait at
     "bell": "lig:bell:",
     # hash of a queue's fair queueing: `time` (virtual), and the finish tag of each flow `owner:priority`
@@ -81,6 +84,8 @@ HEAD = "head"  # JSON: ref, size, stored_size
 LAYER = "layer:"  # and the layer's index; JSON: the same with index and converged
 START_BY = "start_by"
 END_BY = "end_by"
+TRACEPARENT = "traceparent"  # of the request that made it
+MODEL = "model"
 
 HOLDS = "holds"
 """Added to RQ's hash of a worker: the models in its memory and the bytes used, as JSON."""

@@ -37,7 +37,7 @@ def take_over(redis: Redis, queue: str, time: float) -> None:
         member = raw.decode()
         computation = member.partition(":")[0]
         if moves.crashed(Place(leases, member, latest=time), computation, abandoned=True):
-            log.warning("job %s: its worker gave no sign of life, so the job was taken over", computation)
+            log.warning("its worker gave no sign of life, so the job was taken over", extra={"job_id": computation})
 
 
 def give_back_popped(redis: Redis, queue: str, time: float) -> None:
@@ -48,7 +48,7 @@ def give_back_popped(redis: Redis, queue: str, time: float) -> None:
     for raw in stuck:
         computation = raw.decode()
         if moves.give_back(Place(popped, computation, latest), computation, started=False):
-            log.warning("job %s: taken and never started, so it was queued again", computation)
+            log.warning("taken and never started, so it was queued again", extra={"job_id": computation})
 
 
 def server_time(redis: Redis) -> float:

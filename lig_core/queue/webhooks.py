@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
+from lig_core.queue.counters import Outcome
 from lig_core.queue.scripts import Scripts
 
 
@@ -29,7 +30,7 @@ class DueWebhooks:
         found = self._scripts.call("claim_webhooks", limit=limit, lease=lease)
         return [Claim(job.decode(), lease_end.decode(), int(attempt)) for job, lease_end, attempt in found]
 
-    def settle(self, claim: Claim, again: float | None = None) -> bool:
+    def settle(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
         """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
-        how = {"job": claim.job, "lease_end": claim.lease_end, "again": again}
+        how = {"job": claim.job, "lease_end": claim.lease_end, "outcome": outcome, "again": again}
         return bool(self._scripts.call("settle_webhook", **how))

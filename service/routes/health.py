@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from lig_core.queue.durability import Promise
 from lig_core.queue.errors import QueueFull
+from service.errors import NotReady
 from service.jobs import JobStore
 from service.lifecycle import Lifecycle
-from service.problems import NotReady, responses
+from service.problems import responses
 
 
 class Alive(BaseModel):

@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field
 from lig_core.boundaries import from_config
 from lig_core.catalog import find_model, installed_models
 from lig_core.errors import ModelNotFound
+from service.errors import UnknownModel
 from service.model_names import allowed, refuse_others, refuse_paths
-from service.problems import UnknownModel, responses
+from service.problems import responses
 from service.settings import Settings
 
 

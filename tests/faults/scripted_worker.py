@@ -18,8 +18,9 @@ class DyingWorker(LeaseWorker):
 
     def settle(self, run, ended, limits):
         POINTS.reach("answered", run.computation, "worker")
-        super().settle(run, ended, limits)
+        status = super().settle(run, ended, limits)
         POINTS.reach("settled", run.computation, "worker")
+        return status
 
 
 if __name__ == "__main__":

@@ -41,9 +41,11 @@ class ByHand:
     def take(self, *held):
         return self.moves.take(QUEUE, held)
 
+    def run(self, computation):
+        return Run(QUEUE, computation, f"by-hand-{next(NUMBERS)}")
+
     def start(self, computation=None, lease=30):
-        computation = computation or self.take()
-        run = Run(QUEUE, computation, f"by-hand-{next(NUMBERS)}")
+        run = self.run(computation or self.take())
         assert self.moves.start(run, "by hand", lease)
         return run
 

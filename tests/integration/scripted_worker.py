@@ -3,10 +3,13 @@
 import sys
 from pathlib import Path
 
+from lig_core import logs
 from worker.main import work
 from worker.settings import Settings
 
 CHILD = Path(__file__).parent / "scripted_child.py"
 
 if __name__ == "__main__":
-    work(Settings(), child=[sys.executable, str(CHILD), sys.argv[1]])
+    settings = Settings()
+    logs.configure(settings.log_format, settings.log_level)
+    work(settings, child=[sys.executable, str(CHILD), sys.argv[1]])

@@ -6,11 +6,11 @@ import pytest
 from by_hand import QUEUE, asked
 
 from lig_core.errors import InvalidRequest
-from lig_core.queue import names
+from lig_core.queue import counters, names
 from lig_core.queue.upkeep import take_over, tidy
+from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.event_ids import later
 from service.jobs import JobStatus
-from service.problems import JobEnded, JobExpired, JobNotFound, ResultExpired
 
 
 @pytest.mark.parametrize("act", ["get", "cancel", "delete"])
@@ -248,7 +248,7 @@ def test_what_happened_is_counted(by_hand, redis):
     b.finish(run, compute=0.3, load=2.0, loaded=True)
     b.send_one("eve", asked("same"))
     b.store.cancel("ada", b.send_one("ada").id)
-    found = b.store.counters()
+    found = counters.parse(redis.hgetall(names.COUNTERS))
     assert found.counters["jobs_accepted"] == {"": 4}
     assert found.counters["jobs_ended"] == {"succeeded": 3, "failed": 0, "cancelled": 1}
     assert found.counters["coalesced"] == {"running": 1, "finished": 1}

@@ -278,3 +278,21 @@ def test_without_redis_the_answer_is_a_prompt_503(dead_redis, method, path):
         assert dead_redis.removeprefix("unix://") not in response.text
         assert took < 2
         assert api.get("/livez").status_code == 200
+
+
+def test_a_running_worker_notices_that_a_model_s_folder_changed(redis_url, redis, start_worker, tmp_path):
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    config = {"model_type": "bert", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    settings = Settings(models_folder=folder.parent)
+    start_worker(LIG_MODELS_FOLDER=str(folder.parent))
+    loads = []
+    with TestClient(create_app(settings, RqJobStore(redis_url, settings))) as api:
+        for weights in (b"old", None, b"other", None):
+            if weights:
+                (folder / "model.safetensors").write_bytes(weights)
+            job = submit(api, "hello", model="mine")
+            assert api.get(f"{job}?wait=60").json()["status"] == "succeeded"
+            loads.append(int(redis.hget(names.COUNTERS, "model_loads")))
+    assert loads == [1, 1, 2, 2]

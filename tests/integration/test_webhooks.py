@@ -229,6 +229,6 @@ def test_a_claim_holds_until_its_lease_ends(redis):
     time.sleep(0.4)
     (second,) = due.claim(10, lease=30)
     assert second.attempt == 2
-    assert not due.settle(claim)
-    assert due.settle(second, again=0.0)
+    assert not due.settle(claim, "delivered")
+    assert due.settle(second, "retried", again=0.0)
     assert due.claim(10, lease=30)[0].attempt == 3

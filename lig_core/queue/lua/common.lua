@@ -178,6 +178,28 @@ local function ring(queue)
   if redis.call('LLEN', bell) < 64 then redis.call('RPUSH', bell, '1') end
 end
 
+-- What waits is kept by priority as well, so that it can be told at a glance.
+local function joins_line(computation)
+  local told = redis.call('HMGET', KEY.computation .. computation, 'origin', 'flow', 'cost', 'queued')
+  local queue, priority = told[1], string.match(told[2], '[^:]*$')
+  if redis.call('ZADD', KEY.line .. queue .. ':' .. priority, told[4], computation) == 1 then
+    redis.call('HINCRBYFLOAT', KEY.costs .. queue, priority, told[3])
+  end
+end
+
+local function leaves_line(computation)
+  local told = redis.call('HMGET', KEY.computation .. computation, 'origin', 'flow', 'cost')
+  if not told[1] or not told[2] then return end
+  local queue, priority = told[1], string.match(told[2], '[^:]*$')
+  local line = KEY.line .. queue .. ':' .. priority
+  if redis.call('ZREM', line, computation) == 0 then return end
+  if redis.call('EXISTS', line) == 0 then
+    redis.call('HDEL', KEY.costs .. queue, priority)
+  else
+    redis.call('HINCRBYFLOAT', KEY.costs .. queue, priority, text(-number(told[3])))
+  end
+end
+
 -- Into the queue as a new arrival of its flow, or before all others.
 local function enqueue(computation, front)
   local key = KEY.computation .. computation
@@ -192,6 +214,7 @@ local function enqueue(computation, front)
     redis.call('HSET', KEY.flows .. queue, told[2], text(finish))
     redis.call('ZADD', waiting, tag, computation)
   end
+  joins_line(computation)
   redis.call('HSET', key, 'status', 'queued')
   redis.call('HDEL', key, 'progress', 'passed')
   append(computation, 'queued')

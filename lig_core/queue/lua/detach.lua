@@ -34,7 +34,10 @@ local function nobody_needs_it()
   -- The worker that has it, or takes it a moment from now, sees this.
   redis.call('HSET', shared, 'cancel_requested', 1)
   if ARGUMENTS.forget then redis.call('HSET', shared, 'forget', 1) end
-  if redis.call('ZREM', KEY.waiting .. queue, computation) == 1 then end_computation(computation, 'canceled') end
+  if redis.call('ZREM', KEY.waiting .. queue, computation) == 1 then
+    leaves_line(computation)
+    end_computation(computation, 'canceled')
+  end
 end
 
 if redis.call('EXISTS', KEY.claims .. computation) == 0 then nobody_needs_it() end

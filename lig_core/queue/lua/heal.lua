@@ -1,12 +1,17 @@
--- Count the backlog of a queue anew, and forget flows that are level with all others.
+-- Count the backlog of a queue and what waits anew, and forget flows that are level with all others.
 local queue = ARGUMENTS.queue
 if not redis.call('SET', KEY.healed .. queue, 1, 'NX', 'EX', ARGUMENTS.every) then return end
 local total = 0
 local function add(computation)
   total = total + number(field(KEY.computation .. computation, 'cost'))
 end
+for _, priority in ipairs(redis.call('HKEYS', KEY.costs .. queue)) do
+  redis.call('DEL', KEY.line .. queue .. ':' .. priority)
+end
+redis.call('DEL', KEY.costs .. queue)
 for _, computation in ipairs(redis.call('ZRANGE', KEY.waiting .. queue, 0, -1)) do
   add(computation)
+  if field(KEY.computation .. computation, 'flow') then joins_line(computation) end
 end
 for _, computation in ipairs(redis.call('ZRANGE', KEY.popped .. queue, 0, -1)) do
   add(computation)

@@ -17,6 +17,7 @@ local function begin()
   redis.call('HSET', key, 'status', 'started', 'worker_name', ARGUMENTS.worker)
   redis.call('HDEL', key, 'progress', 'passed')
   local attempt = redis.call('HINCRBY', key, 'attempts', 1)
+  count('attempts')
   if attempt == 1 then
     redis.call('HSET', key, 'started', text(NOW), 'wait_seconds', text(NOW - number(told[3])))
     observe('wait_seconds', NOW - number(told[3]))

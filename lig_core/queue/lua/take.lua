@@ -32,6 +32,7 @@ end
 local chosen = choose()
 local computation, tag = line[chosen], tonumber(line[chosen + 1])
 redis.call('ZREM', waiting, computation)
+leaves_line(computation)
 redis.call('ZADD', KEY.popped .. queue, NOW, computation)
 local flows = KEY.flows .. queue
 local time = math.max(number(field(flows, 'time')), tag)

@@ -10,12 +10,11 @@ from fastapi.testclient import TestClient
 
 from lig_core.contract import Progress
 from lig_core.errors import LigError
-from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability
 from service.app import create_app
+from service.errors import JobEnded, JobNotFound
 from service.event_ids import later
 from service.jobs import Accepted, EventPage, Job, JobStatus, Load, Page, StoredLayer, StoredPart
-from service.problems import JobEnded, JobNotFound
 from service.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,7 +29,7 @@ class NoWebhooks:
     def claim(self, limit, lease):
         return []
 
-    def settle(self, claim, again=None):
+    def settle(self, claim, outcome, again=None):
         return True
 
 
@@ -124,9 +123,6 @@ class MemoryJobs:
 
     def rate(self):
         return None
-
-    def counters(self):
-        return Counters({}, {})
 
     def durability(self):
         return Durability("Redis 7.4.0", "last_second", "noeviction")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lig_core.contract import ExplainRequest
 from lig_core.queue.errors import QueueFull, QuotaExceeded
 from service.app import create_app
-from service.problems import StoreUnavailable
+from service.errors import StoreUnavailable
 from service.settings import Settings
 
 JSON = {"Content-Type": "application/json"}

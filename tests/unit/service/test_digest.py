@@ -4,15 +4,15 @@ import os
 
 import pytest
 
-from lig_core.catalog import ModelCard, find_model
+from lig_core.catalog import ModelCard, find_model, model_identity
 from lig_core.contract import ExplainRequest
-from service.digest import model_identity, request_digest
+from service.digest import request_digest
 
 CARD = ModelCard("m", "nobody/m", None, {})
 
 
 def digest(**fields):
-    return request_digest(ExplainRequest(text="hi", model="m", **fields), CARD)
+    return request_digest(ExplainRequest(text="hi", model="m", **fields), model_identity(CARD))
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,9 @@ def test_another_revision_is_another_model():
     assert model_identity(CARD) != model_identity(ModelCard("m@v2", "nobody/m", "v2", {}))
 
 
-def test_a_folder_is_another_model_once_its_weights_are(tmp_path):
-    weights = tmp_path / "model.safetensors"
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "tokenizer.json", "vocab.txt"])
+def test_a_folder_is_another_model_once_its_files_are(tmp_path, name):
+    weights = tmp_path / name
     weights.write_bytes(b"a")
     card = ModelCard("m", str(tmp_path), None, {})
     before = model_identity(card)
@@ -44,4 +45,4 @@ def test_a_folder_is_another_model_once_its_weights_are(tmp_path):
 
 def test_the_bundled_model_has_a_digest():
     request = ExplainRequest(text="hi", model="minilm")
-    assert len(request_digest(request, find_model("minilm"))) == 64
+    assert len(request_digest(request, model_identity(find_model("minilm")))) == 64

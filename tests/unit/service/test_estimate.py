@@ -5,9 +5,9 @@ import pytest
 
 from lig_core.catalog import ModelCard, find_model
 from lig_core.contract import parse_request
+from service.errors import ModelNotAllowed, ResultTooLarge
 from service.estimate import DEFAULT_RATE, cost_seconds, estimate
 from service.preflight import Preflight
-from service.problems import ModelNotAllowed, ResultTooLarge
 from service.settings import Settings
 from service.tokens import TokenCount, TokenCounter, guess
 

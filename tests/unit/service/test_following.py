@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from lig_core.contract import ExplainRequest
 from lig_core.errors import InvalidRequest
 from service import event_ids, hub
+from service.errors import StoreUnavailable
 from service.following import SLACK, Channel
 from service.hub import Hub
 from service.jobs import Event, EventPage, Submission
 from service.lifecycle import Lifecycle
-from service.problems import StoreUnavailable
 from service.shared_bodies import SharedBodies
 
 QUIET = 0.01

@@ -3,9 +3,10 @@
 import pytest
 from fastapi.testclient import TestClient
 
+from lig_core.errors import LigError
 from service.app import create_app
+from service.errors import Draining
 from service.lifecycle import Lifecycle
-from service.problems import Draining, LigError
 from service.settings import Settings
 
 

@@ -72,7 +72,7 @@ def test_neither_the_text_nor_a_key_is_ever_logged(served, lines, jobs):
 
 
 def test_a_line_from_inside_a_request_carries_its_id(served, lines, jobs):
-    from service.problems import StoreUnavailable
+    from service.errors import StoreUnavailable
 
     jobs.failure = StoreUnavailable("no answer")
     jobs.failure.__cause__ = OSError("refused")
@@ -106,7 +106,27 @@ def test_a_line_break_cannot_forge_a_line(lines):
     assert [line["message"] for line in lines()] == ["a\n{}"]
 
 
-def test_text_lines_carry_the_same_fields(monkeypatch):
+def test_lines_of_a_block_carry_its_fields_and_no_others_and_lines_after_it_none_of_them(lines):
+    log = logging.getLogger("worker.x")
+    with logs.only_about(job_id="j1", trace_id="t1"):
+        log.info("in")
+        with logs.only_about():
+            log.info("beside", extra={"job_id": "j2"})
+        with pytest.raises(ValueError, match="broken"), logs.only_about(job_id="j3"):
+            raise ValueError("broken")
+        log.info("in again")
+    log.info("after")
+    told = [(line["message"], line.get("job_id"), line.get("trace_id")) for line in lines()]
+    assert told == [("in", "j1", "t1"), ("beside", "j2", None), ("in again", "j1", "t1"), ("after", None, None)]
+
+
+def test_a_field_cannot_forge_a_line_of_text():
+    record = logging.LogRecord("worker.x", logging.INFO, "f", 1, "job started", (), None)
+    record.model = "a\nb"
+    assert logs.TextFormatter().format(record).endswith("job started model='a\\nb'")
+
+
+def test_text_lines_carry_the_same_fields():
     record = logging.LogRecord("service.access", logging.INFO, "f", 1, "request", (), None)
     record.status, record.method = 200, "GET"
     assert logs.TextFormatter().format(record).endswith("INFO service.access request method=GET status=200")

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from huggingface_hub import constants
 
 from lig_core.catalog import ModelCard, find_model
 from lig_core.errors import OutOfMemory
@@ -11,27 +12,43 @@ from worker.weights import expected_bytes
 
 
 class CountingEngine:
-    """Models are named by their size in bytes, such as `a40`; those that begin with `?` do not tell it before."""
+    """Models are named by their size in bytes, such as `a40`; those that begin with `x` do not tell it before."""
 
     def __init__(self):
         self.loaded = []
         self.released = 0
         self.pool = None
+        self.while_loading = lambda: None
         self.most = 0
 
     def load(self, card, device, dtype):
         self.loaded.append((card.name, device, dtype))
+        self.while_loading()
         self.most = max(self.most, self.pool.used + int(card.name[1:]) if self.pool else 0)
         return [card.name]
 
     def expected_size(self, card, dtype):
-        return None if card.name.startswith("?") else int(card.name[1:])
+        return None if card.name.startswith("x") else int(card.name[1:])
 
     def size(self, model):
         return int(model[0][1:])
 
     def release(self):
         self.released += 1
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """Puts a commit of a model into the local cache of the hub, as its newest."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def put(name, commit):
+        for file, text in {"refs/main": commit, f"snapshots/{commit}/config.json": "{}"}.items():
+            path = tmp_path / f"models--{name}" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    return put
 
 
 def card(name):
@@ -65,12 +82,41 @@ def test_over_many_models_the_budget_holds_even_while_one_loads():
     engine, dice = CountingEngine(), random.Random(1)
     pool = engine.pool = ModelPool(engine, None, 100)
     for _ in range(500):
-        pool.get(card(f"{dice.choice('ab?')}{dice.randint(1, 100)}"), "float32")
+        pool.get(card(f"{dice.choice('abx')}{dice.randint(1, 100)}"), "float32")
         assert pool.used <= 100
     assert 50 < engine.most <= 100
 
 
-@pytest.mark.parametrize("name", ["a101", "?101"])
+def test_a_model_whose_folder_changed_is_loaded_anew_and_the_old_one_let_go(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"old")
+    engine, folder = CountingEngine(), ModelCard("a40", str(tmp_path), None, {})
+    pool = ModelPool(engine, None, 200)
+    other = pool.get(card("b40"), "float32")
+    old = [pool.get(folder, dtype) for dtype in ("float32", "float64")]
+    assert pool.holds(folder, "float32")
+    weights.write_bytes(b"other")
+    assert not pool.holds(folder, "float32")
+    new = pool.get(folder, "float32")
+    assert new is not old[0]
+    assert pool.get(folder, "float32") is new
+    assert pool.used == 80  # that in the other precision is of no use any more either
+    assert pool.get(card("b40"), "float32") is other
+    assert engine.released == 1
+
+
+def test_a_hub_model_that_loading_brought_here_is_loaded_once(hub_cache):
+    engine = CountingEngine()
+    pool = ModelPool(engine, None, 100)
+    engine.while_loading = lambda: hub_cache("a40", "c0ffee")
+    assert pool.get(card("a40"), "float32") is pool.get(card("a40"), "float32")
+    hub_cache("a40", "decade")
+    assert not pool.holds(card("a40"), "float32")
+    pool.get(card("a40"), "float32")
+    assert len(engine.loaded) == 2
+
+
+@pytest.mark.parametrize("name", ["a101", "x101"])
 def test_a_model_larger_than_the_budget_is_refused_with_what_to_do(name):
     pool = ModelPool(CountingEngine(), None, 100)
     with pytest.raises(OutOfMemory, match="raise LIG_MODEL_BUDGET"):
