@@ -195,6 +195,9 @@ class Load:
 class Watch(Protocol):
     """Notices changes of one job."""
 
+    def notify(self) -> None:
+        """Let whoever waits look again."""
+
     async def changed(self, seconds: float) -> None:
         """Return at once if the job may have changed since the last call, else when it does or after `seconds`."""
 
