@@ -186,11 +186,17 @@ def test_500_listeners_on_one_process_are_all_served(start_api_process, by_hand)
     b = by_hand()
     job_id, run = start(b)
     address, _ = start_api_process()
-    heard = []
+    heard, listening = [], 0
 
     async def follow(client):
+        nonlocal listening
         async with aconnect_sse(client, "GET", url(job_id)) as source:
-            heard.append([told(event) async for event in source.aiter_sse() if event.data])
+            story = []
+            async for event in source.aiter_sse():
+                if event.data:
+                    listening += not story
+                    story.append(told(event))
+            heard.append(story)
 
     async def all_of_them():
         async with (
@@ -199,7 +205,9 @@ def test_500_listeners_on_one_process_are_all_served(start_api_process, by_hand)
         ):
             for _ in range(500):
                 group.start_soon(follow, client)
-            await anyio.sleep(1)
+            while listening < 500:
+                await anyio.sleep(0.1)
+            assert not heard  # all of them are there at once
             await anyio.to_thread.run_sync(play, b, run, 0.2)
 
     anyio.run(all_of_them)
