@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,7 +70,7 @@ REPLACED = {"itb_zero_ratio": ("self_input_token", "zero"), "itb_map_ratio": ("s
 """Baselines that are computed from others."""
 
 
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "tokens": 9,
     "tokens_exact": True,
     "layers": 6,

@@ -18,9 +18,6 @@ from lig_core.queue.counters import Counters
 from lig_core.queue.durability import Durability
 from lig_core.queue.webhooks import Claim
 
-ANONYMOUS = "anonymous"
-"""The owner of every job where there are no keys."""
-
 
 class JobStatus(StrEnum):
     """Where a job stands; the last three are final."""

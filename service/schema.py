@@ -43,9 +43,9 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas.update(schema.pop("$defs", {}))
         schemas[schema["title"]] = schema
-    for model in (JobResource, JobPage, BatchResource, ModelList):
+    for answer in (JobResource, JobPage, BatchResource, ModelList):
         # FastAPI leaves out whatever is null in an example.
-        schemas[model.__name__]["example"] = model.model_json_schema()["example"]
+        schemas[answer.__name__]["example"] = answer.model_json_schema()["example"]
     # Known as a mapping to its reader, which checks the options with each text.
     schemas["BatchOptions"] = _without_text(schemas["ExplainRequest"])
     schemas["BatchRequest"]["properties"]["options"] = {"$ref": REFERENCE.format(model="BatchOptions")}

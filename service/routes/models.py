@@ -14,10 +14,10 @@ from service.model_names import allowed, refuse_others, refuse_paths
 from service.problems import UnknownModel, responses
 from service.settings import Settings
 
-EXAMPLE = {"id": "minilm", "model_type": "bert", "num_layers": 6, "num_heads": 12}
+EXAMPLE: dict[str, Any] = {"id": "minilm", "model_type": "bert", "num_layers": 6, "num_heads": 12}
 INPUT, STREAM = "the block's input", "the stream after attention: output of the norm that follows z + attention(z)"
 HEADS, OUTPUT = "the concatenated head outputs, before the output projection", "the block's output, input of the next"
-EXAMPLE_BOUNDARIES = {
+EXAMPLE_BOUNDARIES: dict[str, Any] = {
     "model": "minilm",
     "model_type": "bert",
     "layout": "post_ln_encoder",

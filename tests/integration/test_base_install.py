@@ -11,7 +11,7 @@ import pytest
 from made_results import made_result
 
 from lig_core.queue import names
-from service.jobs import ANONYMOUS
+from service.keys import ANONYMOUS
 
 ROOT = Path(__file__).parents[2]
 TEXT = "The cat sat."
@@ -69,7 +69,7 @@ def test_a_service_s_result_is_written_in_every_format(start_api, by_hand, lig, 
     b.finish_with(b.start(), made_result())
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
-    (job,) = b.store.list(ANONYMOUS, limit=10).jobs
+    (job,) = b.store.list(ANONYMOUS.name, limit=10).jobs
     result = httpx.get(f"{url}/v1/jobs/{job.id}/result", headers={"Accept": "*/*"})
     if suffix == "json":
         assert httpx.Response(200, content=file.read_bytes()).json() == result.json()

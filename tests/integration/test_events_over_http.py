@@ -20,7 +20,7 @@ from memory import peak_of
 from lig_core.contract import Progress
 from lig_core.errors import NotConverged
 from lig_core.result.formats import layer_line
-from service.jobs import ANONYMOUS
+from service.keys import ANONYMOUS
 
 NO_LIMITS = httpx.Limits(max_connections=None)
 STORY = ["queued", "started", "progress", "head", "progress", "layer", "progress", "layer", "succeeded"]
@@ -28,7 +28,7 @@ STORY = ["queued", "started", "progress", "head", "progress", "layer", "progress
 
 def start(b):
     """A job that has just been started: its id, and the run."""
-    job = b.send_one(ANONYMOUS)
+    job = b.send_one(ANONYMOUS.name)
     return job.id, b.start()
 
 
@@ -143,7 +143,7 @@ def test_a_failure_is_told_as_its_problem(api, by_hand):
 
 def test_a_job_cancelled_by_itself_ends_alone(api, by_hand):
     b = by_hand()
-    one, other = (b.send_one(ANONYMOUS, asked("same")) for _ in range(2))
+    one, other = (b.send_one(ANONYMOUS.name, asked("same")) for _ in range(2))
     run = b.start()
     assert one.computation == other.computation
     seen = []

@@ -15,7 +15,7 @@ from lig_core.result.arrays import MAPS, LayerArrays, Result
 from lig_core.result.formats import FORMATS, write_json
 from lig_core.result.read import from_document
 from lig_core.result.select import Selection, select
-from service.jobs import ANONYMOUS
+from service.keys import ANONYMOUS
 
 TOKENS, HEADS, DIMENSIONS, LAYERS = 200, 12, 384, 6
 MEDIA_TYPES = [form.media_type for form in FORMATS.values()]
@@ -27,7 +27,7 @@ def finished(by_hand):
     b = by_hand()
 
     def finish(result):
-        job = b.send_one(ANONYMOUS)
+        job = b.send_one(ANONYMOUS.name)
         b.finish_with(b.start(), result)
         return f"/v1/jobs/{job.id}"
 
@@ -170,7 +170,7 @@ def test_small_results_are_embedded_whole(api, finished):
 
 def test_pages_of_jobs_cover_all_of_them_once(api, by_hand):
     b = by_hand()
-    ids = [b.send_one(ANONYMOUS).id for _ in range(5)]
+    ids = [b.send_one(ANONYMOUS.name).id for _ in range(5)]
     b.send_one("somebody else")
     seen, url = [], "/v1/jobs?limit=2"
     while url:

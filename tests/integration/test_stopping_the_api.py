@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from service.jobs import ANONYMOUS
+from service.keys import ANONYMOUS
 
 BODY = {"text": "a text that waits", "model": "minilm", "granularity": "layer"}
 
@@ -21,7 +21,7 @@ def test_who_waits_is_told_how_the_job_stands_and_the_process_ends(
     start_api_process, by_hand, method, request_, status
 ):
     b = by_hand()
-    job = b.send_one(ANONYMOUS)
+    job = b.send_one(ANONYMOUS.name)
     run = b.start()
     (stopped, process), (other, _) = start_api_process(), start_api_process()
     path = f"/v1/jobs/{job.id}" if method == "GET" else "/v1/explain"
