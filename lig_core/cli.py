@@ -31,6 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Report = Callable[[Progress], None]
+COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
+"""What the base install does without: a service at --server has it."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal."""
 
@@ -214,6 +216,13 @@ def _errors_in_one_line() -> Iterator[None]:
         _fail(error.detail)
     except typer.BadParameter as error:
         _fail(error.message)
+    except ModuleNotFoundError as error:
+        if error.name not in COMPUTING:
+            raise
+        _fail(
+            f"{error.name} is not installed, and computing here needs it; run: pip install 'lig-service[core]', "
+            "or name a service with --server"
+        )
     except OSError as error:
         _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
 

@@ -45,10 +45,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with jobs.running(), hub.running(), deliveries.running():
+        async with stages.running(), jobs.running(), hub.running(), deliveries.running():
             yield
 
-    keys, lifecycle, measured = key_source(settings), lifecycle or Lifecycle(), metrics.HttpMetrics(collectors)
+    stages, keys, measured = lifecycle or Lifecycle(), key_source(settings), metrics.HttpMetrics(collectors)
     app = FastAPI(
         title="LIG service",
         summary="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",
@@ -67,22 +67,22 @@ def create_app(
     problems.install(app)
     outlook, policy = Outlook(jobs), WebhookPolicy(settings)
     preflight = Preflight(settings, TokenCounter(), rate=outlook.rate, queue_seconds=outlook.queue_seconds)
-    intake = Intake(jobs, preflight, policy, lifecycle, settings.max_batch)
-    hub = Hub(jobs, lifecycle, settings.max_events)
+    intake = Intake(jobs, preflight, policy, stages, settings.max_batch)
+    hub = Hub(jobs, stages, settings.max_events)
     deliveries = Deliveries(jobs, policy, settings.webhook_retries)
-    health_routes, metrics_routes = health.router(jobs, lifecycle, checks), metrics.router(measured)
+    health_routes, metrics_routes = health.router(jobs, stages, checks), metrics.router(measured)
     app.include_router(health_routes)
     measured.expect(health_routes)
     app.include_router(metrics_routes, dependencies=[Depends(auth.guard(keys, "metrics"))], responses=auth.REFUSALS)
     measured.expect(metrics_routes, auth.REFUSALS)
     guarded: dict[str, Any] = {"dependencies": [Depends(auth.guard(keys))], "responses": auth.REFUSALS}
     for routes in (
-        explain.router(settings, jobs, intake, outlook),
+        explain.router(settings, jobs, intake, outlook, stages),
         batch.router(intake, outlook),
         estimate.router(preflight),
-        job_routes.router(settings, jobs),
+        job_routes.router(settings, jobs, stages),
         results.router(jobs),
-        events.router(settings, jobs, hub, lifecycle),
+        events.router(settings, jobs, hub),
         diff.router(jobs),
         models.router(settings),
     ):

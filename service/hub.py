@@ -22,7 +22,6 @@ LINGER_SECONDS = 5.0
 """How long a channel without listeners is kept: whoever lost a connection is back by then."""
 LOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
-DRAIN_LOOK_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,10 @@ class Hub:
         return sum(each.channel.listeners for each in self._followed.values())
 
     async def join(self, job: Job, place: str | None) -> Listener:
-        """A listener who has read up to `place`, once there is something to tell. Raises what the store raises."""
+        """A listener who has read up to `place`, once there is something to tell.
+
+        Raises what the store raises, and Draining.
+        """
         followed = self._followed.get(job.computation)
         if followed is None:
             followed = self._follow(job)
@@ -60,19 +62,20 @@ class Hub:
             followed.channel.jobs.add(job.id)  # from now on the reader sees its end; what came before is read here
             job = await run_in_threadpool(self._jobs.get, None, job.id)
         await asyncio.shield(followed.ready)
+        self._lifecycle.refuse_while_draining()  # only now: from here on `_end` finds the channel
         return followed.channel.listener(job, place)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Let all listeners go when the process is told to stop: the server waits for their connections."""
-        watching = asyncio.create_task(self._end_when_draining(), name="end of events")
         try:
-            yield
+            with self._lifecycle.telling(self._end):
+                yield
         finally:
-            for task in (watching, *(each.reading for each in self._followed.values())):
-                task.cancel()
+            for each in list(self._followed.values()):
+                each.reading.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                    await each.reading
 
     def _follow(self, job: Job) -> _Followed:
         channel, ready = Channel(self._max_events), asyncio.get_running_loop().create_future()
@@ -112,8 +115,6 @@ class Hub:
         channel.add(page, asked)
         return len(page.events) == PAGE
 
-    async def _end_when_draining(self) -> None:
-        while not self._lifecycle.draining:
-            await asyncio.sleep(DRAIN_LOOK_SECONDS)
+    def _end(self) -> None:
         for each in self._followed.values():
             each.channel.close()

@@ -18,9 +18,6 @@ from lig_core.queue.counters import Outcome
 from lig_core.queue.durability import Durability
 from lig_core.queue.webhooks import Claim
 
-ANONYMOUS = "anonymous"
-"""The owner of every job where there are no keys."""
-
 
 class JobStatus(StrEnum):
     """Where a job stands; the last three are final."""
@@ -194,6 +191,9 @@ class Load:
 
 class Watch(Protocol):
     """Notices changes of one job."""
+
+    def notify(self) -> None:
+        """Let whoever waits look again."""
 
     async def changed(self, seconds: float) -> None:
         """Return at once if the job may have changed since the last call, else when it does or after `seconds`."""

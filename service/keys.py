@@ -22,7 +22,6 @@ SCOPES: Mapping[Scope, str] = {
     "read": "see jobs, results, events and models",
     "metrics": "read /metrics",
 }
-ANONYMOUS_NAME = "anonymous"
 SALT_BYTES, SECRET_BYTES = 16, 32
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -55,7 +54,7 @@ class Caller:
     concurrency: int | None = None
 
 
-ANONYMOUS = Caller(ANONYMOUS_NAME, frozenset(get_args(Scope)))
+ANONYMOUS = Caller("anonymous", frozenset(get_args(Scope)))
 """Everyone, where no keys are configured."""
 
 _ENTRIES = TypeAdapter(list[KeyEntry])
@@ -78,8 +77,8 @@ class Keyring:
             raise KeysError(f"{source}: {'; '.join(faults)}; `lig keys new NAME` makes an entry") from None
         if len({entry.id for entry in entries}) < len(entries):
             raise KeysError(f"{source}: two entries have the same id; make a new key for one of them")
-        if any(entry.name == ANONYMOUS_NAME for entry in entries):
-            raise KeysError(f"{source}: '{ANONYMOUS_NAME}' is the name of callers without keys; choose another")
+        if any(entry.name == ANONYMOUS.name for entry in entries):
+            raise KeysError(f"{source}: '{ANONYMOUS.name}' is the name of callers without keys; choose another")
         return cls(entries)
 
     def caller(self, key: str) -> Caller | None:

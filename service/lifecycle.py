@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 
 from service.errors import Draining
+
+LOOK_SECONDS = 0.2
 
 
 @dataclass
 class Lifecycle:
-    """`started` once it was ready for the first time; `draining` from the signal to stop on."""
+    """`started` once it was ready for the first time; `draining` from the signal to stop on.
+
+    Whoever waits for something else has itself told of that signal, for the server waits for its connections.
+    """
 
     started: bool = False
     draining: bool = False
+    _told: list[Callable[[], None]] = field(default_factory=list)
 
     def refuse_while_draining(self) -> None:
         """Raises Draining where new work would not be followed to its end."""
         if self.draining:
             raise Draining("this process is about to stop; send the request again, another will take it")
+
+    @contextlib.contextmanager
+    def telling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call back when draining begins, if it does while the block runs; what began before is for it to look at."""
+        self._told.append(callback)
+        try:
+            yield
+        finally:
+            self._told.remove(callback)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Notices the signal while the block runs."""
+        looking = asyncio.create_task(self._look(), name="lifecycle")
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+
+    async def _look(self) -> None:
+        # A signal's handler may come between any two steps of the event loop: it sets the flag, and this looks at it.
+        while not self.draining:
+            await asyncio.sleep(LOOK_SECONDS)
+        for callback in list(self._told):
+            callback()

@@ -9,42 +9,24 @@ import builtins
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 import orjson
 
 from lig_core.queue import blobs, names
-from lig_core.queue.counters import Outcome
 from lig_core.queue.durability import Durability, read_durability
 from lig_core.queue.errors import IdempotencyMismatch
 from lig_core.queue.scripts import Scripts
-from lig_core.queue.webhooks import Claim, DueWebhooks
 from service.admission import refusal, told
 from service.changes import JobChanges, JobWatch
+from service.due_webhooks import ReachableWebhooks
 from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
 from service.redis_access import connect, reachable
 from service.settings import Settings
-from service.views import as_cursor, as_event, as_job, from_cursor
-
-Seen = tuple[str, dict[str, str], dict[str, str], int | None]
-"""Of a job: its id, its hash, its computation's hash, its place in the queue."""
-
-
-class ReachableWebhooks(DueWebhooks):
-    """Raises StoreUnavailable, as the store does."""
-
-    def claim(self, limit: int, lease: float) -> builtins.list[Claim]:
-        """Those that are due."""
-        with reachable():
-            return super().claim(limit, lease)
-
-    def settle(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
-        """Done with it, or due again."""
-        with reachable():
-            return super().settle(claim, outcome, again)
+from service.views import Seen, as_cursor, as_event, as_job, from_cursor, seen
 
 
 class RqJobStore:
@@ -93,7 +75,7 @@ class RqJobStore:
             gate, seconds = rest
             raise refusal(gate.decode(), float(seconds), len(submissions), limits)
         group_id, job_ids, looked = rest
-        jobs = [as_job(*seen) for seen in _seen((job_id.decode() for job_id in job_ids), looked)]
+        jobs = [as_job(*found) for found in seen((job_id.decode() for job_id in job_ids), looked)]
         return Accepted(tuple(jobs), how == b"replayed", group_id.decode() or None)
 
     def get(self, owner: str | None, job_id: str) -> Job:
@@ -235,13 +217,13 @@ class RqJobStore:
 
     def find(self, job_ids: Sequence[str]) -> builtins.list[Job]:
         """Those of these jobs that are there, whoever owns them."""
-        return [as_job(*seen) for seen in self._look(job_ids) if seen[2]]
+        return [as_job(*found) for found in self._look(job_ids) if found[2]]
 
     def _look(self, job_ids: Sequence[str]) -> Iterator[Seen]:
         if not job_ids:
             return iter(())
         with reachable():
-            return _seen(job_ids, self._scripts.call("look", jobs=list(job_ids)))
+            return seen(job_ids, self._scripts.call("look", jobs=list(job_ids)))
 
     def _read_part(self, part: StoredPart | None) -> bytes:
         plain = None
@@ -257,13 +239,3 @@ class RqJobStore:
         return JobNotFound(
             f"no job '{job_id[:80]}' here; it never was, or it ended more than {kept} s ago: send the request again"
         )
-
-
-def _seen(job_ids: Iterable[str], looked: Any) -> Iterator[Seen]:
-    for job_id, (own, shared, position) in zip(job_ids, looked, strict=True):
-        yield job_id, _mapping(own), _mapping(shared), position
-
-
-def _mapping(flat: Sequence[bytes]) -> dict[str, str]:
-    texts = [text.decode() for text in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))

@@ -8,6 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.problems import Problem
+from service.representation import JobPage, JobResource
+from service.routes.batch import BatchResource
+from service.routes.models import ModelList
 from service.submission import BatchRequest, SubmitRequest
 
 REFERENCE = "#/components/schemas/{model}"
@@ -40,6 +43,9 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas.update(schema.pop("$defs", {}))
         schemas[schema["title"]] = schema
+    for answer in (JobResource, JobPage, BatchResource, ModelList):
+        # FastAPI leaves out whatever is null in an example.
+        schemas[answer.__name__]["example"] = answer.model_json_schema()["example"]
     # Known as a mapping to its reader, which checks the options with each text.
     schemas["BatchOptions"] = _without_text(schemas["ExplainRequest"])
     schemas["BatchRequest"]["properties"]["options"] = {"$ref": REFERENCE.format(model="BatchOptions")}

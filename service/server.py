@@ -19,7 +19,7 @@ from service.queue_metrics import QueueMetrics
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
 
-# Long-polls may last a minute; a stopping server does not wait for them.
+# What is still being sent after that is cut: who waits for a job was let go, but a large result may take longer.
 GRACE_SECONDS = 3
 
 

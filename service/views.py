@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,15 @@ STATUS = {
 """RQ's other states are all ways of waiting."""
 
 WAITING = Progress(phase="queued", done=0, total=0)
+
+Seen = tuple[str, dict[str, str], dict[str, str], int | None]
+"""Of a job: its id, its hash, its computation's hash, its place in the queue."""
+
+
+def seen(job_ids: Iterable[str], looked: Any) -> Iterator[Seen]:
+    """What the script `look` found of these jobs; where there is none, the hash is empty."""
+    for job_id, (own, shared, position) in zip(job_ids, looked, strict=True):
+        yield job_id, _mapping(own), _mapping(shared), position
 
 
 def as_job(job_id: str, own: Mapping[str, str], shared: Mapping[str, str], position: int | None) -> Job:
@@ -102,3 +111,8 @@ def _time(seconds: str) -> datetime:
 
 def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
+
+
+def _mapping(flat: Sequence[bytes]) -> dict[str, str]:
+    texts = [text.decode() for text in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))

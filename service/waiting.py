@@ -7,17 +7,18 @@ import time
 from fastapi.concurrency import run_in_threadpool
 
 from service.jobs import Job, JobStore
+from service.lifecycle import Lifecycle
 
 
-async def wait_for_end(jobs: JobStore, owner: str, job: Job, seconds: float) -> Job:
-    """The job once it has ended, or as it stands after `seconds`."""
+async def wait_for_end(jobs: JobStore, lifecycle: Lifecycle, owner: str, job: Job, seconds: float) -> Job:
+    """The job once it has ended, or as it stands after `seconds` or when the process is about to stop."""
     deadline = time.monotonic() + seconds
     if job.status.final or seconds <= 0:
         return job
-    with jobs.watch(job) as watch:
+    with jobs.watch(job) as watch, lifecycle.telling(watch.notify):
         while True:
             job = await run_in_threadpool(jobs.get, owner, job.id)
             left = deadline - time.monotonic()
-            if job.status.final or left <= 0:
+            if job.status.final or left <= 0 or lifecycle.draining:
                 return job
             await watch.changed(left)

@@ -8,19 +8,20 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from service.auth import CurrentCaller
 from service.intake import Intake
 from service.outlook import Outlook
 from service.problems import responses
-from service.representation import JobResource, job_json
+from service.representation import EXAMPLE_JOB, JobResource, job_json
 from service.routes.explain import CHECKS, REPLAYED, RETRY_AFTER
 from service.submission import read_json
 from service.terms import HEADERS, read_terms
 
 PATH = "/explain/batch"
+GROUP = "9c1d2e3f4a5b6c7d8e9fa0b1c2d3e4f5"
 LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The jobs of the group, as they stand."}}
 REQUEST_BODY = {
     "required": True,
@@ -39,6 +40,10 @@ PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_f
 
 class BatchResource(BaseModel):
     """What a batch became."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"group": GROUP, "jobs": [{**EXAMPLE_JOB, "group": GROUP}]}}
+    )
 
     group: str = Field(description="The id that the jobs have in common.")
     jobs: list[JobResource] = Field(description="In the order of the texts.")

@@ -19,7 +19,6 @@ from service.auth import Owner
 from service.following import Listener
 from service.hub import Hub
 from service.jobs import Event, Job, JobStore, StoredLayer
-from service.lifecycle import Lifecycle
 from service.problems import responses
 from service.representation import job_problem, job_url
 from service.routes.jobs import JobId
@@ -85,7 +84,7 @@ WithMaps = Annotated[
 ]
 
 
-def router(settings: Settings, jobs: JobStore, hub: Hub, lifecycle: Lifecycle) -> APIRouter:
+def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
     """The route of events."""
     routes = APIRouter(tags=["jobs"])
     bodies = SharedBodies(settings.event_cache_bytes)
@@ -116,7 +115,6 @@ def router(settings: Settings, jobs: JobStore, hub: Hub, lifecycle: Lifecycle) -
         """Everything since the job was accepted, or since an event. A lost connection is resumed after the last event
         that came, from any process of the service."""
         place = _place(last_event_id, after)
-        lifecycle.refuse_while_draining()
         job = await run_in_threadpool(jobs.get, owner, job_id)
         listener = await hub.join(job, place)
         if job.status.final and not listener.pending:

@@ -14,6 +14,7 @@ from service.auth import CurrentCaller
 from service.intake import Intake
 from service.jobs import Job, JobStore
 from service.keys import Caller
+from service.lifecycle import Lifecycle
 from service.outlook import Outlook
 from service.problems import responses
 from service.representation import JobResource, job_json, job_url, server_timing
@@ -96,7 +97,7 @@ CHECKS = (
 PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
 
 
-def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook) -> APIRouter:
+def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook, lifecycle: Lifecycle) -> APIRouter:
     """The route that accepts one text."""
     routes = APIRouter(tags=["explain"])
 
@@ -120,7 +121,7 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook)
         if terms.wait is not None:
             wait = min(terms.wait, math.floor(settings.max_wait))
             headers["Preference-Applied"] = f"wait={wait}"
-            job = await wait_for_end(jobs, caller.name, job, wait)
+            job = await wait_for_end(jobs, lifecycle, caller.name, job, wait)
             seconds -= wait
         if job.status.final:
             result = await run_in_threadpool(small_result, jobs, job, settings.max_embedded_result_bytes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from lig_core.queue.durability import Promise
+from lig_core.queue.durability import MEANING, Promise
 from lig_core.queue.errors import QueueFull
 from service.errors import NotReady
 from service.jobs import JobStore
@@ -18,17 +18,33 @@ from service.problems import responses
 class Alive(BaseModel):
     """The process answers."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"alive": True}})
+
     alive: bool = True
 
 
 class Started(BaseModel):
     """The process was ready at least once."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"started": True}})
+
     started: bool = True
 
 
 class Ready(BaseModel):
     """A job sent now would be run."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "ready": True,
+                "workers": 1,
+                "redis": "Redis 7.4.0",
+                "promise": "last_second",
+                "promise_meaning": MEANING["last_second"],
+            }
+        }
+    )
 
     ready: bool = True
     workers: int

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service.auth import Owner
 from service.jobs import JobStatus, JobStore
+from service.lifecycle import Lifecycle
 from service.problems import responses
 from service.representation import JobPage, JobResource, job_headers, job_json, page_json
 from service.results import small_result
@@ -34,7 +35,7 @@ Cursor = Annotated[str, Query(description="`next` of the page before; absent or 
 Group = Annotated[str, Query(description="Only the jobs of this batch.")]
 
 
-def router(settings: Settings, jobs: JobStore) -> APIRouter:
+def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRouter:
     """The routes of jobs, their results and events aside."""
     routes = APIRouter(tags=["jobs"])
 
@@ -75,7 +76,7 @@ def router(settings: Settings, jobs: JobStore) -> APIRouter:
     async def read_job(owner: Owner, job_id: JobId, wait: Wait = 0, embed: Embed = True) -> Response:
         """The job, with its result once that is there. `wait` long-polls until the job ends."""
         job = await run_in_threadpool(jobs.get, owner, job_id)
-        job = await wait_for_end(jobs, owner, job, min(wait, settings.max_wait))
+        job = await wait_for_end(jobs, lifecycle, owner, job, min(wait, settings.max_wait))
         most = settings.max_embedded_result_bytes
         result = await run_in_threadpool(small_result, jobs, job, most) if embed else None
         return Response(job_json(job, result=result), media_type="application/json", headers=job_headers(job))

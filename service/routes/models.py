@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.boundaries import from_config
 from lig_core.catalog import find_model, installed_models
@@ -14,6 +14,25 @@ from service.errors import UnknownModel
 from service.model_names import allowed, refuse_others, refuse_paths
 from service.problems import responses
 from service.settings import Settings
+
+EXAMPLE: dict[str, Any] = {"id": "minilm", "model_type": "bert", "num_layers": 6, "num_heads": 12}
+INPUT, STREAM = "the block's input", "the stream after attention: output of the norm that follows z + attention(z)"
+HEADS, OUTPUT = "the concatenated head outputs, before the output projection", "the block's output, input of the next"
+EXAMPLE_BOUNDARIES: dict[str, Any] = {
+    "model": "minilm",
+    "model_type": "bert",
+    "layout": "post_ln_encoder",
+    "architecture": "encoder",
+    "num_layers": 6,
+    "supported_granularity": ["att", "composed", "layer", "mlp"],
+    "nodes": {"z": INPUT, "u": STREAM, "z_next": OUTPUT},
+    "u_nodes": {"residual": STREAM, "heads": HEADS},
+    "hook_points": {"att_input": INPUT, "att_core": "softmax attention, per head", "att_output": HEADS},
+    "detection": "config: model_type bert",
+    "notes": ["engine: factored; attention: through the attention interface"],
+}
+
+Model = Annotated[str, Path(description="As in `model` of a request.", examples=["minilm"])]
 
 
 class ModelSummary(BaseModel):
@@ -28,12 +47,16 @@ class ModelSummary(BaseModel):
 class ModelList(BaseModel):
     """The models that need no download. Any other Hugging Face id that is allowed may be sent as well."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"models": [EXAMPLE], "allowed": None}})
+
     models: list[ModelSummary]
     allowed: list[str] | None = Field(description="Ids and patterns such as `google-bert/*`; null: any model.")
 
 
 class ModelBoundaries(BaseModel):
     """Where z, u and z' sit in a model's blocks, and which maps it supports, from its config alone."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_BOUNDARIES})
 
     model: str
     model_type: str
@@ -71,7 +94,7 @@ def router(settings: Settings) -> APIRouter:
         response_model=ModelBoundaries,
         responses=responses("not_found", "invalid_request", "unknown_model", "model_not_allowed"),
     )
-    def boundaries(model: str) -> dict[str, Any]:
+    def boundaries(model: Model) -> dict[str, Any]:
         """Answers from the config: in the models folder, in the local cache of the Hugging Face hub, or on the hub."""
         refuse_paths(model, "/path/model")
         refuse_others(model, settings.allowed_models, "/path/model")

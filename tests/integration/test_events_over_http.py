@@ -20,7 +20,7 @@ from memory import peak_of
 from lig_core.contract import Progress
 from lig_core.errors import NotConverged
 from lig_core.result.formats import layer_line
-from service.jobs import ANONYMOUS
+from service.keys import ANONYMOUS
 
 NO_LIMITS = httpx.Limits(max_connections=None)
 STORY = ["queued", "started", "progress", "head", "progress", "layer", "progress", "layer", "succeeded"]
@@ -28,7 +28,7 @@ STORY = ["queued", "started", "progress", "head", "progress", "layer", "progress
 
 def start(b):
     """A job that has just been started: its id, and the run."""
-    job = b.send_one(ANONYMOUS)
+    job = b.send_one(ANONYMOUS.name)
     return job.id, b.start()
 
 
@@ -143,7 +143,7 @@ def test_a_failure_is_told_as_its_problem(api, by_hand):
 
 def test_a_job_cancelled_by_itself_ends_alone(api, by_hand):
     b = by_hand()
-    one, other = (b.send_one(ANONYMOUS, asked("same")) for _ in range(2))
+    one, other = (b.send_one(ANONYMOUS.name, asked("same")) for _ in range(2))
     run = b.start()
     assert one.computation == other.computation
     seen = []
@@ -186,11 +186,17 @@ def test_500_listeners_on_one_process_are_all_served(start_api_process, by_hand)
     b = by_hand()
     job_id, run = start(b)
     address, _ = start_api_process()
-    heard = []
+    heard, listening = [], 0
 
     async def follow(client):
+        nonlocal listening
         async with aconnect_sse(client, "GET", url(job_id)) as source:
-            heard.append([told(event) async for event in source.aiter_sse() if event.data])
+            story = []
+            async for event in source.aiter_sse():
+                if event.data:
+                    listening += not story
+                    story.append(told(event))
+            heard.append(story)
 
     async def all_of_them():
         async with (
@@ -199,7 +205,9 @@ def test_500_listeners_on_one_process_are_all_served(start_api_process, by_hand)
         ):
             for _ in range(500):
                 group.start_soon(follow, client)
-            await anyio.sleep(1)
+            while listening < 500:
+                await anyio.sleep(0.1)
+            assert not heard  # all of them are there at once
             await anyio.to_thread.run_sync(play, b, run, 0.2)
 
     anyio.run(all_of_them)

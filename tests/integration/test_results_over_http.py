@@ -11,10 +11,11 @@ from made_results import made_head, made_layer, made_result
 from memory import peak_of
 from safetensors.numpy import load
 
-from lig_core.result.arrays import LayerArrays, Result
+from lig_core.result.arrays import MAPS, LayerArrays, Result
 from lig_core.result.formats import FORMATS, write_json
+from lig_core.result.read import from_document
 from lig_core.result.select import Selection, select
-from service.jobs import ANONYMOUS
+from service.keys import ANONYMOUS
 
 TOKENS, HEADS, DIMENSIONS, LAYERS = 200, 12, 384, 6
 MEDIA_TYPES = [form.media_type for form in FORMATS.values()]
@@ -26,7 +27,7 @@ def finished(by_hand):
     b = by_hand()
 
     def finish(result):
-        job = b.send_one(ANONYMOUS)
+        job = b.send_one(ANONYMOUS.name)
         b.finish_with(b.start(), result)
         return f"/v1/jobs/{job.id}"
 
@@ -99,9 +100,11 @@ def test_a_slice_is_the_slice_of_the_whole(api, finished, media_type, part):
 
 
 @pytest.mark.slow
-def test_a_large_result_streams_within_twice_its_largest_layer(start_api_process, large):
+def test_a_large_result_streams_the_same_numbers_in_all_formats_within_twice_its_largest_layer(
+    start_api_process, large
+):
     (address, process), (path, largest) = start_api_process(), large
-    tall = {}
+    tall, whole = {}, {}
     with httpx.Client(base_url=address, timeout=60) as client:
         for media_type in MEDIA_TYPES:  # once for what the first request loads
             client.get(f"{path}/result", params={"targets": "0", "top_k": "1"}, headers={"Accept": media_type})
@@ -112,11 +115,20 @@ def test_a_large_result_streams_within_twice_its_largest_layer(start_api_process
                 headers = {"Accept": media_type, "Accept-Encoding": coding}
                 with client.stream("GET", f"{path}/result", headers=headers) as answer:
                     assert answer.status_code == 200
-                    sent = sum(map(len, answer.iter_raw()))
+                    sent = b"".join(answer.iter_raw())
                 tall[media_type, coding] = peak_of(process) - before
-                print(f"{media_type} {coding}: {sent} bytes, +{tall[media_type, coding]} of {largest} a layer")
+                print(f"{media_type} {coding}: {len(sent)} bytes, +{tall[media_type, coding]} of {largest} a layer")
+                if coding == "identity":
+                    whole[media_type] = sent
     assert largest > 7e6
     assert all(rise < 2 * largest for rise in tall.values()), tall
+    document, lines = json.loads(whole["application/json"]), whole["application/x-ndjson"].splitlines()
+    assert {str(line["layer"]): line["maps"] for line in map(json.loads, lines[1:-1])} == document["layers"]
+    arrays, tensors = np.load(io.BytesIO(whole["application/x-npz"])), load(whole["application/vnd.safetensors"])
+    told = {f"layers.{layer.index}.{name}": layer[name] for layer in from_document(document)[1] for name in MAPS}
+    assert len(told) == LAYERS * len(MAPS)
+    for name, written in told.items():
+        assert written.tobytes() == tensors[name].tobytes() == arrays[name].tobytes(), name
 
 
 def test_a_result_that_is_lost_on_the_way_breaks_the_connection(start_api_process, large, redis):
@@ -158,7 +170,7 @@ def test_small_results_are_embedded_whole(api, finished):
 
 def test_pages_of_jobs_cover_all_of_them_once(api, by_hand):
     b = by_hand()
-    ids = [b.send_one(ANONYMOUS).id for _ in range(5)]
+    ids = [b.send_one(ANONYMOUS.name).id for _ in range(5)]
     b.send_one("somebody else")
     seen, url = [], "/v1/jobs?limit=2"
     while url:

@@ -8,12 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook
 
 from lig_core.queue import names
 from lig_core.queue.webhooks import DueWebhooks
 from service import app as wiring
 from service.deliveries import Deliveries
+from service.keys import new_key
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
 
@@ -96,6 +98,21 @@ def settled(redis, seconds=10):
     while left(redis) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert left(redis) == 0
+
+
+def test_two_keys_that_ask_for_the_same_are_told_of_their_own_jobs_alone(served, work_off, receiver, redis):
+    made = [new_key(name, ["explain", "read"]) for name in ("ada", "bob")]
+    api = served(keys=SecretStr(json.dumps([entry.model_dump(mode="json") for _, entry in made])))
+    hooks, ids = [receiver(), receiver()], []
+    for hook, (key, _) in zip(hooks, made, strict=True):
+        headers = {"Authorization": f"Bearer {key}"}
+        ids.append(api.post("/v1/explain", json={**BODY, "webhook": hook.url}, headers=headers).json()["id"])
+    work_off()
+    for hook, own, other in zip(hooks, ids, ids[::-1], strict=True):
+        ((_, body, _),) = hook.wait_for(1)
+        assert json.loads(body)["data"]["id"] == own
+        assert other not in body.decode()
+    settled(redis)
 
 
 @pytest.mark.parametrize(("text", "status"), [("hello", "succeeded"), ("fail", "failed")])

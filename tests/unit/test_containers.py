@@ -90,3 +90,11 @@ def test_api_and_worker_agree_on_the_queue():
     import worker.settings
 
     assert service.settings.Settings().queue == worker.settings.Settings().queue
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_what_comes_from_the_hub_is_kept_in_a_volume_that_the_user_may_write(name):
+    cache = "/home/lig/.cache/huggingface"
+    (made,) = [line for line in instructions(ROOT / "docker" / f"{name}.Dockerfile") if "useradd" in line]
+    assert f"install -d -o lig {cache}" in made
+    assert f"hub:{cache}" in SERVICES[name]["volumes"]

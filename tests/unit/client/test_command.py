@@ -79,10 +79,3 @@ def test_ctrl_c_too_late_says_so(lig):
 def test_a_refusal_is_one_line(lig):
     refused = lig(answers=[problem(401, "no_key")])
     assert (refused.exit_code, refused.stderr) == (2, "lig: no\n")
-
-
-def test_a_file_that_only_a_service_writes_is_refused_here(tmp_path):
-    command = ["explain", "hi", "--model", "minilm", "-o", str(tmp_path / "x.npz")]
-    refused = CliRunner().invoke(cli.app, command)
-    assert refused.exit_code == 2
-    assert "--server" in refused.stderr

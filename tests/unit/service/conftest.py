@@ -21,6 +21,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class NoChanges:
+    def notify(self):
+        pass
+
     async def changed(self, seconds):
         return None
 

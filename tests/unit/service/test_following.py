@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from lig_core.contract import ExplainRequest
 from lig_core.errors import InvalidRequest
 from service import event_ids, hub
-from service.errors import StoreUnavailable
+from service.errors import Draining, StoreUnavailable
 from service.following import SLACK, Channel
 from service.hub import Hub
 from service.jobs import Event, EventPage, Submission
@@ -148,7 +148,7 @@ def test_listeners_are_let_go(jobs, job, monkeypatch, how):
     async def scenario():
         lifecycle = Lifecycle()
         made = Hub(jobs, lifecycle, 100)
-        async with made.running():
+        async with lifecycle.running(), made.running():
             listener = await made.join(job, None)
             with listener.listening():
                 if how == "the process stops":
@@ -160,16 +160,30 @@ def test_listeners_are_let_go(jobs, job, monkeypatch, how):
     assert asyncio.run(asyncio.wait_for(scenario(), 20)) == []
 
 
+def test_nobody_begins_to_listen_to_a_process_that_is_about_to_stop(jobs, job):
+    lifecycle = Lifecycle()
+
+    async def scenario():
+        made = Hub(jobs, lifecycle, 100)
+        async with made.running():
+            joining = asyncio.create_task(made.join(job, None))
+            await asyncio.sleep(0)  # it has looked, and the reader has not read
+            lifecycle.draining = True
+            with pytest.raises(Draining):
+                await joining
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
 def test_a_client_that_goes_away_is_noticed(jobs, job):
     from service.auth import owner
     from service.routes import events
     from service.settings import Settings
 
     jobs.events += happened("queued")
-    lifecycle, settings = Lifecycle(), Settings()
-    made = Hub(jobs, lifecycle, 100)
+    made = Hub(jobs, Lifecycle(), 100)
     app = FastAPI()
-    app.include_router(events.router(settings, jobs, made, lifecycle))
+    app.include_router(events.router(Settings(), jobs, made))
     app.dependency_overrides[owner] = lambda: "ada"
     scope = {
         "type": "http",

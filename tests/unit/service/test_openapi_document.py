@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import orjson
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from service.openapi import document
@@ -30,6 +31,35 @@ def test_every_error_a_route_documents_is_a_problem():
     ]
     assert len(answers) > 10
     assert all(list(answer["content"]) == ["application/problem+json"] for answer in answers)
+
+
+def test_every_request_and_every_answer_that_is_no_problem_has_an_example_that_fits():
+    described = orjson.loads(document())
+    shown = 0
+    for path, method, operation in ((p, m, o) for p, ops in described["paths"].items() for m, o in ops.items()):
+        contents = [("request", operation.get("requestBody", {}))]
+        contents += [item for item in operation["responses"].items() if item[0] < "300"]
+        for where, content in contents:
+            found = content.get("content", {}).get("application/json")
+            if found is None:
+                continue
+            schema = found["schema"]
+            if "$ref" in schema:
+                schema = described["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+            examples = [example["value"] for example in found.get("examples", {}).values()]
+            examples += [holder["example"] for holder in (found, schema) if "example" in holder]
+            assert examples, (method, path, where)
+            for example in examples:
+                Draft202012Validator({**schema, "components": described["components"]}).validate(example)
+                shown += 1
+    assert shown > 15
+
+
+def test_every_parameter_of_a_path_has_an_example():
+    for path in orjson.loads(document())["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                assert parameter["in"] != "path" or parameter["schema"].get("examples"), parameter["name"]
 
 
 def test_a_job_that_was_accepted_is_linked_to_all_that_can_be_done_with_it():

@@ -27,7 +27,12 @@ def batch(api, texts, options=None, **rest):
     return post(api, {"texts": texts, "options": {"model": "minilm"} | (options or {}), **rest}, "/v1/explain/batch")
 
 
-class Finishing:
+class Watch:
+    def notify(self):
+        pass
+
+
+class Finishing(Watch):
     """A watch that sees the job end."""
 
     def __init__(self, jobs, job):
@@ -37,7 +42,7 @@ class Finishing:
         self.jobs.finish(self.job.id, {"text": self.job.request.text})
 
 
-class Patient:
+class Patient(Watch):
     """A watch that sees nothing and takes its time."""
 
     async def changed(self, seconds):
