@@ -37,6 +37,7 @@ def told(owner: str, submission: Submission, settings: Settings) -> dict[str, An
         "max_events": settings.max_events,
         "digest": submission.digest,
         names.MODEL: request.model,
+        names.FILES: submission.files,
         "dtype": request.dtype,
         "cost": repr(cost),
         "work": submission.work,

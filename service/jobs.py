@@ -41,6 +41,7 @@ class Submission:
     request: ExplainRequest
     digest: str  # what makes two requests the same work: service.digest
     cost: float
+    files: str | None = None  # of the model, as the digest has them: lig_core.catalog.files_fingerprint
     work: float | None = None  # the estimate before the measured rate: what `JobStore.rate` is measured in
     fresh: bool = False  # run it although the same was or is being run
     webhook: str | None = None

@@ -61,6 +61,7 @@ STATUS: Mapping[str, int] = {
     "evicting_redis": 503,
     "queue_full": 503,
     "not_ready": 503,
+    "model_changed": 503,
     "job_timed_out": 504,
 }
 """HTTP status of every error code, the worker's included."""
