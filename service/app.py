@@ -17,7 +17,7 @@ from service.intake import Intake
 from service.jobs import JobStore
 from service.key_source import key_source
 from service.lifecycle import Lifecycle
-from service.middleware import AccessLog, BodyLimit, RequestId
+from service.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
 from service.outlook import Outlook
 from service.preflight import Preflight
 from service.routes import batch, diff, estimate, events, explain, health, models, results
@@ -62,6 +62,7 @@ def create_app(
             Middleware(AccessLog),
             Middleware(metrics.Measured, metrics=measured),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
+            Middleware(HeadAsGet),
         ],
     )
     problems.install(app)

@@ -56,6 +56,37 @@ class RequestId:
         await self.app(scope, receive, send_with_ids)
 
 
+class _HeadSent(Exception):
+    """All that a HEAD request gets has been sent."""
+
+
+class HeadAsGet:
+    """Answers HEAD as GET is answered, without the body (RFC 9110, 9.3.2); what is streamed is not even made."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application up to the head of its answer."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            scope["method"] = "HEAD"  # the server goes by it
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+            raise _HeadSent
+
+        scope["method"] = "GET"
+        try:
+            await self.app(scope, receive, send_head)
+        except _HeadSent:
+            pass
+        finally:
+            scope["method"] = "HEAD"
+
+
 class Answered:
     """A `send` that notes the status; 500 until there is one, for that is what a fault is answered with."""
 

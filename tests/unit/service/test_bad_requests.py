@@ -139,7 +139,7 @@ def test_a_wrong_method_is_405_and_names_the_right_one(api):
 def test_a_wrong_method_names_all_that_are_right(api):
     response = api.put("/v1/jobs/x")
     problem_of(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "DELETE, GET"
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
 
 
 def test_a_wait_that_is_no_number_is_422(api):
