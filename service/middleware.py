@@ -25,7 +25,8 @@ log = logging.getLogger("service.access")
 class RequestId:
     """Gives each request an id and a place in a trace: the caller's where they are sane, else new ones.
 
-    `X-Request-Id` is echoed; `traceparent` answers with this request's own span in the caller's trace.
+    `X-Request-Id` is echoed; `traceparent` answers with this request's own span in the caller's trace. Caches keep no
+    answer that does not allow for it: how a job stands is true for a moment, and its text is the caller's.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -51,6 +52,8 @@ class RequestId:
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-Id"] = request_id
                 answer["traceparent"] = str(trace)
+                if "ETag" not in answer:  # nothing that a cache could ask again about
+                    answer.setdefault("Cache-Control", "no-store")
             await send(message)
 
         await self.app(scope, receive, send_with_ids)
