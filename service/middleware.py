@@ -18,6 +18,7 @@ from service.problems import problem_response
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 VERSION_PREFIX = "/v1"
 OTHER_ROUTE = "other"
+PROBES = {"/livez", "/startupz", "/readyz"}
 
 log = logging.getLogger("service.access")
 
@@ -105,7 +106,10 @@ class Answered:
 
 
 class AccessLog:
-    """One line for every request, by the route's template: no query, no body and no header is in it."""
+    """One line for every request, by the route's template: no query, no body and no header is in it.
+
+    Those of probes are for debugging only: they come without end, and the route itself logs when its answer changes.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -120,15 +124,22 @@ class AccessLog:
             await self.app(scope, receive, answered)
         finally:
             caller = scope["state"].get("caller")
+            route = route_of(scope) or OTHER_ROUTE
             fields = {
                 "job_id": scope.get("path_params", {}).get("job_id"),
                 "caller": caller.name if caller else None,
                 "method": scope["method"],
-                "route": route_of(scope) or OTHER_ROUTE,
+                "route": route,
                 "status": answered.status,
                 "seconds": round(time.perf_counter() - begun, 6),
             }
-            log.log(logging.WARNING if answered.status >= 500 else logging.INFO, "request", extra=fields)
+            log.log(_level(route, answered.status), "request", extra=fields)
+
+
+def _level(route: str, status: int) -> int:
+    if route in PROBES and status in (200, 503):
+        return logging.DEBUG
+    return logging.WARNING if status >= 500 else logging.INFO
 
 
 def route_of(scope: Scope) -> str | None:
