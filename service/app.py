@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from starlette.middleware import Middleware
 
 from service import auth, metrics, pages, problems, schema
+from service.cors import cors
 from service.deliveries import Deliveries
 from service.hub import Hub
 from service.intake import Intake
@@ -61,6 +62,7 @@ def create_app(
             Middleware(RequestId),
             Middleware(AccessLog),
             Middleware(metrics.Measured, metrics=measured),
+            *cors(settings.cors_origins),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
             Middleware(HeadAsGet),
         ],
