@@ -228,8 +228,8 @@ class JobStore(Protocol):
     ) -> Accepted:
         """Accept all of them or none. `idempotency` is the caller's key and a digest of the body sent with it.
 
-        `group` gives them a common id to list them by. Raises QueueFull and QuotaExceeded, both with `retry_after`,
-        and IdempotencyMismatch.
+        `group` gives them a common id to list them by. Raises QueueFull and QuotaExceeded, both with `retry_after`;
+        InvalidRequest for more jobs at once than the owner may ever have; and IdempotencyMismatch.
         """
 
     def get(self, owner: str | None, job_id: str) -> Job:
