@@ -15,8 +15,8 @@ FILE = Path(__file__).with_name("settings.md")
 HEAD = """# Settings
 
 Every setting is an environment variable. Durations are seconds, sizes bytes; lists are JSON. `lig serve --check`
-prints those in force, secrets masked. This table is made by `make settings` from `service/settings.py` and
-`worker/settings.py`, the only two places that read the environment.
+and `lig worker --check` print those in force, secrets masked. This table is made by `make settings` from
+`service/settings.py` and `worker/settings.py`, the only two places that read the environment.
 
 | variable | read by | default | what it says |
 |---|---|---|---|

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr, ValidationError
 
+from lig_core import settings_text
 from service import supervisor
 from service.settings import Settings
 
@@ -40,8 +41,7 @@ def serve(
         faults = "; ".join(f"LIG_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         raise _stop(f"settings: {faults}", 2) from None
     if check:
-        for name, value in settings.masked().items():
-            typer.echo(f"LIG_{name.upper()}={value}")
+        typer.echo(settings_text.lines(settings))
         return
     try:
         supervisor.serve(settings)

@@ -8,11 +8,11 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
-import orjson
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lig_core.settings_text import as_variables
 
 SECRET_BYTES = (24, 64)
 """How long a secret for webhooks is (standardwebhooks.com)."""
@@ -145,30 +145,4 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """These settings as the environment of a child process, on top of this process's own."""
-        given = {f"LIG_{name.upper()}": _plain(value) for name, value in self if value is not None}
-        return {**os.environ, **given}
-
-    def masked(self) -> dict[str, str]:
-        """Every setting as text fit to be printed: secrets are hidden, of a URL its password."""
-        shown = {name: "-" if value is None else _shown(value) for name, value in self}
-        if self.redis_url is not None:
-            shown["redis_url"] = _without_password(self.redis_url.get_secret_value())
-        return shown
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, list):
-        return orjson.dumps(value).decode()
-    # A child may have another working directory.
-    return str(value.absolute()) if isinstance(value, Path) else str(value)
-
-
-def _shown(value: object) -> str:
-    return "***" if isinstance(value, SecretStr) else _plain(value)
-
-
-def _without_password(url: str) -> str:
-    password = urlsplit(url).password
-    return url.replace(f":{password}@", ":***@") if password else url
+        return {**os.environ, **as_variables(self)}

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from lig_core.queue.durability import EvictingRedis, read_durability
+from lig_core.settings_text import masked
 from service import child
 from service.embedded import EmbeddedRedisError, embedded_redis
 from service.settings import Settings
@@ -112,7 +113,7 @@ def _require_answer(settings: Settings) -> None:
     except EvictingRedis as error:
         raise ServeError(str(error)) from None
     except (RedisError, ValueError) as error:
-        shown = settings.masked()["redis_url"]
+        shown = masked(settings)["redis_url"]
         raise ServeError(f"Redis at {shown} does not answer ({error}); start it, or leave LIG_REDIS_URL out") from None
 
 

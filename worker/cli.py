@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from lig_core import settings_text
 from worker.main import main
 from worker.settings import Settings
 
@@ -16,6 +17,7 @@ def worker(
     burst: Annotated[bool, typer.Option("--burst", help="Stop when the queue is empty.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, … [default: the best there is].")] = None,
     models: Annotated[list[str] | None, typer.Option(help="A model to load at once; may be repeated.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Print the settings in force and stop.")] = False,
 ) -> None:
     """Compute queued explanations. The queue is the one in LIG_REDIS_URL."""
     given: dict[str, Any] = {
@@ -27,4 +29,7 @@ def worker(
         faults = "; ".join(f"LIG_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         typer.echo(f"lig worker: settings: {faults}", err=True)
         raise typer.Exit(2) from None
+    if check:
+        typer.echo(settings_text.lines(settings))
+        return
     main(settings, burst=burst)

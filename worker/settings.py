@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import orjson
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lig_core.settings_text import as_variables
 
 
 class Settings(BaseSettings):
@@ -38,8 +39,7 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """These settings as the environment of the process with the models, on top of this process's own."""
-        given = {f"LIG_{name.upper()}": _plain(value) for name, value in self if value is not None}
-        return {**os.environ, **given, **self._device_environment()}
+        return {**os.environ, **as_variables(self), **self._device_environment()}
 
     def _device_environment(self) -> dict[str, str]:
         """One GPU, the one meant, is all that the process with the models sees."""
@@ -50,11 +50,3 @@ class Settings(BaseSettings):
         number = int(index[1])
         # Numbers count among the devices that this process may see.
         return {"CUDA_VISIBLE_DEVICES": visible[number] if number < len(visible) else str(number), "LIG_DEVICE": "cuda"}
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, list):
-        return orjson.dumps(value).decode()
-    return str(value.absolute()) if isinstance(value, Path) else str(value)

@@ -4,6 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks.webhooks import Webhook
 
+from lig_core.settings_text import lines
 from service.app import create_app
 from service.settings import Settings
 from service.webhooks import WebhookPolicy, is_private
@@ -96,4 +97,4 @@ def test_a_secret_that_is_none_is_refused_with_how_to_make_one(secret):
 
 
 def test_the_secret_is_masked():
-    assert SECRET not in str(Settings(webhook_secret=SECRET).masked())
+    assert SECRET not in lines(Settings(webhook_secret=SECRET))

@@ -31,3 +31,12 @@ def test_a_model_to_preload_that_is_not_there_stops_it(monkeypatch, tmp_path):
     done = run("--models", str(tmp_path / "nowhere"))
     assert done.exit_code == 1
     assert "no config.json in that folder" in done.output
+
+
+def test_the_settings_in_force_are_printed_with_secrets_masked(monkeypatch):
+    monkeypatch.setenv("LIG_REDIS_URL", "redis://ada:secret@redis:6379/0")
+    monkeypatch.setenv("LIG_LEASE", "31")
+    done = run("--check", "--device", "cpu")
+    assert done.exit_code == 0
+    printed = done.output.splitlines()
+    assert {"LIG_LEASE=31.0", "LIG_DEVICE=cpu", "LIG_REDIS_URL=redis://ada:***@redis:6379/0"} <= set(printed)
