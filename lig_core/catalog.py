@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -111,6 +112,16 @@ def model_identity(card: ModelCard) -> str:
         stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return json.dumps([card.name, card.config, stats], sort_keys=True)
     return f"{card.source}@{cached_commit(card) or card.revision or ''}"
+
+
+def files_fingerprint(card: ModelCard, identity: str | None = None) -> str | None:
+    """A model's identity in 64 characters, for others who look at the same files; None where none of them are here.
+
+    identity: as it was found before; absent: as it is now.
+    """
+    if not Path(card.source).is_dir() and cached_commit(card) is None:
+        return None
+    return hashlib.sha256((identity or model_identity(card)).encode()).hexdigest()
 
 
 def _hub_config(card: ModelCard) -> Mapping[str, Any]:

@@ -6,6 +6,8 @@ Names, defaults and result keys equal those of the authors' library (layer-wise-
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -119,6 +121,16 @@ class ExplainRequest(BaseModel):
         """The maps asked for, each once, in the order att, mlp, layer, composed."""
         asked = [self.granularity] if isinstance(self.granularity, str) else self.granularity
         return ALL_MAPS if "all" in asked else tuple(name for name in ALL_MAPS if name in asked)
+
+    def canonical(self) -> dict[str, Any]:
+        """What the result depends on, as JSON data: equal for requests that ask for the same in other words."""
+        return {**self.model_dump(mode="json", exclude={"priority"}), "granularity": list(self.maps)}
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the canonical request as JSON, its keys sorted, without spaces, in UTF-8."""
+        told = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 def parse_request(data: object) -> ExplainRequest:

@@ -5,6 +5,7 @@
     │   ├── TextTooLong       text_too_long         more tokens than the model has positions
     │   └── UnsupportedMap    unsupported_map       the model has no such boundary (and why)
     ├── ModelNotFound         model_not_found       no such model here, or the hub cannot be reached
+    ├── ModelChanged          model_changed         its files were replaced while they were read
     ├── UnsupportedModel      unsupported_model     no transformer block could be found and replayed exactly
     ├── NotConverged          not_converged         asked to fail when a map misses its tolerance
     ├── NotComparable         not_comparable        two results that have nothing to set side by side
@@ -84,6 +85,14 @@ class ModelNotFound(LigError):
 
     code = "model_not_found"
     title = "The model was not found"
+
+
+class ModelChanged(LigError):
+    """The model's files were replaced while they were read, so that what was read may be of both."""
+
+    code = "model_changed"
+    title = "The model's files were being replaced"
+    retryable = True
 
 
 class UnsupportedModel(LigError):

@@ -127,6 +127,7 @@ def _array(values: Tensor, dtype: Any) -> Array:
 
 def _receipt(request: ExplainRequest, model: LoadedModel) -> dict[str, Any]:
     return {
+        "request": request.digest,
         "model": model.card.name,
         "revision": model.revision,
         "tokenizer": type(model.tokenizer).__name__,

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from lig_core.errors import LigError
+from lig_core.errors import FieldError, InvalidRequest, LigError
 from lig_core.queue import names
 from lig_core.queue.errors import QueueFull, QuotaExceeded
 from service.jobs import Limits, Submission
@@ -37,6 +37,7 @@ def told(owner: str, submission: Submission, settings: Settings) -> dict[str, An
         "max_events": settings.max_events,
         "digest": submission.digest,
         names.MODEL: request.model,
+        names.FILES: submission.files,
         "dtype": request.dtype,
         "cost": repr(cost),
         "work": submission.work,
@@ -61,9 +62,11 @@ def told(owner: str, submission: Submission, settings: Settings) -> dict[str, An
 def refusal(gate: str, seconds: float, asked: int, limits: Limits) -> LigError:
     """Why `asked` jobs at once are not accepted; `seconds` until they may come back, below 0 if never."""
     if seconds < 0:
-        return QuotaExceeded(
+        # No wait would help, and 429 asks to wait.
+        detail = (
             f"{asked} jobs at once, but this key may have {limits.concurrency} unfinished ones; send fewer at a time"
         )
+        return InvalidRequest(detail, errors=[FieldError("/texts", detail)])
     again = f"come back in {seconds:.0f} s, when there will be room"
     if gate == "queue":
         return QueueFull(f"more work waits than is taken on; {again}", retry_after=seconds)

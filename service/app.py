@@ -11,13 +11,14 @@ from prometheus_client.registry import Collector
 from starlette.middleware import Middleware
 
 from service import auth, metrics, pages, problems, schema
+from service.cors import cors
 from service.deliveries import Deliveries
 from service.hub import Hub
 from service.intake import Intake
 from service.jobs import JobStore
 from service.key_source import key_source
 from service.lifecycle import Lifecycle
-from service.middleware import AccessLog, BodyLimit, RequestId
+from service.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
 from service.outlook import Outlook
 from service.preflight import Preflight
 from service.routes import batch, diff, estimate, events, explain, health, models, results
@@ -61,7 +62,9 @@ def create_app(
             Middleware(RequestId),
             Middleware(AccessLog),
             Middleware(metrics.Measured, metrics=measured),
+            *cors(settings.cors_origins),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
+            Middleware(HeadAsGet),
         ],
     )
     problems.install(app)

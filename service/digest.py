@@ -10,14 +10,10 @@ import orjson
 
 from lig_core.contract import ExplainRequest
 
-CHANGES_NO_NUMBER = {"priority"}
-
 
 def request_digest(request: ExplainRequest, identity: str) -> str:
     """Equal for requests that have equal results, as hexadecimal SHA-256; `identity` is the model's."""
-    canonical = request.model_dump(mode="json", exclude=CHANGES_NO_NUMBER)
-    canonical["granularity"] = list(request.maps)
-    described = {"request": canonical, "model": identity, "code": code_version()}
+    described = {"request": request.canonical(), "model": identity, "code": code_version()}
     return hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

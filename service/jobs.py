@@ -41,6 +41,7 @@ class Submission:
     request: ExplainRequest
     digest: str  # what makes two requests the same work: service.digest
     cost: float
+    files: str | None = None  # of the model, as the digest has them: lig_core.catalog.files_fingerprint
     work: float | None = None  # the estimate before the measured rate: what `JobStore.rate` is measured in
     fresh: bool = False  # run it although the same was or is being run
     webhook: str | None = None
@@ -227,8 +228,8 @@ class JobStore(Protocol):
     ) -> Accepted:
         """Accept all of them or none. `idempotency` is the caller's key and a digest of the body sent with it.
 
-        `group` gives them a common id to list them by. Raises QueueFull and QuotaExceeded, both with `retry_after`,
-        and IdempotencyMismatch.
+        `group` gives them a common id to list them by. Raises QueueFull and QuotaExceeded, both with `retry_after`;
+        InvalidRequest for more jobs at once than the owner may ever have; and IdempotencyMismatch.
         """
 
     def get(self, owner: str | None, job_id: str) -> Job:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from lig_core.errors import LigError
 from service.jobs import Job, JobStatus
@@ -20,6 +20,9 @@ from service.representation import job_json
 from service.settings import Settings
 
 app = typer.Typer(help="Look at jobs, cancel them, send them again.", no_args_is_help=True, rich_markup_mode=None)
+
+ID_WIDTH = 32
+UNCUT = 1000
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
 JobId = Annotated[str, typer.Argument(help="The id that the API gave the job.")]
@@ -84,12 +87,22 @@ def _address(settings: Settings) -> str:
 
 
 def _print(jobs: Sequence[Job]) -> None:
-    table = Table("job", "owner", "model", "cost", "status", "attempts", "age", "what")
+    table = Table(job_column(), "owner", "model", "cost", "status", "attempts", "age", "what")
     for job in jobs:
         about = (job.owner, job.request.model, f"{job.cost:.1f} s")
         table.add_row(job.id, *about, str(job.status), str(job.attempts), age(job), what(job))
-    console = Console()
-    console.print(table if jobs else "no jobs", soft_wrap=not console.is_terminal)
+    console().print(table if jobs else "no jobs")
+
+
+def job_column(title: str = "job") -> Column:
+    """Ids are to be copied: never cut, however narrow the terminal is."""
+    return Column(title, no_wrap=True, min_width=ID_WIDTH)
+
+
+def console() -> Console:
+    """As wide as the terminal; what goes into a file or a pipe is not cut at all."""
+    found = Console()
+    return found if found.is_terminal else Console(width=UNCUT)
 
 
 def age(job: Job) -> str:

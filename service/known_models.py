@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from lig_core.catalog import ModelCard, find_model, model_identity
+from lig_core.catalog import ModelCard, files_fingerprint, find_model, model_identity
 from service.settings import Settings
 
 FRESH_SECONDS = 1.0
@@ -15,10 +15,11 @@ MOST_MODELS = 256
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model's card, and what tells its files from others: see `model_identity`."""
+    """A model's card, and what tells its files from others: see `model_identity` and `files_fingerprint`."""
 
     card: ModelCard
     identity: str
+    files: str | None
 
 
 class KnownModels:
@@ -33,7 +34,8 @@ class KnownModels:
         at, known = self._found.get(name, (0.0, None))
         if known is None or time.monotonic() - at > FRESH_SECONDS:
             card = find_model(name, self._settings.models_folder, ask_hub=self._settings.ask_hub)
-            known = KnownModel(card, model_identity(card))
+            identity = model_identity(card)
+            known = KnownModel(card, identity, files_fingerprint(card, identity))
             if len(self._found) >= MOST_MODELS:
                 self._found = {}
             self._found[name] = time.monotonic(), known

@@ -18,6 +18,7 @@ from service.problems import problem_response
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 VERSION_PREFIX = "/v1"
 OTHER_ROUTE = "other"
+PROBES = {"/livez", "/startupz", "/readyz"}
 
 log = logging.getLogger("service.access")
 
@@ -25,7 +26,8 @@ log = logging.getLogger("service.access")
 class RequestId:
     """Gives each request an id and a place in a trace: the caller's where they are sane, else new ones.
 
-    `X-Request-Id` is echoed; `traceparent` answers with this request's own span in the caller's trace.
+    `X-Request-Id` is echoed; `traceparent` answers with this request's own span in the caller's trace. Caches keep no
+    answer that does not allow for it: how a job stands is true for a moment, and its text is the caller's.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -51,9 +53,42 @@ class RequestId:
                 answer = MutableHeaders(scope=message)
                 answer["X-Request-Id"] = request_id
                 answer["traceparent"] = str(trace)
+                if "ETag" not in answer:  # nothing that a cache could ask again about
+                    answer.setdefault("Cache-Control", "no-store")
             await send(message)
 
         await self.app(scope, receive, send_with_ids)
+
+
+class _HeadSent(Exception):
+    """All that a HEAD request gets has been sent."""
+
+
+class HeadAsGet:
+    """Answers HEAD as GET is answered, without the body (RFC 9110, 9.3.2); what is streamed is not even made."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application up to the head of its answer."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            scope["method"] = "HEAD"  # the server goes by it
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+            raise _HeadSent
+
+        scope["method"] = "GET"
+        try:
+            await self.app(scope, receive, send_head)
+        except _HeadSent:
+            pass
+        finally:
+            scope["method"] = "HEAD"
 
 
 class Answered:
@@ -71,7 +106,10 @@ class Answered:
 
 
 class AccessLog:
-    """One line for every request, by the route's template: no query, no body and no header is in it."""
+    """One line for every request, by the route's template: no query, no body and no header is in it.
+
+    Those of probes are for debugging only: they come without end, and the route itself logs when its answer changes.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -86,15 +124,22 @@ class AccessLog:
             await self.app(scope, receive, answered)
         finally:
             caller = scope["state"].get("caller")
+            route = route_of(scope) or OTHER_ROUTE
             fields = {
                 "job_id": scope.get("path_params", {}).get("job_id"),
                 "caller": caller.name if caller else None,
                 "method": scope["method"],
-                "route": route_of(scope) or OTHER_ROUTE,
+                "route": route,
                 "status": answered.status,
                 "seconds": round(time.perf_counter() - begun, 6),
             }
-            log.log(logging.WARNING if answered.status >= 500 else logging.INFO, "request", extra=fields)
+            log.log(_level(route, answered.status), "request", extra=fields)
+
+
+def _level(route: str, status: int) -> int:
+    if route in PROBES and status in (200, 503):
+        return logging.DEBUG
+    return logging.WARNING if status >= 500 else logging.INFO
 
 
 def route_of(scope: Scope) -> str | None:

@@ -28,7 +28,7 @@ def page_headers(policy: str) -> dict[str, str]:
 
 def html_response(page: str, policy: str) -> HTMLResponse:
     """A page with these headers."""
-    return HTMLResponse(page, headers=page_headers(policy))
+    return HTMLResponse(page, headers={**page_headers(policy), "Cache-Control": "no-cache"})
 
 
 def install(app: FastAPI) -> None:

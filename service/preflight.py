@@ -55,6 +55,7 @@ class Preflight:
             request,
             request_digest(request, known.identity),
             cost=cost,
+            files=known.files,
             work=cost * found.rate / DEFAULT_RATE,
             fresh=fresh,
             webhook=webhook,

@@ -61,6 +61,7 @@ STATUS: Mapping[str, int] = {
     "evicting_redis": 503,
     "queue_full": 503,
     "not_ready": 503,
+    "model_changed": 503,
     "job_timed_out": 504,
 }
 """HTTP status of every error code, the worker's included."""
@@ -182,7 +183,7 @@ def _allowed(request: Request) -> list[str]:
     """The methods that any route takes at this path; Starlette's own header has those of the first route alone."""
 
     def taken(method: str) -> bool:
-        scope = {**request.scope, "method": method}
+        scope = {**request.scope, "method": "GET" if method == "HEAD" else method}  # see HeadAsGet
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
     return [method for method in METHODS if taken(method)]

@@ -48,7 +48,7 @@ class RqJobStore:
         idempotency: tuple[str, str] | None = None,
         group: bool = False,
     ) -> Accepted:
-        """Accept all of them or none; raises QueueFull, QuotaExceeded, IdempotencyMismatch."""
+        """Accept all of them or none; raises QueueFull, QuotaExceeded, IdempotencyMismatch, InvalidRequest."""
         settings, asked = self._settings, {}
         if idempotency is not None:
             key = hashlib.sha256(idempotency[0].encode()).hexdigest()

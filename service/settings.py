@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         default=None, description="JSON file of keys (`lig keys new`), read again when it changes; absent: no keys."
     )
     keys: SecretStr | None = Field(default=None, description="The same JSON list, where a file is unhandy.")
+    cors_origins: list[str] = Field(
+        default=[],
+        description='Origins whose web pages may call from a browser, as a JSON list; `["*"]`: any. Give no `*` to a '
+        "service without keys.",
+    )
     allowed_models: list[str] | None = Field(
         default=None,
         description="Models that may be named, as a JSON list of ids or patterns such as `google-bert/*`; absent: any.",

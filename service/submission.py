@@ -61,6 +61,9 @@ async def read_json(request: Request) -> Any:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise WrongMediaType(f"got '{media_type or 'no Content-Type'}'; send Content-Type: application/json")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise WrongMediaType(f"got Content-Encoding: {coding}; send the JSON as it is, without that header")
     try:
         return orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:

@@ -7,12 +7,12 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
 from service.jobs import JobStatus
-from service.jobs_cli import age, overview, what
+from service.jobs_cli import age, console, job_column, overview, what
 from service.overview import Overview
 
 SHOWN_JOBS = 30
@@ -27,7 +27,7 @@ def top(
     """Watch the service: the queue, workers, running jobs. The Redis is that of `lig jobs`."""
     with overview() as jobs:
         if once:
-            Console().print(frame(jobs))
+            console().print(frame(jobs))
             return
         with contextlib.suppress(KeyboardInterrupt), Live(frame(jobs), screen=True, auto_refresh=False) as live:
             while True:
@@ -64,7 +64,7 @@ def _workers(jobs: Overview) -> Table:
 
 
 def _running(jobs: Overview) -> Table:
-    table = Table("running job", "owner", "model", "cost", "worker", "attempt", "age", "what")
+    table = Table(job_column("running job"), "owner", "model", "cost", "worker", "attempt", "age", "what")
     for job in jobs.jobs(JobStatus.RUNNING, SHOWN_JOBS):
         about = (job.owner, job.request.model, f"{job.cost:.1f} s", jobs.worker_of(job)[:8])
         table.add_row(job.id, *about, str(job.attempts), age(job), what(job))

@@ -2,7 +2,7 @@
 
 It takes one job at a time from standard input and answers on what was standard output, in lines of JSON:
 
-    in   {"queue": …, "computation": …, "execution": …, "request": {…}, "stored": the layers that are done,
+    in   {"queue": …, "computation": …, "execution": …, "request": {…},
           "about": what log lines carry}
     out  {"ready": true} or {"unfit": "why"}, once;  then {"done": {…}}, {"error": {…}} or {"stopped": true},
          each with "holds": the models in memory and the bytes used
@@ -73,7 +73,7 @@ def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt,
     report = ProgressReport(lambda progress: moves.report(run, progress))
     try:
         with interrupt.during_job():
-            done = explainer.explain(run, message["request"], message["stored"], report, interrupt.requested)
+            done = explainer.explain(run, message["request"], report, interrupt.requested)
     except (Interrupted, Cancelled):
         return {"stopped": True}
     except Exception as error:

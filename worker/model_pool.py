@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lig_core.catalog import ModelCard, cached_commit, model_identity
-from lig_core.errors import OutOfMemory
+from lig_core.catalog import ModelCard, files_fingerprint, model_identity
+from lig_core.errors import ModelChanged, OutOfMemory
 from worker.engine import Engine
 
 
@@ -48,13 +49,18 @@ class ModelPool:
         return loaded is not None and loaded.identity == model_identity(card)
 
     def get(self, card: ModelCard, dtype: str) -> Any:
-        """The model in that precision, loaded if need be; raises OutOfMemory for one larger than the budget."""
+        """The model in that precision, loaded if need be; raises ModelChanged, and OutOfMemory for one larger than
+        the budget."""
         key, identity = (card.name, dtype), model_identity(card)
         self._let_go_of_stale(card.name, identity)
         if key not in self._loaded:
             self._load(key, card, identity)
         self._loaded.move_to_end(key)
         return self._loaded[key].model
+
+    def files(self, card: ModelCard, dtype: str) -> str | None:
+        """What tells the files that the loaded model came from; see `lig_core.catalog.files_fingerprint`."""
+        return files_fingerprint(card, self._loaded[card.name, dtype].identity)
 
     def _let_go_of_stale(self, name: str, identity: str) -> None:
         stale = [key for key, loaded in self._loaded.items() if key[0] == name and loaded.identity != identity]
@@ -69,14 +75,18 @@ class ModelPool:
         model = self.engine.load(card, self._device, key[1])
         size = self._measured[key] = self.engine.size(model)
         try:
+            self._refuse_changed(card, identity)
             self._make_room(card, size)
-        except OutOfMemory:
+        except (ModelChanged, OutOfMemory):
             del model
             self.engine.release()
             raise
-        if cached_commit(card) is not None:
-            identity = model_identity(card)  # it may not have been here before
-        self._loaded[key] = Loaded(model, size, identity)
+        # Of a hub model loading may have brought another commit here, or the first.
+        self._loaded[key] = Loaded(model, size, model_identity(card))
+
+    def _refuse_changed(self, card: ModelCard, before: str) -> None:
+        if Path(card.source).is_dir() and model_identity(card) != before:
+            raise ModelChanged(f"the files of model '{card.name}' were replaced while they were read; send it again")
 
     def _make_room(self, card: ModelCard, need: int | None) -> None:
         """Evict until `need` bytes are free; all of it where nobody knows."""

@@ -176,7 +176,6 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
                 "computation": run.computation,
                 "execution": run.execution,
                 "request": _request(started.job),
-                "stored": started.stored_layers,
                 "about": started.about,
             }
         except LigError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,10 +37,11 @@ class Explainer:
     models_folder: Path | None
     redis: Redis
 
-    def explain(
-        self, run: Run, data: Mapping[str, Any], stored: Collection[int], report: Report, should_stop: ShouldStop
-    ) -> Done:
-        """Explain, storing each layer as it is done; layers in `stored` were left by an earlier attempt."""
+    def explain(self, run: Run, data: Mapping[str, Any], report: Report, should_stop: ShouldStop) -> Done:
+        """Explain, storing each layer as it is done, but for those that an earlier attempt left.
+
+        Raises Cancelled where the job is another worker's by now.
+        """
         request = parse_request(data)
         card = find_model(request.model, self.models_folder)
         check_against_model(request, card)
@@ -48,13 +49,22 @@ class Explainer:
         if loaded:
             report(Progress(phase="loading", done=0, total=1, unit="models"))
         model = self.pool.get(card, request.dtype)
+        basis = self._moves.use_files(run, self.pool.files(card, request.dtype))
+        if basis is None:
+            raise Cancelled("the lease was lost")
+        if not basis.as_checked:
+            log.warning(
+                "the files of model '%s' are not those that the API saw: later requests will not get this result; "
+                "if that goes on, let the API and the workers see the same folder",
+                card.name,
+            )
         ready = time.monotonic()
-        head, layers = self.engine.stream(request, model, report, should_stop, frozenset(stored))
+        head, layers = self.engine.stream(request, model, report, should_stop, basis.layers)
         self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY))
         for layer in layers:
             self.store(run, f"{LAYER}{layer.index}", layer.to_bytes(), layer)
         load, compute = ready - began if loaded else 0.0, time.monotonic() - ready
-        return Done(load=load, compute=compute, loaded=loaded, whole=not stored)
+        return Done(load=load, compute=compute, loaded=loaded, whole=not basis.layers)
 
     def store(self, run: Run, name: str, plain: bytes, layer: LayerArrays | None = None) -> None:
         """Write one part of the result; raises Cancelled where the job is another worker's by now."""

@@ -61,3 +61,5 @@ class ModelSummary(TypedDict):
     model_type: str
     num_layers: int | None
     num_heads: int | None
+    positions: int | None
+    supported_granularity: list[str]

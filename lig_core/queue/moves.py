@@ -71,16 +71,20 @@ class Started:
     time: float
 
     @property
-    def stored_layers(self) -> list[int]:
-        """The layers that earlier attempts have computed."""
-        return sorted(int(name.removeprefix(names.LAYER)) for name in self.fields if name.startswith(names.LAYER))
-
-    @property
     def about(self) -> dict[str, Any]:
         """What log lines about the attempt carry; the trace is that of the request that made the computation."""
         _, _, trace = self.fields.get(names.TRACEPARENT, "").partition("-")
         trace_id = trace.partition("-")[0] or None
         return {"job_id": self.job.id, "trace_id": trace_id, "attempt": int(self.fields[names.ATTEMPTS])}
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What an attempt begins with: whether the model's files are those that the request was checked against, and the
+    layers that earlier attempts have computed."""
+
+    as_checked: bool
+    layers: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,19 @@ class Moves:
         return bool(
             self._scripts.call("report", computation=run.computation, place=run.place.told(), progress=progress)
         )
+
+    def use_files(self, run: Run, files: str | None) -> Basis | None:
+        """The attempt computes with these files of the model; None without the lease.
+
+        What an earlier attempt stored with other files is dropped: no result is of two models. And where these are not
+        the files that the request was checked against, only the jobs there are get the result: who asks for the same
+        later asks for it from the files of that time.
+        """
+        found = self._scripts.call("use_files", computation=run.computation, place=run.place.told(), files=files)
+        if found is None:
+            return None
+        as_checked, parts = found
+        return Basis(bool(as_checked), frozenset(int(part.decode().removeprefix(names.LAYER)) for part in parts))
 
     def add_part(self, run: Run, part: Part) -> bool:
         """The stored part is the computation's; of several attempts that stored it, the first one's."""

@@ -86,6 +86,8 @@ START_BY = "start_by"
 END_BY = "end_by"
 TRACEPARENT = "traceparent"  # of the request that made it
 MODEL = "model"
+FILES = "files"  # of the model, as the request was checked against them: lig_core.catalog.files_fingerprint
+COMPUTED_WITH = "computed_with"  # the same of the attempt that stored what is stored
 
 HOLDS = "holds"
 """Added to RQ's hash of a worker: the models in its memory and the bytes used, as JSON."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from lig_core.errors import LigError
 from lig_core.queue.durability import MEANING, Promise
 from lig_core.queue.errors import QueueFull
 from service.errors import NotReady
 from service.jobs import JobStore
 from service.lifecycle import Lifecycle
 from service.problems import responses
+
+log = logging.getLogger(__name__)
+
+READY = "ready"
 
 
 class Alive(BaseModel):
@@ -62,6 +68,7 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
     checks: further conditions of readiness, each raises a LigError where it does not hold.
     """
     routes = APIRouter(tags=["health"])
+    last = ""  # READY, or the code of why not
 
     def ready() -> Ready:
         lifecycle.refuse_while_draining()
@@ -84,7 +91,18 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
     @routes.get("/readyz", summary="Can it run a job now", responses=PROBLEMS)
     def readyz() -> Ready:
         """Redis answers and will not drop jobs, a worker is alive, and the process is not about to stop."""
-        return ready()
+        nonlocal last
+        try:
+            found = ready()
+        except LigError as error:
+            if last != error.code:
+                log.warning("not ready: %s", error.detail)
+            last = error.code
+            raise
+        if last != READY:
+            log.info("ready: %s", found.promise_meaning)
+        last = READY
+        return found
 
     @routes.get("/startupz", summary="Has it been ready yet", responses=PROBLEMS)
     def startupz() -> Started:

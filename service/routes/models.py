@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.boundaries import from_config
-from lig_core.catalog import find_model, installed_models
+from lig_core.catalog import ModelCard, find_model, installed_models
+from lig_core.contract import MAX_TEXT_CHARACTERS
 from lig_core.errors import ModelNotFound
 from service.errors import UnknownModel
 from service.model_names import allowed, refuse_others, refuse_paths
+from service.model_shape import Shape
 from service.problems import responses
 from service.settings import Settings
 
-EXAMPLE: dict[str, Any] = {"id": "minilm", "model_type": "bert", "num_layers": 6, "num_heads": 12}
+EXAMPLE: dict[str, Any] = {
+    "id": "minilm",
+    "model_type": "bert",
+    "num_layers": 6,
+    "num_heads": 12,
+    "positions": 512,
+    "supported_granularity": ["att", "composed", "layer", "mlp"],
+}
+EXAMPLE_LIMITS: dict[str, Any] = {
+    "text_characters": 100_000,
+    "body_bytes": 262_144,
+    "result_json_bytes": 536_870_912,
+    "embedded_result_json_bytes": 262_144,
+    "batch_texts": 256,
+    "wait_seconds": 60.0,
+    "run_seconds": 3600,
+    "result_kept_seconds": 86_400,
+}
 INPUT, STREAM = "the block's input", "the stream after attention: output of the norm that follows z + attention(z)"
 HEADS, OUTPUT = "the concatenated head outputs, before the output projection", "the block's output, input of the next"
 EXAMPLE_BOUNDARIES: dict[str, Any] = {
@@ -42,15 +61,60 @@ class ModelSummary(BaseModel):
     model_type: str
     num_layers: int | None
     num_heads: int | None
+    positions: int | None = Field(description="Tokens that it has room for, special ones included; null: not said.")
+    supported_granularity: list[str] = Field(description="The maps that it has.")
+
+    @classmethod
+    def of(cls, card: ModelCard) -> Self:
+        """The summary of a card."""
+        shape = Shape.of(card)
+        return cls(
+            id=card.name,
+            model_type=card.model_type,
+            num_layers=card.num_layers,
+            num_heads=card.num_heads,
+            positions=shape.positions if shape else None,
+            supported_granularity=from_config(card)["supported_granularity"],
+        )
+
+
+class Limits(BaseModel):
+    """How much may be asked for here."""
+
+    text_characters: int
+    body_bytes: int
+    result_json_bytes: int = Field(description="By the estimate of `POST /v1/explain/estimate`.")
+    embedded_result_json_bytes: int = Field(description="A larger result is not in the answer about its job.")
+    batch_texts: int
+    wait_seconds: float = Field(description="Longest `wait`.")
+    run_seconds: int = Field(description="Longest run of a job.")
+    result_kept_seconds: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The limits that the settings set."""
+        return cls(
+            text_characters=MAX_TEXT_CHARACTERS,
+            body_bytes=settings.max_body_bytes,
+            result_json_bytes=settings.max_result_bytes,
+            embedded_result_json_bytes=settings.max_embedded_result_bytes,
+            batch_texts=settings.max_batch,
+            wait_seconds=settings.max_wait,
+            run_seconds=settings.job_timeout,
+            result_kept_seconds=settings.result_ttl,
+        )
 
 
 class ModelList(BaseModel):
     """The models that need no download. Any other Hugging Face id that is allowed may be sent as well."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"models": [EXAMPLE], "allowed": None}})
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"models": [EXAMPLE], "allowed": None, "limits": EXAMPLE_LIMITS}}
+    )
 
     models: list[ModelSummary]
     allowed: list[str] | None = Field(description="Ids and patterns such as `google-bert/*`; null: any model.")
+    limits: Limits
 
 
 class ModelBoundaries(BaseModel):
@@ -77,16 +141,10 @@ def router(settings: Settings) -> APIRouter:
 
     @routes.get("/models", summary="Models that need no download")
     def models() -> ModelList:
-        """The bundled models that are installed, and those in the models folder."""
+        """The bundled models that are installed, and those in the models folder; and how much may be asked for."""
         patterns = settings.allowed_models
         cards = [card for card in installed_models(settings.models_folder) if allowed(card.name, patterns)]
-        return ModelList(
-            models=[
-                ModelSummary(id=c.name, model_type=c.model_type, num_layers=c.num_layers, num_heads=c.num_heads)
-                for c in cards
-            ],
-            allowed=patterns,
-        )
+        return ModelList(models=[ModelSummary.of(card) for card in cards], allowed=patterns, limits=Limits.of(settings))
 
     @routes.get(
         "/models/{model:path}/boundaries",

@@ -6,6 +6,7 @@ import threading
 import pytest
 from by_hand import QUEUE, asked
 
+from lig_core.errors import InvalidRequest
 from lig_core.queue import names
 from lig_core.queue.errors import IdempotencyMismatch, QueueFull, QuotaExceeded
 from lig_core.queue.scripts import Scripts
@@ -121,8 +122,13 @@ def test_a_batch_is_accepted_whole_or_not_at_all(by_hand, redis):
     assert caught.value.retry_after > 0
     assert waiting(redis) == len(b.store.list("ada", limit=9).jobs) == 2
     b.send("ada", asked(), limits=limits)
-    with pytest.raises(QuotaExceeded, match="send fewer"):
-        b.send("bob", *(asked() for _ in range(4)), limits=limits)
+
+
+def test_a_batch_that_no_wait_would_make_room_for_is_not_told_to_wait(by_hand):
+    b = by_hand()
+    with pytest.raises(InvalidRequest, match="send fewer") as caught:
+        b.send("bob", *(asked() for _ in range(4)), limits=Limits(concurrency=3))
+    assert (caught.value.retryable, caught.value.retry_after) == (False, None)
 
 
 def test_a_job_that_ends_makes_room_for_another_of_its_owner(by_hand):

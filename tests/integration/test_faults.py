@@ -143,11 +143,13 @@ def test_a_layer_is_told_once_and_the_first_that_was_stored_stays(api, redis):
     first, second = Run("lig", computation, "a"), Run("lig", computation, "b")
     moves.take("lig")
     moves.start(first, "w1", lease=-1)
+    moves.use_files(first, "files")
     kept = stored(redis, first, "layer:0", 0)
     assert moves.add_part(first, kept) and moves.add_part(first, kept)
     take_over(redis, "lig", time.time())
     moves.take("lig")
-    assert moves.start(second, "w2", lease=30).stored_layers == [0]
+    assert moves.start(second, "w2", lease=30)
+    assert moves.use_files(second, "files").layers == {0}
     again = stored(redis, second, "layer:0", 0)
     assert moves.add_part(second, again)
     assert redis.exists(kept.ref) and not redis.exists(again.ref)

@@ -16,8 +16,6 @@ from service.top import top
 @pytest.fixture
 def lig(redis_url, monkeypatch):
     monkeypatch.setenv("LIG_REDIS_URL", redis_url)
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr("service.top.Console", functools.partial(Console, width=160))
 
     def run(*arguments):
         return CliRunner().invoke(app, arguments)
@@ -34,6 +32,14 @@ def lig_top(lig):
 
 def id_of(job):
     return job.rsplit("/", 1)[1]
+
+
+def test_ids_are_whole_in_a_pipe_and_in_a_narrow_terminal(api, lig, work_off, monkeypatch):
+    job = id_of(submit(api, "hello"))
+    work_off()
+    assert job in lig("list").output
+    monkeypatch.setattr("service.jobs_cli.Console", functools.partial(Console, width=60, force_terminal=True))
+    assert job in lig("list").output
 
 
 def test_jobs_are_listed_by_state(api, lig, work_off):

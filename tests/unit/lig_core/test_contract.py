@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -143,3 +145,14 @@ def test_a_request_cannot_be_changed() -> None:
 def test_a_request_survives_json() -> None:
     request = parse_request({"text": "a text", "granularity": ["att"], "layers": [1], "rtol": 1e-4})
     assert ExplainRequest.model_validate_json(request.model_dump_json()) == request
+
+
+def test_a_digest_is_that_of_what_is_asked_not_of_how() -> None:
+    def digest(**fields: Any) -> str:
+        return ExplainRequest(text="a café", model="minilm", **fields).digest
+
+    assert digest() == digest(granularity=["all", "att"]) == digest(priority="bulk")
+    assert len({digest(), digest(layers=[0]), digest(rtol=1e-4), digest(granularity="att")}) == 4
+    canonical = ExplainRequest(text="a café", model="minilm").canonical()
+    told = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert digest() == hashlib.sha256(told.encode()).hexdigest()

@@ -88,9 +88,11 @@ def test_the_document_is_an_explain_result() -> None:
 
 
 def test_the_document_is_json() -> None:
-    assert orjson.loads(to_json(run(ExplainRequest(text=TEXT), loaded("bert")))) == {
-        **explained(loaded("bert")),
+    request, expected = ExplainRequest(text=TEXT), explained(loaded("bert"))
+    assert orjson.loads(to_json(run(request, loaded("bert")))) == {
+        **expected,
         "model": "bert-base-uncased",
+        "receipt": {**expected["receipt"], "request": request.digest},
     }
 
 

@@ -1,5 +1,6 @@
 """Whatever is wrong with a request, the answer is a problem document that says what to do."""
 
+import gzip
 import json
 
 import pytest
@@ -139,7 +140,13 @@ def test_a_wrong_method_is_405_and_names_the_right_one(api):
 def test_a_wrong_method_names_all_that_are_right(api):
     response = api.put("/v1/jobs/x")
     problem_of(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "DELETE, GET"
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
+
+
+def test_a_compressed_body_is_415_and_asks_for_a_plain_one(api):
+    headers = JSON | {"Content-Encoding": "gzip"}
+    response = api.post("/v1/explain", content=gzip.compress(json.dumps(GOOD).encode()), headers=headers)
+    assert "as it is" in problem_of(response, 415, "unsupported_media_type")["detail"]
 
 
 def test_a_wait_that_is_no_number_is_422(api):

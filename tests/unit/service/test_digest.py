@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lig_core.catalog import ModelCard, find_model, model_identity
+from lig_core.catalog import ModelCard, files_fingerprint, find_model, model_identity
 from lig_core.contract import ExplainRequest
 from service.digest import request_digest
 
@@ -41,6 +41,15 @@ def test_a_folder_is_another_model_once_its_files_are(tmp_path, name):
     assert model_identity(card) == before
     os.utime(weights, ns=(1, 1))
     assert model_identity(card) != before
+
+
+def test_files_that_are_not_here_have_no_fingerprint(tmp_path):
+    assert files_fingerprint(CARD) is None
+    card = ModelCard("m", str(tmp_path), None, {})
+    before = files_fingerprint(card)
+    (tmp_path / "config.json").write_text("{}")
+    assert len(before) == 64
+    assert before != files_fingerprint(card)
 
 
 def test_the_bundled_model_has_a_digest():

@@ -130,3 +130,8 @@ def test_a_list_of_jobs_has_no_results_and_bounds_its_length(api, jobs, job):
     assert api.get("/v1/jobs?limit=200").status_code == 200
     for limit in (0, 201):
         assert api.get(f"/v1/jobs?limit={limit}").json()["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/job0", "/v1/jobs/nobody", "/readyz", "/nowhere"])
+def test_no_cache_keeps_what_is_true_for_a_moment(api, job, path):
+    assert api.get(path).headers["cache-control"] == "no-store"

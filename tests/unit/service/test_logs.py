@@ -130,3 +130,12 @@ def test_text_lines_carry_the_same_fields():
     record = logging.LogRecord("service.access", logging.INFO, "f", 1, "request", (), None)
     record.status, record.method = 200, "GET"
     assert logs.TextFormatter().format(record).endswith("INFO service.access request method=GET status=200")
+
+
+def test_probes_are_not_logged_but_what_changes_their_answer_is(served, jobs, lines):
+    for workers in (0, 0, 1, 1, 0):
+        jobs.workers = workers
+        served.get("/readyz")
+        served.get("/livez")
+    said = [(line["level"], line["message"].partition(":")[0]) for line in lines()]
+    assert said == [("warning", "not ready"), ("info", "ready"), ("warning", "not ready")]

@@ -25,12 +25,21 @@ def folder(tmp_path, jobs):
 def test_the_list_names_bundled_models_and_those_in_the_folder(folder):
     answer = folder.get("/v1/models")
     assert answer.status_code == 200
-    assert answer.json()["models"] == [
-        {"id": "minilm", "model_type": "bert", "num_layers": 6, "num_heads": 12},
-        {"id": "group/inner", "model_type": "gemma3", "num_layers": 2, "num_heads": 8},
-        {"id": "ssm", "model_type": "mamba", "num_layers": 5, "num_heads": None},
-        {"id": "tiny", "model_type": "gpt_neox", "num_layers": 3, "num_heads": 4},
+    every = ["att", "composed", "layer", "mlp"]
+    assert [tuple(model.values()) for model in answer.json()["models"]] == [
+        ("minilm", "bert", 6, 12, 512, every),
+        ("group/inner", "gemma3", 2, 8, None, every),
+        ("ssm", "mamba", 5, None, None, ["layer"]),
+        ("tiny", "gpt_neox", 3, 4, None, every),
     ]
+
+
+def test_how_much_may_be_asked_for_is_told_as_it_is_set(jobs):
+    settings = Settings(max_batch=7, max_wait=3, max_result_bytes=1000)
+    limits = TestClient(create_app(settings, jobs)).get("/v1/models").json()["limits"]
+    assert (limits["batch_texts"], limits["wait_seconds"], limits["result_json_bytes"]) == (7, 3.0, 1000)
+    texts = {"texts": ["a"] * (limits["batch_texts"] + 1), "options": {"model": "minilm"}}
+    assert TestClient(create_app(settings, jobs)).post("/v1/explain/batch", json=texts).status_code == 422
 
 
 def test_every_listed_model_has_boundaries(folder):

@@ -5,8 +5,8 @@ import random
 import pytest
 from huggingface_hub import constants
 
-from lig_core.catalog import ModelCard, find_model
-from lig_core.errors import OutOfMemory
+from lig_core.catalog import ModelCard, files_fingerprint, find_model
+from lig_core.errors import ModelChanged, OutOfMemory
 from worker.model_pool import ModelPool
 from worker.weights import expected_bytes
 
@@ -103,6 +103,20 @@ def test_a_model_whose_folder_changed_is_loaded_anew_and_the_old_one_let_go(tmp_
     assert pool.used == 80  # that in the other precision is of no use any more either
     assert pool.get(card("b40"), "float32") is other
     assert engine.released == 1
+
+
+def test_a_model_whose_files_are_replaced_while_they_are_read_is_not_kept(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"old")
+    engine, folder = CountingEngine(), ModelCard("a40", str(tmp_path), None, {})
+    pool = ModelPool(engine, None, 100)
+    engine.while_loading = lambda: weights.write_bytes(b"other")
+    with pytest.raises(ModelChanged, match="send it again"):
+        pool.get(folder, "float32")
+    assert pool.used == 0
+    engine.while_loading = lambda: None
+    pool.get(folder, "float32")
+    assert pool.files(folder, "float32") == files_fingerprint(folder)
 
 
 def test_a_hub_model_that_loading_brought_here_is_loaded_once(hub_cache):
