@@ -37,5 +37,8 @@ def cors(origins: Sequence[str]) -> list[Middleware]:
     """Nothing where no origin is allowed. No cookies: who calls is told by the key in `Authorization` alone."""
     if not origins:
         return []
-    lists = {"allow_methods": METHODS, "allow_headers": SENT, "expose_headers": READ}
-    return [Middleware(CORSMiddleware, allow_origins=origins, **lists)]
+    return [
+        Middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=METHODS, allow_headers=SENT, expose_headers=READ
+        )
+    ]
