@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lig_core.boundaries import describe_boundaries
+    from lig_core.config import LIGConfig
     from lig_core.contract import ExplainRequest
     from lig_core.method import explain
 
-__all__ = ["ExplainRequest", "__version__", "describe_boundaries", "explain"]
+__all__ = ["ExplainRequest", "LIGConfig", "__version__", "describe_boundaries", "explain"]
 __version__ = version("lig-service")
 
 
@@ -34,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from lig_core.contract import ExplainRequest
 
         return ExplainRequest
+    if name == "LIGConfig":
+        from lig_core.config import LIGConfig
+
+        return LIGConfig
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

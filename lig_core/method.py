@@ -20,6 +20,7 @@ from torch import Tensor
 from lig_core.blocks.capture import BlockCall
 from lig_core.catalog import check_against_model, check_indices, find_model
 from lig_core.compose import Composition, compose
+from lig_core.config import LIGConfig
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import FieldError, InvalidRequest, NotConverged
@@ -47,6 +48,7 @@ def explain(
     device: str | None = None,
     include_residual_connection: bool = True,
     labels: bool = True,
+    config: LIGConfig | None = None,
     progress: Callable[[Progress], None] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
@@ -54,9 +56,11 @@ def explain(
 
     num_steps None integrates adaptively to `rtol` (1e-3); a number takes that many Gauss-Legendre nodes.
     device is `cpu` or `cuda`; None takes a GPU where there is one. `more` are the further fields of
-    `ExplainRequest`: u_node, rtol, on_unconverged, dtype. Matrices are [source][target]. Raises a LigError
-    that says what to do.
+    `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords. `config` stands in place of all options.
+    Matrices are [source][target]. Raises a LigError that says what to do.
     """
+    if config is not None:
+        return _explain(config.request(text), config.device, progress)
     request = parse_request(
         {
             "text": text,
@@ -74,6 +78,12 @@ def explain(
             **more,
         }
     )
+    return _explain(request, device, progress)
+
+
+def _explain(
+    request: ExplainRequest, device: str | None, progress: Callable[[Progress], None] | None
+) -> dict[str, Any]:
     card = find_model(request.model)
     check_against_model(request, card)
     return plain(run(request, load_model(card, device=device, dtype=request.dtype), progress=progress))

@@ -1,0 +1,38 @@
+"""The options of `explain()` as one object."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from lig_core.contract import ExplainRequest, parse_request
+
+
+@dataclass
+class LIGConfig:
+    """What `explain(text, config=…)` takes in place of its options, to keep and pass around.
+
+    Names, defaults and meanings are those of `explain()` and ExplainRequest; nothing is checked before it is used.
+    """
+
+    model: str = "bert-base-uncased"
+    num_steps: int | None = None
+    granularity: str | list[str] = "all"
+    baseline_att: str = "self_input_token"
+    baseline_mlp: str = "zero"
+    baseline_layer: str = "self_input_token"
+    layers: list[int] | None = None
+    target_tokens: list[int] | None = None
+    target_head: int | None = None
+    device: str | None = None
+    include_residual_connection: bool = True
+    labels: bool = True
+    u_node: str = "residual"
+    rtol: float = 1e-3
+    on_unconverged: str = "warn"
+    dtype: str = "float32"
+    merge_subwords: bool = False
+
+    def request(self, text: str) -> ExplainRequest:
+        """These options asked of a text; the device is not part of it. Raises InvalidRequest."""
+        asked = {name: value for name, value in asdict(self).items() if name != "device"}
+        return parse_request({"text": text, **asked})

@@ -1,0 +1,51 @@
+"""LIGConfig: the options of `explain()` in one object."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+
+import pytest
+
+from lig_core import ExplainRequest, LIGConfig, explain
+from lig_core.errors import InvalidRequest
+from lig_core.models import LoadedModel
+
+DEFAULTS = {field.name: field.default for field in fields(LIGConfig)}
+
+
+def test_it_has_the_options_of_explain_with_their_defaults() -> None:
+    taken = inspect.signature(explain).parameters
+    own = {name for name in taken if name not in ("text", "config", "progress", "more")}
+    assert own <= DEFAULTS.keys()
+    assert {name: DEFAULTS[name] for name in own} == {name: taken[name].default for name in own}
+
+
+def test_it_asks_what_a_request_can_ask_with_the_same_defaults() -> None:
+    asked = {name for name in ExplainRequest.model_fields if name not in ("text", "priority")}
+    assert asked == DEFAULTS.keys() - {"device"}
+    # Over HTTP labels are left out unless asked for.
+    assert LIGConfig().request("a text") == ExplainRequest(text="a text", labels=True)
+
+
+def test_explaining_with_it_is_explaining_with_its_options(
+    minilm: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def load_model(*args: object, **how: object) -> LoadedModel:
+        loaded.append(how)
+        return minilm
+
+    monkeypatch.setattr("lig_core.method.load_model", load_model)
+    options = {"model": "minilm", "layers": [1], "granularity": "layer", "num_steps": 3, "device": "cpu"}
+    with_options = explain("A cat sat.", **options)
+    with_config = explain("A cat sat.", config=LIGConfig(**options), model="unheard of")
+    assert with_config["layers"] == with_options["layers"]
+    assert with_config["config"] == with_options["config"]
+    assert loaded == [{"device": "cpu", "dtype": "float32"}] * 2
+
+
+def test_what_is_wrong_in_it_is_refused_with_words() -> None:
+    with pytest.raises(InvalidRequest, match="baseline_mlp"):
+        explain("a text", config=LIGConfig(baseline_mlp="nothing"))
