@@ -108,8 +108,12 @@ def model_identity(card: ModelCard) -> str:
     """
     folder = Path(card.source)
     if folder.is_dir():
-        files = sorted(file for file in folder.iterdir() if file.is_file())
-        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        stats = []
+        for file in sorted(folder.iterdir()):
+            with suppress(FileNotFoundError):  # it went while this looked: the folder is another next time
+                if file.is_file():
+                    stat = file.stat()
+                    stats.append((file.name, stat.st_size, stat.st_mtime_ns))
         return json.dumps([card.name, card.config, stats], sort_keys=True)
     return f"{card.source}@{cached_commit(card) or card.revision or ''}"
 

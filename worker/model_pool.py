@@ -75,18 +75,13 @@ class ModelPool:
         model = self.engine.load(card, self._device, key[1])
         size = self._measured[key] = self.engine.size(model)
         try:
-            self._refuse_changed(card, identity)
+            identity = _identity_after_loading(card, identity)
             self._make_room(card, size)
         except (ModelChanged, OutOfMemory):
             del model
             self.engine.release()
             raise
-        # Of a hub model loading may have brought another commit here, or the first.
-        self._loaded[key] = Loaded(model, size, model_identity(card))
-
-    def _refuse_changed(self, card: ModelCard, before: str) -> None:
-        if Path(card.source).is_dir() and model_identity(card) != before:
-            raise ModelChanged(f"the files of model '{card.name}' were replaced while they were read; send it again")
+        self._loaded[key] = Loaded(model, size, identity)
 
     def _make_room(self, card: ModelCard, need: int | None) -> None:
         """Evict until `need` bytes are free; all of it where nobody knows."""
@@ -101,3 +96,11 @@ class ModelPool:
             evicted = True
         if evicted:
             self.engine.release()
+
+
+def _identity_after_loading(card: ModelCard, before: str) -> str:
+    """Of a hub model, loading may have brought another commit here, or the first; raises ModelChanged for a folder."""
+    after = model_identity(card)
+    if Path(card.source).is_dir() and after != before:
+        raise ModelChanged(f"the files of model '{card.name}' were replaced while they were read; send it again")
+    return after

@@ -1,6 +1,7 @@
 """Equal work has an equal digest, other work another."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,13 @@ def test_a_folder_is_another_model_once_its_files_are(tmp_path, name):
     assert model_identity(card) == before
     os.utime(weights, ns=(1, 1))
     assert model_identity(card) != before
+
+
+def test_a_file_that_goes_while_the_folder_is_looked_at_is_no_fault(tmp_path, monkeypatch):
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setattr(Path, "is_file", lambda file: True)
+    card = ModelCard("m", str(tmp_path), None, {})
+    assert model_identity(card) == model_identity(card)
 
 
 def test_files_that_are_not_here_have_no_fingerprint(tmp_path):
