@@ -33,7 +33,8 @@ serve: $(VENV)/.runtime ## Redis, API and worker on port 8000, until Ctrl-C
 
 test: $(VENV)/.dev ## everything: style, types, import rules, tests
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 tests/unit
+	$(BIN)/python -m pytest tests/integration tests/gpu
 
 OLDEST := .venv-oldest
 # What the oldest transformers brings its own versions of.
