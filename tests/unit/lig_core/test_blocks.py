@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import ALL_FAMILIES, CAUSAL, FAMILIES, IDS, LAYERS, build, loaded, opened, pluggable, relative, truth
+from brute_force import relative, truth
+from tiny_models import ALL_FAMILIES, CAUSAL, FAMILIES, IDS, LAYERS, build, loaded, opened, pluggable
 from torch import Tensor, nn
 
 from lig_core.blocks.block import Block

@@ -10,19 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import (
-    ALL_FAMILIES,
-    CAUSAL,
-    FAMILIES,
-    IDS,
-    LAYERS,
-    Opened,
-    gauss,
-    opened,
-    pluggable,
-    relative,
-    truth,
-)
+from brute_force import gauss, relative, truth
+from tiny_models import ALL_FAMILIES, CAUSAL, FAMILIES, IDS, LAYERS, Opened, opened, pluggable
 from torch import Tensor
 
 from lig_core.blocks.block import Block, WholeBlock

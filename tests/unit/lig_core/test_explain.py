@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import pytest
 import torch
-from tiny_models import LAYERS, POSITIONS, Truth, gauss, loaded, relative, truth
+from brute_force import Truth, gauss, relative, truth
+from tiny_models import LAYERS, POSITIONS, loaded
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from brute_force import TinyTruth, gauss, relative
 from tiny_families import CROWDED, INTROSPECTED, MAMBA, PAIRWISE, PLUGGABLE, T5_USUAL, TAPPED
-from tiny_models import ALL_FAMILIES, FAMILIES, IDS, TinyTruth, build, gauss, loaded, relative, tiny_tokenizer
+from tiny_models import ALL_FAMILIES, FAMILIES, IDS, build, loaded, tiny_tokenizer
 from torch import Tensor
 from transformers import AutoModel, SwitchTransformersConfig, XLMConfig, XLNetConfig
 
