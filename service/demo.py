@@ -76,7 +76,7 @@ def _service() -> Iterator[str]:
     """`lig serve` on a free port, with its data in a folder that is removed afterwards; yields its address."""
     with tempfile.TemporaryDirectory(prefix="lig-demo-") as data:
         command = [sys.executable, "-m", "lig_core.cli", "serve", "--port", "0", "--data-dir", data]
-        environment = {"LIG_LOG_LEVEL": "warning", "LIG_LOG_FORMAT": "text", **os.environ}
+        environment = {"LIG_LOG_LEVEL": "error", "LIG_LOG_FORMAT": "text", **os.environ}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         try:
             assert process.stdout is not None
