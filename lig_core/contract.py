@@ -220,6 +220,16 @@ class LayerResult(BaseModel):
     targets: dict[str, dict[str, Any]] | None = None
 
 
+Receipt = Annotated[
+    dict[str, Any],
+    Field(
+        description="What the result was made of and with: `request`, the request's digest; `model`; `revision`, the "
+        "commit of a model from the hub, null for a folder; `files`, for a folder: SHA-256 over its name, its config, "
+        "and its files' names, sizes and times; `tokenizer`; `dtype`; `device`; `versions`."
+    ),
+]
+
+
 class ExplainResult(BaseModel):
     """The answer to an ExplainRequest, as stored and served."""
 
@@ -238,7 +248,7 @@ class ExplainResult(BaseModel):
     boundaries: dict[str, Any]
     layers: dict[str, LayerResult]
     converged: bool
-    receipt: dict[str, Any]
+    receipt: Receipt
 
 
 class Progress(BaseModel):

@@ -84,3 +84,30 @@ FAMILIES: dict[str, Family] = {
     "t5": Family("pre", "encoder"),
     "xlm-roberta": Family("post", "encoder"),
 }
+
+AFTER_PADDING = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "longformer",
+        "luke",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+"""Model types that number positions from the padding index on: RoBERTa and its kin."""
+
+USUAL_PADDING = 1
+"""Their padding index where the config does not say; MPNet's whatever it says."""
+
+
+def first_position(config: Mapping[str, Any]) -> int:
+    """The position of a text's first token, which is how many of the positions a text cannot have."""
+    model_type, padding = config.get("model_type"), config.get("pad_token_id")
+    if model_type not in AFTER_PADDING:
+        return 0
+    return 1 + (padding if isinstance(padding, int) and model_type != "mpnet" else USUAL_PADDING)

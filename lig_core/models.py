@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from lig_core import boundaries, tokens
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
-from lig_core.catalog import ModelCard, cached_commit, hub_has
+from lig_core.catalog import ModelCard, cached_commit, files_fingerprint, hub_has
 from lig_core.engines.chunking import Budget, out_of_memory
 from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong, UnsupportedModel
 from lig_core.inspection import LayerFacts, first_line, inspect_layers, inspecting
@@ -62,7 +62,7 @@ class TextTokens:
 class LoadedModel:
     """A frozen model with its tokenizer, and the facts found about each layer, which do not depend on the text.
 
-    `revision` is the commit that the hub's files came from; None for a folder.
+    `revision` is the commit that the hub's files came from; None for a folder, whose `files` have a fingerprint.
     """
 
     card: ModelCard
@@ -72,18 +72,17 @@ class LoadedModel:
     dtype: torch.dtype
     facts: tuple[LayerFacts, ...]
     revision: str | None = None
+    files: str | None = None
 
     @classmethod
-    def of(
-        cls, card: ModelCard, model: Any, tokenizer: PreTrainedTokenizerBase, *, revision: str | None = None
-    ) -> Self:
+    def of(cls, card: ModelCard, model: Any, tokenizer: PreTrainedTokenizerBase) -> Self:
         """A model built with `attn_implementation="lig"` where its class allows it, inspected on a probe sentence."""
         weight = next(model.parameters())
         model = model.eval().requires_grad_(False)
         with inspecting(model), working_precision(weight.dtype):
             probe = tokenizer(PROBE_TEXT, return_tensors="pt", truncation=True, max_length=max_tokens(model, tokenizer))
             facts = inspect_layers(model, {name: x.to(weight.device) for name, x in probe.items()})
-        return cls(card, model, tokenizer, weight.device, weight.dtype, facts, revision)
+        return cls(card, model, tokenizer, weight.device, weight.dtype, facts)
 
     @property
     def num_layers(self) -> int:
@@ -246,7 +245,9 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     _require_weights(card, model, missing)
     if place is not None:
         model = model.to(device=place, dtype=kind)
-    return LoadedModel.of(card, model, tokenizer, revision=cached_commit(card))
+    revision = cached_commit(card)
+    files = files_fingerprint(card) if revision is None else None
+    return replace(LoadedModel.of(card, model, tokenizer), revision=revision, files=files)
 
 
 def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:

@@ -130,6 +130,7 @@ def _receipt(request: ExplainRequest, model: LoadedModel) -> dict[str, Any]:
         "request": request.digest,
         "model": model.card.name,
         "revision": model.revision,
+        "files": model.files,
         "tokenizer": type(model.tokenizer).__name__,
         "dtype": request.dtype,
         "device": model.device.type,

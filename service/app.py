@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from service import auth, metrics, pages, problems, schema
 from service.cors import cors
 from service.deliveries import Deliveries
+from service.hosts import hosts
 from service.hub import Hub
 from service.intake import Intake
 from service.jobs import JobStore
@@ -37,11 +38,13 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     checks: Sequence[Callable[[], None]] = (),
     collectors: Iterable[Collector] = (),
+    answers_to: Sequence[str] | None = None,
 ) -> FastAPI:
     """The API over a job store. Raises KeysError.
 
     lifecycle: shared with the server, which knows when it is told to stop.
     checks: further conditions of readiness; collectors: further metrics.
+    answers_to: the hosts that requests may be addressed to, None: any. The server knows: `Settings.hosts`.
     """
 
     @asynccontextmanager
@@ -62,6 +65,7 @@ def create_app(
             Middleware(RequestId),
             Middleware(AccessLog),
             Middleware(metrics.Measured, metrics=measured),
+            *hosts(answers_to),
             *cors(settings.cors_origins),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
             Middleware(HeadAsGet),

@@ -54,6 +54,13 @@ class ModelNotAllowed(LigError):
     title = "The model is not allowed here"
 
 
+class WrongHost(LigError):
+    """The request is addressed to a host that this service is not known as."""
+
+    code = "wrong_host"
+    title = "This service has another name"
+
+
 class NotFound(LigError):
     """No route has this path."""
 

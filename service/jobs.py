@@ -235,8 +235,19 @@ class JobStore(Protocol):
     def get(self, owner: str | None, job_id: str) -> Job:
         """The job as it stands."""
 
-    def list(self, owner: str, *, limit: int, cursor: str | None = None, group: str | None = None) -> Page:
-        """An owner's jobs, the newest first; raises InvalidRequest for a cursor that was not given out."""
+    def list(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        group: str | None = None,
+        status: JobStatus | None = None,
+    ) -> Page:
+        """An owner's jobs, the newest first; raises InvalidRequest for a cursor that was not given out.
+
+        A page of few jobs among many others may have fewer than `limit`, even none, and still a next one.
+        """
 
     def cancel(self, owner: str | None, job_id: str) -> Job:
         """Cancel a job at once; its computation stops when no other job needs it. Raises JobEnded if too late."""

@@ -14,7 +14,6 @@ INNER_KEYS = ("intermediate_size", "n_inner", "d_ff", "ffn_dim", "encoder_ffn_di
 GROUP_KEYS = ("num_key_value_heads",)
 HEAD_DIM_KEYS = ("head_dim", "d_kv")
 EXPERT_KEYS = ("num_experts_per_tok", "experts_per_token")
-POSITION_KEYS = ("max_position_embeddings", "n_positions")
 GATED = ("silu", "swish")
 GATED_FAMILIES = ("gemma", "modernbert", "phi3")
 
@@ -50,7 +49,7 @@ class Shape:
             groups=_first(config, GROUP_KEYS) or heads,
             inner=(_first(config, INNER_KEYS) or 4 * hidden) * (_first(config, EXPERT_KEYS) or 1),
             gated=activation in GATED or card.model_type.startswith(GATED_FAMILIES),
-            positions=_first(config, POSITION_KEYS),
+            positions=card.positions,
             whole_block=family is not None and family.attention == "none",
         )
 

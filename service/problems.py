@@ -43,6 +43,7 @@ STATUS: Mapping[str, int] = {
     "body_too_large": 413,
     "result_too_large": 413,
     "unsupported_media_type": 415,
+    "wrong_host": 421,
     "invalid_request": 422,
     "text_too_long": 422,
     "unsupported_map": 422,

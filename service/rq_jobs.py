@@ -23,10 +23,13 @@ from service.admission import refusal, told
 from service.changes import JobChanges, JobWatch
 from service.due_webhooks import ReachableWebhooks
 from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
-from service.jobs import Accepted, EventPage, Job, Limits, Load, Page, StoredPart, Submission
+from service.jobs import Accepted, EventPage, Job, JobStatus, Limits, Load, Page, StoredPart, Submission
 from service.redis_access import connect, reachable
 from service.settings import Settings
 from service.views import Seen, as_cursor, as_event, as_job, from_cursor, seen
+
+LOOKED_AT_ONCE, MOST_LOOKED_AT = 100, 1000
+"""Jobs read at a time where only those of one status are listed; jobs read for one page of any list."""
 
 
 class RqJobStore:
@@ -87,25 +90,35 @@ class RqJobStore:
             raise JobExpired("the job ended long ago and its result is no longer kept; send the request again")
         return as_job(job_id, own, shared, position)
 
-    def list(self, owner: str, *, limit: int, cursor: str | None = None, group: str | None = None) -> Page:
-        """An owner's jobs, the newest first."""
+    def list(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        group: str | None = None,
+        status: JobStatus | None = None,
+    ) -> Page:
+        """An owner's jobs, the newest first; looks at MOST_LOOKED_AT of them at most."""
         key = names.key("jobs", owner) if group is None else names.key("group", f"{owner}:{group}")
         at: tuple[float, str] | None = from_cursor(cursor) if cursor is not None else None
         jobs: builtins.list[Job] = []
+        looked_at, some = 0, limit + 2 if status is None else LOOKED_AT_ONCE
         while True:
             with reachable():
                 found: Any = self._redis.zrevrangebyscore(
-                    key, at[0] if at else "+inf", "-inf", start=0, num=limit + 2, withscores=True
+                    key, at[0] if at else "+inf", "-inf", start=0, num=some, withscores=True
                 )
             rows = [(score, raw.decode()) for raw, score in found]
             new = [row for row in rows if at is None or row < at]
             there = {job.id: job for job in self.find([job_id for _, job_id in new])}
             for row in new:
-                if len(jobs) == limit:
+                if len(jobs) == limit or looked_at == MOST_LOOKED_AT:
                     return Page(tuple(jobs), as_cursor(at))
-                at = row
-                if row[1] in there:
-                    jobs.append(there[row[1]])
+                at, looked_at = row, looked_at + 1
+                job = there.get(row[1])
+                if job is not None and status in (None, job.status):
+                    jobs.append(job)
             if not new:
                 return Page(tuple(jobs), None)
 

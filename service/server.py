@@ -53,7 +53,13 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         pass  # it may come up later; until then requests are answered 503, and /readyz checks again
     lifecycle = Lifecycle()
     try:
-        app = create_app(settings, jobs, lifecycle=lifecycle, collectors=[QueueMetrics(redis_url, settings)])
+        app = create_app(
+            settings,
+            jobs,
+            lifecycle=lifecycle,
+            collectors=[QueueMetrics(redis_url, settings)],
+            answers_to=settings.hosts,
+        )
     except KeysError as error:
         sys.exit(str(error))
     config = uvicorn.Config(

@@ -17,6 +17,9 @@ from lig_core.settings_text import as_variables
 SECRET_BYTES = (24, 64)
 """How long a secret for webhooks is (standardwebhooks.com)."""
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""This machine's own hosts."""
+
 
 class Settings(BaseSettings):
     """Settings of the service; every field is the variable `LIG_<FIELD>`. Durations are seconds, sizes bytes."""
@@ -45,6 +48,11 @@ class Settings(BaseSettings):
         default=None, description="JSON file of keys (`lig keys new`), read again when it changes; absent: no keys."
     )
     keys: SecretStr | None = Field(default=None, description="The same JSON list, where a file is unhandy.")
+    allowed_hosts: list[str] | None = Field(
+        default=None,
+        description="Hosts or patterns, as a JSON list, that requests may name in `Host` beside this machine's own; "
+        "absent: any, but on loopback without keys none.",
+    )
     cors_origins: list[str] = Field(
         default=[],
         description='Origins whose web pages may call from a browser, as a JSON list; `["*"]`: any. Give no `*` to a '
@@ -133,6 +141,16 @@ class Settings(BaseSettings):
             f"{self.host} can be reached by other machines and there are no keys; make one with `lig keys new`, listen "
             "on 127.0.0.1, or set LIG_INSECURE_BIND=true (lig serve --insecure-bind) if something in front guards it"
         )
+
+    @property
+    def hosts(self) -> list[str] | None:
+        """Hosts or patterns that requests may be addressed to; None: any.
+
+        An open service on loopback answers to this machine's own names alone: see `service.hosts`.
+        """
+        if self.allowed_hosts is None and (self.needs_keys or self._binds_beyond_this_machine):
+            return None
+        return [*LOOPBACK, self.host, *(self.allowed_hosts or ())]
 
     @property
     def _binds_beyond_this_machine(self) -> bool:

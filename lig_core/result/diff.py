@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, Field
 
+from lig_core.contract import Receipt
 from lig_core.errors import NotComparable
 from lig_core.result.arrays import MAPS, Array, Head, LayerArrays, Result
 from lig_core.result.render import spread, to_json
@@ -53,7 +54,7 @@ class Side(BaseModel):
     text: str
     model: str
     config: dict[str, Any]
-    receipt: dict[str, Any]
+    receipt: Receipt
 
 
 class DiffResult(BaseModel):
@@ -133,7 +134,10 @@ def _side(head: Head) -> dict[str, Any]:
 
 
 def _settings(a: Head, b: Head) -> dict[str, tuple[Any, Any]]:
-    sides = [{**head["config"], "model": head["model"], "revision": head["receipt"].get("revision")} for head in (a, b)]
+    sides = [
+        {**head["config"], "model": head["model"], **{key: head["receipt"].get(key) for key in ("revision", "files")}}
+        for head in (a, b)
+    ]
     names = dict.fromkeys([*sides[0], *sides[1]])
     pairs = {name: (sides[0].get(name), sides[1].get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

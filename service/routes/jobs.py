@@ -33,6 +33,10 @@ Embed = Annotated[bool, Query(description="Put a small result into the answer.")
 Limit = Annotated[int, Query(ge=1, le=200, description="How many jobs to list.")]
 Cursor = Annotated[str, Query(description="`next` of the page before; absent or empty: from the newest job on.")]
 Group = Annotated[str, Query(description="Only the jobs of this batch.")]
+Status = Annotated[
+    JobStatus | None,
+    Query(description="Only jobs that stand so; a page may then have fewer than `limit`, even none: go on by `next`."),
+]
 
 
 def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRouter:
@@ -56,13 +60,16 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
             **responses("invalid_request", "store_unavailable"),
         },
     )
-    def list_jobs(owner: Owner, limit: Limit = 50, cursor: Cursor = "", group: Group = "") -> Response:
+    def list_jobs(
+        owner: Owner, limit: Limit = 50, cursor: Cursor = "", group: Group = "", status: Status = None
+    ) -> Response:
         """The newest first, without results. A group that is not there has no jobs."""
-        page = jobs.list(owner, limit=limit, cursor=cursor or None, group=group or None)
+        page = jobs.list(owner, limit=limit, cursor=cursor or None, group=group or None, status=status)
         headers = {}
         if page.next_cursor is not None:
-            query = {"limit": limit, "cursor": page.next_cursor, **({"group": group} if group else {})}
-            headers["Link"] = f'</v1/jobs?{urlencode(query)}>; rel="next"'
+            query = {"limit": limit, "cursor": page.next_cursor, "group": group, "status": status}
+            given = urlencode({name: value for name, value in query.items() if value})
+            headers["Link"] = f'</v1/jobs?{given}>; rel="next"'
         return Response(page_json(page), media_type="application/json", headers=headers)
 
     @routes.get(

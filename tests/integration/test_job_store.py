@@ -8,6 +8,7 @@ from by_hand import QUEUE, asked
 from lig_core.errors import InvalidRequest
 from lig_core.queue import counters, names
 from lig_core.queue.upkeep import take_over, tidy
+from service import rq_jobs
 from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.event_ids import later
 from service.jobs import JobStatus
@@ -50,6 +51,34 @@ def test_a_page_goes_on_where_the_last_one_ended_whatever_came_or_went(by_hand):
     b.send_one("ada")
     rest = b.store.list("ada", limit=9, cursor=page.next_cursor)
     assert [job.id for job in rest.jobs] == [sent[2], sent[1], sent[0]]
+
+
+def test_jobs_of_one_status_are_listed_page_by_page(by_hand):
+    b = by_hand()
+    sent = [job.id for job in b.send("ada", *(asked() for _ in range(6))).jobs]
+    b.send_one("bob")
+    for job_id in sent[1:5]:
+        b.store.cancel("ada", job_id)
+    first = b.store.list("ada", limit=3, status=JobStatus.CANCELLED)
+    assert [job.id for job in first.jobs] == [sent[4], sent[3], sent[2]]
+    rest = b.store.list("ada", limit=3, status=JobStatus.CANCELLED, cursor=first.next_cursor)
+    assert ([job.id for job in rest.jobs], rest.next_cursor) == ([sent[1]], None)
+    assert [job.id for job in b.store.list("ada", limit=9, status=JobStatus.QUEUED).jobs] == [sent[5], sent[0]]
+    assert b.store.list("ada", limit=9, status=JobStatus.RUNNING).jobs == ()
+
+
+def test_a_page_of_one_status_looks_at_so_many_jobs_and_goes_on_from_there(by_hand, monkeypatch):
+    monkeypatch.setattr(rq_jobs, "LOOKED_AT_ONCE", 2)
+    monkeypatch.setattr(rq_jobs, "MOST_LOOKED_AT", 3)
+    b = by_hand()
+    sent = [job.id for job in b.send("ada", *(asked() for _ in range(7))).jobs]
+    b.store.cancel("ada", sent[0])
+    pages, cursor = [], None
+    while not pages or cursor is not None:
+        page = b.store.list("ada", limit=3, status=JobStatus.CANCELLED, cursor=cursor)
+        pages.append([job.id for job in page.jobs])
+        cursor = page.next_cursor
+    assert pages == [[], [], [sent[0]]]
 
 
 def test_a_group_is_listed_by_its_id(by_hand):

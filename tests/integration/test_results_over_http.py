@@ -179,4 +179,7 @@ def test_pages_of_jobs_cover_all_of_them_once(api, by_hand):
         url = answer.links["next"]["url"] if "next" in answer.links else None
         assert (url is None) == (answer.json()["next"] is None)
     assert seen == ids[::-1]
+    next_page = api.get("/v1/jobs?limit=2&status=queued").links["next"]["url"]
+    assert [job["id"] for job in api.get(next_page).json()["jobs"]] == ids[1:3][::-1]
+    assert "status=queued" in next_page
     assert orjson.loads(api.get("/v1/jobs?group=none").content) == {"jobs": [], "next": None}

@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_nothing_even_while_a_request_waits(serve):
     run.child("worker").suspend()  # so that the job stays queued
     job = httpx.post(f"{run.url}/v1/explain", json={"text": "hi", "model": "minilm"}).json()["id"]
     with socket.create_connection(httpx.URL(run.url).netloc.decode().split(":")) as waiting:
-        waiting.sendall(f"GET /v1/jobs/{job}?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        waiting.sendall(f"GET /v1/jobs/{job}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         run.child("worker").resume()
         began = time.monotonic()
         assert run.end(signal.SIGINT) == 0

@@ -17,7 +17,7 @@ from tiny_models import FAMILIES, USUAL, tiny_tokenizer
 from transformers import AutoModel, ViTConfig
 
 from lig_core import explain
-from lig_core.catalog import find_model
+from lig_core.catalog import files_fingerprint, find_model
 from lig_core.errors import InvalidRequest, LigError, ModelNotFound, UnsupportedMap, UnsupportedModel
 from lig_core.models import LoadedModel, load_model
 
@@ -151,6 +151,20 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_result_from_a_folder_says_which_files_it_came_from(tmp_path: Path) -> None:
+    def receipt() -> dict[str, Any]:
+        found = explain("cat", model=str(folder), granularity="layer", layers=[0], num_steps=1, device="cpu")
+        return found["receipt"]  # type: ignore[no-any-return]
+
+    folder = saved(tmp_path, "bert")
+    before = receipt()
+    assert before["revision"] is None
+    assert before["files"] == receipt()["files"] == files_fingerprint(find_model(str(folder)))
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: x + 1 for name, x in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    assert receipt()["files"] not in {before["files"], None}
+
+
 def test_a_revision_chooses_among_the_models_of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of the local cache of the hub, laid out as huggingface_hub lays it out."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -165,7 +179,7 @@ def test_a_revision_chooses_among_the_models_of_one_name(tmp_path: Path, monkeyp
         commit, name = models[revision]
         assert card.model_type == name
         found = load_model(card, device="cpu")
-        assert (found.model.config.model_type, found.revision) == (name, commit)
+        assert (found.model.config.model_type, found.revision, found.files) == (name, commit, None)
     with pytest.raises(ModelNotFound):
         load_model(find_model("somebody/something@v3"), device="cpu")
 

@@ -88,6 +88,12 @@ def test_how_they_were_made_is_set_against_each_other() -> None:
     assert found["settings"] == {"baseline_layer": ["zero", "self_input_token"]}
 
 
+def test_other_files_under_the_same_name_are_told() -> None:
+    a, b = ({**A.head, "receipt": {"revision": None, "files": files}} for files in ("1" * 64, "2" * 64))
+    found = shown(Result(a, A.indices, A.load), Result(b, A.indices, A.load))
+    assert found["settings"] == {"files": ["1" * 64, "2" * 64]}
+
+
 OTHER_TOKENS = Result({**A.head, "tokens": ["a", "b"]}, A.indices, A.load)
 LAYER_MAPS, MLP_MAPS = (select(A, Selection(maps=[name])) for name in ("layer", "mlp"))
 

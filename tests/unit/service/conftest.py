@@ -88,8 +88,9 @@ class MemoryJobs:
             raise JobNotFound(f"no job '{job_id}' here; send the request again")
         return job
 
-    def list(self, owner, *, limit, cursor=None, group=None):
-        return Page(tuple(job for job in reversed(self.jobs.values()) if job.owner == owner)[:limit], None)
+    def list(self, owner, *, limit, cursor=None, group=None, status=None):
+        own = (job for job in reversed(self.jobs.values()) if job.owner == owner and status in (None, job.status))
+        return Page(tuple(own)[:limit], None)
 
     def cancel(self, owner, job_id):
         job = self.get(owner, job_id)

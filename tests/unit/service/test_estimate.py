@@ -5,9 +5,10 @@ import pytest
 
 from lig_core.catalog import ModelCard, find_model
 from lig_core.contract import parse_request
+from lig_core.errors import TextTooLong
 from service.errors import ModelNotAllowed, ResultTooLarge
 from service.estimate import DEFAULT_RATE, cost_seconds, estimate
-from service.preflight import Preflight
+from service.preflight import Preflight, check_against_tokens
 from service.settings import Settings
 from service.tokens import TokenCount, TokenCounter, guess
 
@@ -180,6 +181,14 @@ def test_what_could_not_be_done_is_refused_before_it_is_queued(api, jobs, path):
     beyond = api.post(path, json={"text": SHORT, "model": "minilm", "target_tokens": [9]})
     assert beyond.json()["errors"][0]["pointer"] == "/target_tokens"
     assert not jobs.submissions
+
+
+def test_a_text_is_held_against_the_positions_less_those_of_padding():
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 8, "max_position_embeddings": 514}
+    card = ModelCard("x", "x", None, {"model_type": "roberta", "pad_token_id": 1, **sizes})
+    check_against_tokens(request(SHORT), card, TokenCount(512, exact=True))
+    with pytest.raises(TextTooLong, match="513 tokens, x takes at most 512"):
+        check_against_tokens(request(SHORT), card, TokenCount(513, exact=True))
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,17 @@ def test_a_list_of_jobs_has_no_results_and_bounds_its_length(api, jobs, job):
         assert api.get(f"/v1/jobs?limit={limit}").json()["code"] == "invalid_request"
 
 
+def test_jobs_of_one_status_alone_are_listed(api, jobs, job):
+    other = api.post("/v1/explain", json={"text": "b", "model": "minilm"}).json()["id"]
+    jobs.finish(other, {})
+    for status, ids in {"queued": [job["id"]], "succeeded": [other], "running": []}.items():
+        assert [shown["id"] for shown in api.get(f"/v1/jobs?status={status}").json()["jobs"]] == ids
+    for status in ("done", ""):
+        refused = api.get(f"/v1/jobs?status={status}")
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/query/status")
+        assert "'running'" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/job0", "/v1/jobs/nobody", "/readyz", "/nowhere"])
 def test_no_cache_keeps_what_is_true_for_a_moment(api, job, path):
     assert api.get(path).headers["cache-control"] == "no-store"

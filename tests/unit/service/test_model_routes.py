@@ -34,6 +34,14 @@ def test_the_list_names_bundled_models_and_those_in_the_folder(folder):
     ]
 
 
+def test_positions_that_a_model_spends_on_padding_are_not_promised(folder, tmp_path):
+    """RoBERTa's 514 are two of padding and 512 of tokens."""
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 8, "max_position_embeddings": 514}
+    (tmp_path / "tiny" / "config.json").write_text(json.dumps({"model_type": "roberta", "pad_token_id": 1, **sizes}))
+    (found,) = (model for model in folder.get("/v1/models").json()["models"] if model["id"] == "tiny")
+    assert found["positions"] == 512
+
+
 def test_how_much_may_be_asked_for_is_told_as_it_is_set(jobs):
     settings = Settings(max_batch=7, max_wait=3, max_result_bytes=1000)
     limits = TestClient(create_app(settings, jobs)).get("/v1/models").json()["limits"]

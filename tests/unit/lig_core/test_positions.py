@@ -1,0 +1,53 @@
+"""How many tokens a model has room for: its config alone says what the loaded model does."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import tiny_families  # noqa: F401 - adds its rows to FAMILIES
+import torch
+from tiny_models import FAMILIES, POSITIONS, USUAL, tiny_tokenizer
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+
+from lig_core.catalog import ModelCard
+from lig_core.families import AFTER_PADDING
+from lig_core.models import NO_LIMIT, max_tokens
+
+
+def room(config: PreTrainedConfig) -> tuple[int | None, int | None]:
+    """By the config, and by the model."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = NO_LIMIT
+    with torch.device("meta"):
+        model = AutoModel.from_config(deepcopy(config))
+    return ModelCard("x", "x", None, config.to_dict()).positions, max_tokens(model, tokenizer)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_s_config_says_what_its_model_does(name: str) -> None:
+    told, true = room(FAMILIES[name].config)
+    assert told == true
+
+
+@pytest.mark.parametrize("padding", [0, 1, 3])
+@pytest.mark.parametrize("model_type", sorted(AFTER_PADDING))
+def test_positions_after_any_padding_index_are_counted(model_type: str, padding: int) -> None:
+    told, true = room(AutoConfig.for_model(model_type, **{**USUAL, "pad_token_id": padding}))
+    assert told == true
+    assert told in {POSITIONS - padding - 1, POSITIONS - 2}
+
+
+@pytest.mark.parametrize("said", [{}, {"pad_token_id": None}])
+@pytest.mark.parametrize("model_type", sorted(AFTER_PADDING))
+def test_a_config_that_does_not_say_the_padding_index_has_the_usual_one(model_type: str, said: dict[str, Any]) -> None:
+    config = AutoConfig.for_model(model_type, max_position_embeddings=514)
+    assert config.pad_token_id == 1
+    card = ModelCard("x", "x", None, {"model_type": model_type, "max_position_embeddings": 514, **said})
+    assert card.positions == 512
+
+
+@pytest.mark.parametrize("config", [{}, {"max_position_embeddings": None}, {"max_position_embeddings": -1}])
+def test_a_config_that_sets_no_limit_is_not_given_one(config: dict[str, Any]) -> None:
+    assert ModelCard("x", "x", None, {"model_type": "roberta", **config}).positions is None
