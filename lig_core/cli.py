@@ -39,7 +39,10 @@ INTERRUPTED = 130
 
 @app.command()
 def explain(
-    text: Annotated[str, typer.Argument(help="The text to explain.")],
+    text: Annotated[str | None, typer.Argument(help="The text to explain.")] = None,
+    tokens: Annotated[
+        str | None, typer.Option(help="In place of the text: tokens as a result has them, as a JSON list.")
+    ] = None,
     model: Annotated[
         str, typer.Option(help="minilm, a Hugging Face id[@revision], or a local folder.")
     ] = "bert-base-uncased",
@@ -82,6 +85,7 @@ def explain(
         request = parse_request(
             {
                 "text": text,
+                "tokens": _listed_tokens(tokens),
                 "model": model,
                 "num_steps": steps,
                 "granularity": [part.strip() for part in granularity.split(",") if part.strip()],
@@ -206,6 +210,17 @@ def _integers(option: str, value: str | None) -> list[int] | None:
         return [int(part) for part in value.split(",") if part.strip()]
     except ValueError:
         raise typer.BadParameter(f"{option} takes integers separated by commas, such as 0,5; got {value!r}") from None
+
+
+def _listed_tokens(value: str | None) -> Any:
+    if value is None:
+        return None
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise typer.BadParameter(
+            f"""--tokens takes a JSON list, such as '["[CLS]", "the", "cat", "[SEP]"]'; got {value!r}"""
+        ) from None
 
 
 @contextmanager

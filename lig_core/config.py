@@ -32,7 +32,7 @@ class LIGConfig:
     dtype: str = "float32"
     merge_subwords: bool = False
 
-    def request(self, text: str) -> ExplainRequest:
-        """These options asked of a text; the device is not part of it. Raises InvalidRequest."""
+    def request(self, text: str | None = None, tokens: list[str] | None = None) -> ExplainRequest:
+        """These options asked of a text, or of its tokens; the device is not part of it. Raises InvalidRequest."""
         asked = {name: value for name, value in asdict(self).items() if name != "device"}
-        return parse_request({"text": text, **asked})
+        return parse_request({"text": text, "tokens": tokens, **asked})

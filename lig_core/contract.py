@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from lig_core.errors import FieldError, InvalidRequest
 
 MAX_TEXT_CHARACTERS = 100_000
-"""Longest text accepted before tokenisation, in characters."""
+"""Longest text accepted before tokenisation, in characters; of tokens, all together."""
 
 MapName = Literal["att", "mlp", "layer", "composed"]
 GranularityName = Literal["att", "mlp", "layer", "composed", "all"]
@@ -23,19 +23,38 @@ AttBaseline = Literal["zero", "self_input_token", "itb_zero_ratio", "itb_map_rat
 MlpBaseline = Literal["zero", "att_itb_a0"]
 LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
 Index = Annotated[int, Field(ge=0, strict=True)]
+ONE_OF_TEXT_AND_TOKENS: dict[str, Any] = {
+    "oneOf": [
+        {"required": ["text"], "properties": {"text": {"type": "string"}, "tokens": {"type": "null"}}},
+        {"required": ["tokens"], "properties": {"tokens": {"type": "array"}, "text": {"type": "null"}}},
+    ]
+}
 ALL_MAPS: tuple[MapName, ...] = ("att", "mlp", "layer", "composed")
 
 
 class ExplainRequest(BaseModel):
-    """What is asked: one text, one model, which maps of which layers, from which baselines.
+    """What is asked: one text (or its tokens), one model, which maps of which layers, from which baselines.
 
     Unknown fields are refused. `num_steps` absent means adaptive quadrature to `rtol`; a number means that
     many Gauss-Legendre nodes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", str_strip_whitespace=False, json_schema_extra=ONE_OF_TEXT_AND_TOKENS
+    )
 
-    text: str = Field(
+    # Before `text`, which is checked last of the two and sees both.
+    tokens: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_TEXT_CHARACTERS,
+        description="In place of `text`: the model's own tokens, special ones included, as `tokens` of a result by "
+        "tokens has them. The model is given exactly these.",
+        examples=[["[CLS]", "the", "cat", "[SEP]"]],
+    )
+    text: str | None = Field(
+        None,
+        validate_default=True,
         max_length=MAX_TEXT_CHARACTERS,
         description="The text to explain; at least one visible character.",
         examples=["The cat sat on the mat."],
@@ -88,10 +107,22 @@ class ExplainRequest(BaseModel):
         description="Answer by words: contributions of a word's tokens, and the totals of its targets, are summed.",
     )
 
+    @field_validator("tokens")
+    @classmethod
+    def _tokens_are_no_longer_than_a_text(cls, tokens: list[str] | None) -> list[str] | None:
+        if tokens is not None and (length := sum(map(len, tokens))) > MAX_TEXT_CHARACTERS:
+            raise ValueError(f"the tokens have {length} characters; send at most {MAX_TEXT_CHARACTERS}")
+        return tokens
+
     @field_validator("text")
     @classmethod
-    def _text_has_content(cls, text: str) -> str:
-        if not text.strip():
+    def _text_or_tokens(cls, text: str | None, info: ValidationInfo) -> str | None:
+        tokens = info.data.get("tokens", [])  # none in `data`: they are at fault themselves
+        if text is None and tokens is None:
+            raise ValueError("nothing to explain; send a text, or its tokens")
+        if text is not None and tokens:
+            raise ValueError("both text and tokens are given; send one of them")
+        if text is not None and not text.strip():
             raise ValueError("the text is empty; send at least one visible character")
         return text
 
@@ -117,6 +148,11 @@ class ExplainRequest(BaseModel):
         return include
 
     @property
+    def subject(self) -> str | list[str]:
+        """What is explained: the text, or the tokens that stand in its place."""
+        return self.text if self.text is not None else self.tokens or []
+
+    @property
     def maps(self) -> tuple[MapName, ...]:
         """The maps asked for, each once, in the order att, mlp, layer, composed."""
         asked = [self.granularity] if isinstance(self.granularity, str) else self.granularity
@@ -124,7 +160,8 @@ class ExplainRequest(BaseModel):
 
     def canonical(self) -> dict[str, Any]:
         """What the result depends on, as JSON data: equal for requests that ask for the same in other words."""
-        return {**self.model_dump(mode="json", exclude={"priority"}), "granularity": list(self.maps)}
+        absent = "tokens" if self.tokens is None else "text"
+        return {**self.model_dump(mode="json", exclude={"priority", absent}), "granularity": list(self.maps)}
 
     @property
     def digest(self) -> str:
@@ -235,7 +272,7 @@ class ExplainResult(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    text: str
+    text: str = Field(description="Where tokens were sent: what they read, put together, special ones included.")
     tokens: list[str]
     token_labels: list[str] = Field(description="Tokens as people write them.")
     offsets: list[tuple[int, int]] | None = Field(

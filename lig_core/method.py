@@ -31,11 +31,13 @@ from lig_core.result.arrays import LayerArrays
 from lig_core.result.render import document, plain
 from lig_core.result.words import Words
 from lig_core.results import LayerMaps, layer_arrays, result_head
+from lig_core.tokens import require_word_marker
 
 
 def explain(
-    text: str,
+    text: str | None = None,
     *,
+    tokens: list[str] | None = None,
     model: str = "bert-base-uncased",
     num_steps: int | None = None,
     granularity: str | list[str] = "all",
@@ -54,16 +56,18 @@ def explain(
 ) -> dict[str, Any]:
     """Layer-wise Integrated Gradients of one text, as JSON-able data.
 
+    `tokens` stand in place of the text: the model's own, special ones included, as `tokens` of a result has them.
     num_steps None integrates adaptively to `rtol` (1e-3); a number takes that many Gauss-Legendre nodes.
     device is `cpu` or `cuda`; None takes a GPU where there is one. `more` are the further fields of
     `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords. `config` stands in place of all options.
     Matrices are [source][target]. Raises a LigError that says what to do.
     """
     if config is not None:
-        return _explain(config.request(text), config.device, progress)
+        return _explain(config.request(text, tokens), config.device, progress)
     request = parse_request(
         {
             "text": text,
+            "tokens": tokens,
             "model": model,
             "num_steps": num_steps,
             "granularity": granularity,
@@ -147,8 +151,10 @@ def _stream_batch(
         return []
     for request in requests:
         check_indices(request, model.card.name, model.num_layers, model.num_heads)
+        if request.merge_subwords and request.tokens is not None:
+            require_word_marker(model.word_marker, model.card.name)
     with model.computing():
-        encoded = model.encode([request.text for request in requests])
+        encoded = model.encode([request.subject for request in requests])
 
     @cache
     def captured() -> list[list[BlockCall]]:

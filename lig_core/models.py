@@ -13,16 +13,16 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from lig_core import boundaries, tokens
+from lig_core import boundaries
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
 from lig_core.catalog import ModelCard, cached_commit, files_fingerprint, hub_has
+from lig_core.encoding import Encoded, Encoder
 from lig_core.engines.chunking import Budget, out_of_memory
-from lig_core.errors import InvalidRequest, ModelNotFound, TextTooLong, UnsupportedModel
+from lig_core.errors import InvalidRequest, ModelNotFound, UnsupportedModel
 from lig_core.inspection import LayerFacts, first_line, inspect_layers, inspecting
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.precision import working_precision
@@ -33,29 +33,6 @@ NO_LIMIT = 10**9
 """Tokenizers write 'no limit' as a number beyond this."""
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
 """What a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Texts as the model sees them: the tokens of each, and the tensors that a forward pass takes."""
-
-    texts: list[TextTokens]
-    inputs: Mapping[str, Tensor]
-
-    @property
-    def tokens(self) -> list[tuple[str, ...]]:
-        """Token strings of each text."""
-        return [text.tokens for text in self.texts]
-
-
-@dataclass(frozen=True)
-class TextTokens:
-    """A text's tokens: strings, readable labels, the word of each, and character spans where these are known."""
-
-    tokens: tuple[str, ...]
-    labels: list[str]
-    words: list[int]
-    offsets: list[tuple[int, int]] | None
 
 
 @dataclass(frozen=True)
@@ -140,42 +117,19 @@ class LoadedModel:
         """The context in which everything of this model is computed, so that its dtype is what it says."""
         return working_precision(self.dtype)
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """Tokens and input tensors of some texts, right-padded; raises TextTooLong rather than cut one."""
-        found = [
-            self.tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=self.tokenizer.is_fast)
-            for text in texts
-        ]
-        for text in found:
-            count = len(text["input_ids"])
-            if self.max_tokens is not None and count > self.max_tokens:
-                raise TextTooLong(
-                    f"the text has {count} tokens, {self.card.name} takes at most {self.max_tokens} "
-                    "(special tokens included); shorten or split it"
-                )
-        padding = {"input_ids": self.tokenizer.pad_token_id or 0}
-        inputs = {
-            name: pad_sequence([torch.tensor(text[name]) for text in found], True, padding.get(name, 0)).to(self.device)
-            for name in found[0]
-            if name != "offset_mapping"
-        }
-        if "attention_mask" not in inputs and len(texts) > 1:
-            ones = [torch.ones(len(text["input_ids"]), dtype=torch.long) for text in found]
-            inputs["attention_mask"] = pad_sequence(ones, True, 0).to(self.device)
-        return Encoded([self._describe(text, ids) for text, ids in zip(texts, found, strict=True)], inputs)
+    def encode(self, texts: Sequence[str | Sequence[str]]) -> Encoded:
+        """Tokens and input tensors of some texts (or of their tokens), right-padded; raises InvalidRequest."""
+        return self._encoder.encode(texts, self.device)
 
-    def _describe(self, text: str, found: Any) -> TextTokens:
-        names = tuple(self.tokenizer.convert_ids_to_tokens(found["input_ids"]))
-        special = set(self.tokenizer.all_special_tokens)
-        labels = [tokens.label(name, byte_level=self._byte_level, special=name in special) for name in names]
-        if not self.tokenizer.is_fast:
-            return TextTokens(names, labels, tokens.words_by_marker(names, special), None)
-        offsets = [(int(start), int(end)) for start, end in found["offset_mapping"]]
-        return TextTokens(names, labels, tokens.words_by_text(text, offsets, found.word_ids()), offsets)
+    @property
+    def word_marker(self) -> str | None:
+        """How its tokens tell where words begin; None where they do not."""
+        return self._encoder.word_marker
 
     @cached_property
-    def _byte_level(self) -> bool:
-        return tokens.is_byte_level(self.tokenizer.get_vocab())
+    def _encoder(self) -> Encoder:
+        rows = getattr(self._text_config(), "vocab_size", None)
+        return Encoder(self.tokenizer, self.card.name, limit=self.max_tokens, rows=rows)
 
     def capture(self, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
         """One forward pass; for each text of the batch, the call of each layer."""

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from lig_core.compose import Comparison, Composition
 from lig_core.contract import ExplainRequest
+from lig_core.encoding import TextTokens
 from lig_core.maps import HeadMap, LayerMap, MlpMap
-from lig_core.models import LoadedModel, TextTokens
+from lig_core.models import LoadedModel
 from lig_core.quadrature import Attribution, Quadrature
 from lig_core.result.arrays import DIAGNOSTIC, STATUSES, Array, LayerArrays
 
@@ -38,7 +39,7 @@ def result_head(
 ) -> dict[str, Any]:
     """The result document without `layers` and `converged`, as JSON-able data."""
     return {
-        "text": request.text,
+        "text": text.text,
         "tokens": list(text.tokens),
         "token_labels": text.labels,
         "offsets": text.offsets,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import cache
+
+from lig_core.errors import FieldError, InvalidRequest
 
 Span = tuple[int, int]
 
 METASPACE, BYTE_SPACE, CONTINUATION = "▁", "Ġ", "##"
+MARKERS = (METASPACE, BYTE_SPACE, CONTINUATION)
+RARE = 100
+"""What fewer than one in so many tokens begin with marks nothing: it is a character like others."""
+MOST_NAMED, NAMED_CHARACTERS = 5, 50
+"""Of tokens that no vocabulary has: how many are named, and how much of each."""
 INVISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
@@ -45,18 +53,51 @@ def words_by_text(text: str, offsets: Sequence[Span], word_ids: Sequence[int | N
     return words
 
 
-def words_by_marker(tokens: Sequence[str], special: Collection[str]) -> list[int]:
-    """The word that each token belongs to, from the markers of a tokenizer that knows no character spans."""
-    starts_marked = any(token.startswith((METASPACE, BYTE_SPACE)) for token in tokens)
+def word_marker(vocabulary: Collection[str]) -> str | None:
+    """How a vocabulary tells words from their parts: what begins a word (▁, Ġ) or goes on with one (##); None: not."""
+    counts = Counter(marker for token in vocabulary for marker in MARKERS if token.startswith(marker))
+    for marker, count in counts.most_common(1):
+        if count * RARE >= len(vocabulary):
+            return marker
+    return None
+
+
+def words_by_marker(tokens: Sequence[str], special: Collection[str], marker: str | None) -> list[int]:
+    """The word that each token belongs to, from its vocabulary's marker; with None each token is a word."""
     words: list[int] = []
     for k, token in enumerate(tokens):
         apart = k == 0 or token in special or tokens[k - 1] in special
-        if starts_marked:
-            goes_on = not apart and not token.startswith((METASPACE, BYTE_SPACE))
+        if marker is None or apart:
+            goes_on = False
+        elif marker == CONTINUATION:
+            goes_on = token.startswith(CONTINUATION)
         else:
-            goes_on = not apart and token.startswith(CONTINUATION)
+            goes_on = not token.startswith(marker)
         words.append(words[-1] + (not goes_on) if words else 0)
     return words
+
+
+def require_known(tokens: Sequence[str], ids: Sequence[int | None], model: str) -> None:
+    """Refuse tokens without an id; raises InvalidRequest that names the first of them and where they stand."""
+    unknown = [k for k, number in enumerate(ids) if number is None]
+    if not unknown:
+        return
+    named = [f"token {k} ({tokens[k][:NAMED_CHARACTERS]!r})" for k in unknown[:MOST_NAMED]]
+    more = f" and {len(unknown) - len(named)} more" if len(unknown) > len(named) else ""
+    advice = f"not in the vocabulary of {model}; send tokens as `tokens` of a result lists them, or a text"
+    raise InvalidRequest(
+        f"{', '.join(named)}{more}: {advice}",
+        errors=[
+            FieldError(f"/tokens/{k}", f"{name}: {advice}") for k, name in zip(unknown[:MOST_NAMED], named, strict=True)
+        ],
+    )
+
+
+def require_word_marker(marker: str | None, model: str) -> None:
+    """Refuse to merge tokens to words where nothing tells the words; raises InvalidRequest."""
+    if marker is None:
+        detail = f"the tokens of {model} do not tell where words begin; send the text, or leave merge_subwords out"
+        raise InvalidRequest(detail, errors=[FieldError("/merge_subwords", detail)])
 
 
 @cache

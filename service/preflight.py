@@ -69,7 +69,7 @@ class Preflight:
         known = self._models.find(request.model)
         card = known.card
         check_against_model(request, card)
-        tokens = self._tokens.count(request.text, card)
+        tokens = self._tokens.count(request, card)
         check_against_tokens(request, card, tokens)
         found = estimate(request, card, tokens, rate=self._rate())
         refuse_too_large(request, card, found, settings.max_result_bytes)
@@ -86,7 +86,8 @@ def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: Token
             f"the text has {tokens.number} tokens, {card.name} takes at most {shape.positions} "
             "(special tokens included); shorten or split it"
         )
-        raise TextTooLong(detail, errors=[FieldError("/text", detail)])
+        pointer = "/text" if request.tokens is None else "/tokens"
+        raise TextTooLong(detail, errors=[FieldError(pointer, detail)])
     beyond = [target for target in request.target_tokens or () if target >= tokens.number]
     if beyond:
         detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {tokens.number - 1}"

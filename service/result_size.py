@@ -26,7 +26,9 @@ def json_bytes(request: ExplainRequest, shape: Shape, tokens: int, targets: int,
     """Bytes of the result as JSON; by words it is smaller than this."""
     a_layer = sum(json_bytes_of(name, request, shape, tokens, targets) for name in request.maps)
     own = TARGET_RECORD * targets if {"att", "mlp"} & {*request.maps} else 0
-    return round(HEAD_BYTES + HEAD_BYTES_PER_TOKEN * tokens + len(request.text.encode()) + layers * (a_layer + own))
+    return round(
+        HEAD_BYTES + HEAD_BYTES_PER_TOKEN * tokens + len("".join(request.subject).encode()) + layers * (a_layer + own)
+    )
 
 
 def json_bytes_of(name: MapName, request: ExplainRequest, shape: Shape, tokens: int, targets: int) -> float:

@@ -57,11 +57,11 @@ def _describe(app: FastAPI) -> dict[str, Any]:
 
 def _without_text(request: dict[str, Any]) -> dict[str, Any]:
     """The request's schema, as the options that all texts of a batch share."""
-    apart = {"text", "webhook"}
+    apart = {"text", "tokens", "webhook"}
     return {
-        **request,
+        **{name: said for name, said in request.items() if name != "oneOf"},
         "title": "BatchOptions",
-        "description": "Everything of an ExplainRequest but its text and its webhook.",
+        "description": "Everything of an ExplainRequest but its text (or tokens) and its webhook.",
         "properties": {name: field for name, field in request["properties"].items() if name not in apart},
         "required": [name for name in request.get("required", ()) if name not in apart],
     }

@@ -30,7 +30,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class SubmitRequest(ExplainRequest):
-    """What is asked: one text, one model, which maps of which layers, from which baselines; and whom to tell.
+    """What is asked: one text (or its tokens), one model, which maps of which layers, from which baselines;
+    and whom to tell.
 
     Unknown fields are refused. `num_steps` absent means adaptive quadrature to `rtol`; a number means that many
     Gauss-Legendre nodes.
@@ -81,9 +82,11 @@ def parse_batch(data: Any, most: int) -> tuple[list[ExplainRequest], str | None]
     if len(batch.texts) > most:
         detail = f"{len(batch.texts)} texts, and a batch takes at most {most}; send several batches"
         raise InvalidRequest(detail, errors=[FieldError("/texts", detail)])
-    if "text" in batch.options:
-        detail = "the texts stand in /texts; leave it out"
-        raise InvalidRequest(f"/options/text: {detail}", errors=[FieldError("/options/text", detail)])
+    misplaced = [f"/options/{name}" for name in ("text", "tokens") if name in batch.options]
+    if misplaced:
+        detail = "what to explain stands in /texts; leave it out"
+        found = [FieldError(pointer, detail) for pointer in misplaced]
+        raise InvalidRequest(f"{' and '.join(misplaced)}: {detail}", errors=found)
     faults, requests = BatchFaults(), []
     for place, text in enumerate(batch.texts):
         with faults.of_text(place):

@@ -1,4 +1,4 @@
-"""How many tokens a text has, before any model is loaded."""
+"""How many tokens a request has, and whether they are the model's, before any model is loaded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from huggingface_hub import try_to_load_from_cache
 from tokenizers import Tokenizer
 
 from lig_core.catalog import ModelCard
+from lig_core.contract import ExplainRequest
+from lig_core.tokens import require_known, require_word_marker, word_marker
 
 TOKENIZERS_KEPT = 8
 BYTES_PER_TOKEN = 3.5
@@ -20,7 +22,7 @@ SPECIAL_TOKENS = 2
 
 @dataclass(frozen=True)
 class TokenCount:
-    """Tokens of a text, special ones included. `exact` where the model's own tokenizer counted."""
+    """Tokens of a text, special ones included. `exact` where the model's own tokenizer counted, or they were sent."""
 
     number: int
     exact: bool
@@ -32,12 +34,17 @@ class TokenCounter:
     def __init__(self) -> None:
         self._open = lru_cache(TOKENIZERS_KEPT)(_open)
 
-    def count(self, text: str, card: ModelCard) -> TokenCount:
-        """Tokens of the text in this model."""
-        file = _tokenizer_file(card)
-        if file is None:
-            return guess(text)
-        return TokenCount(len(self._open(file).encode(text).ids), exact=True)
+    def count(self, request: ExplainRequest, card: ModelCard) -> TokenCount:
+        """Tokens of the request in this model; raises InvalidRequest for tokens that it is known not to have."""
+        file, subject = _tokenizer_file(card), request.subject
+        if isinstance(subject, str):
+            return guess(subject) if file is None else TokenCount(len(self._open(file).encode(subject).ids), exact=True)
+        if file is not None:
+            tokenizer = self._open(file)
+            require_known(subject, [tokenizer.token_to_id(token) for token in subject], card.name)
+            if request.merge_subwords:
+                require_word_marker(word_marker(tokenizer.get_vocab()), card.name)
+        return TokenCount(len(subject), exact=True)
 
 
 def guess(text: str) -> TokenCount:

@@ -46,7 +46,7 @@ class AsyncClient:
 
     async def explain(
         self,
-        request: ExplainRequest | str,
+        request: ExplainRequest | str | None = None,
         *,
         on_progress: Report | None = None,
         timeout: float | None = None,
@@ -64,7 +64,7 @@ class AsyncClient:
 
     async def submit(
         self,
-        request: ExplainRequest | str,
+        request: ExplainRequest | str | None = None,
         *,
         idempotency_key: str | None = None,
         fresh: bool = False,
@@ -79,7 +79,7 @@ class AsyncClient:
         """As `Client.batch`."""
         return await self._answer(calls.batch(texts, options, idempotency_key, fresh))
 
-    async def estimate(self, request: ExplainRequest | str, **fields: Any) -> dict[str, Any]:
+    async def estimate(self, request: ExplainRequest | str | None = None, **fields: Any) -> dict[str, Any]:
         """As `Client.estimate`."""
         return await self._answer(calls.estimate(request, fields))
 

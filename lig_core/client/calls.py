@@ -54,12 +54,12 @@ class Call(Generic[T]):
         )
 
 
-def submit(request: ExplainRequest | str, fields: Mapping[str, Any], key: str | None, fresh: bool) -> Call[Job]:
+def submit(request: ExplainRequest | str | None, fields: Mapping[str, Any], key: str | None, fresh: bool) -> Call[Job]:
     """POST /v1/explain."""
     return _post("/v1/explain", explain_body(request, fields), read_json, key or _new_key(), fresh)
 
 
-def estimate(request: ExplainRequest | str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
+def estimate(request: ExplainRequest | str | None, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
     """POST /v1/explain/estimate."""
     return Call("POST", "/v1/explain/estimate", read_json, body=explain_body(request, fields))
 
@@ -119,11 +119,11 @@ def boundaries(model: str) -> Call[dict[str, Any]]:
     return Call("GET", f"/v1/models/{quote(model, safe='/@')}/boundaries", read_json)
 
 
-def explain_body(request: ExplainRequest | str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def explain_body(request: ExplainRequest | str | None, fields: Mapping[str, Any]) -> dict[str, Any]:
     """A request as JSON, without the defaults: those are the service's."""
     if isinstance(request, ExplainRequest):
         return {**request.model_dump(mode="json", exclude_unset=True), **fields}
-    return {"text": request, **fields}
+    return dict(fields) if request is None else {"text": request, **fields}
 
 
 def _post(path: str, body: Any, read: Callable[[httpx.Response], T], key: str, fresh: bool) -> Call[T]:

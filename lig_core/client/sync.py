@@ -48,7 +48,7 @@ class Client:
 
     def explain(
         self,
-        request: ExplainRequest | str,
+        request: ExplainRequest | str | None = None,
         *,
         on_progress: Report | None = None,
         timeout: float | None = None,
@@ -57,7 +57,8 @@ class Client:
     ) -> dict[str, Any]:
         """Send a text or a request, wait for the end, and return the result.
 
-        `fields` are those of ExplainRequest; `fresh` forces a new computation where a result is stored.
+        `fields` are those of ExplainRequest, `tokens` in place of a text among them; `fresh` forces a new computation
+        where a result is stored.
         `timeout` is in seconds; TimeoutError leaves the job running.
         """
         end = deadline(timeout)
@@ -70,7 +71,7 @@ class Client:
 
     def submit(
         self,
-        request: ExplainRequest | str,
+        request: ExplainRequest | str | None = None,
         *,
         idempotency_key: str | None = None,
         fresh: bool = False,
@@ -89,7 +90,7 @@ class Client:
         """Queue many texts with the same options (fields of ExplainRequest, without `text`): one job each."""
         return self._answer(calls.batch(texts, options, idempotency_key, fresh))
 
-    def estimate(self, request: ExplainRequest | str, **fields: Any) -> dict[str, Any]:
+    def estimate(self, request: ExplainRequest | str | None = None, **fields: Any) -> dict[str, Any]:
         """What a request would take, in tokens, nodes, operations, bytes and seconds; queues nothing."""
         return self._answer(calls.estimate(request, fields))
 

@@ -36,6 +36,14 @@ REQUEST_BODY = {
                     "summary": "The layer map of every layer",
                     "value": {"text": "The cat sat on the mat.", "model": "minilm", "granularity": "layer"},
                 },
+                "tokens": {
+                    "summary": "The model's own tokens in place of a text",
+                    "value": {
+                        "tokens": ["[CLS]", "the", "cat", "[MASK]", "on", "the", "mat", ".", "[SEP]"],
+                        "model": "minilm",
+                        "granularity": "layer",
+                    },
+                },
                 "narrow": {
                     "summary": "One head of two layers, for two targets",
                     "value": {

@@ -50,6 +50,14 @@ def test_a_request_is_sent_without_its_defaults(client, asked):
     assert asked[0].read() == b'{"text":"hi","layers":[1]}'
 
 
+def test_tokens_are_sent_in_place_of_a_text(client, asked):
+    c = client(ok(job("queued"), 202), ok({"tokens": 1}), ok(job("queued"), 202))
+    c.submit(tokens=["hi"])
+    c.estimate(tokens=["hi"])
+    c.submit(ExplainRequest(tokens=["hi"]))
+    assert [request.read() for request in asked] == [b'{"tokens":["hi"]}'] * 3
+
+
 def test_a_fresh_computation_is_asked_for_by_its_header(client, asked):
     c = client(ok(job("queued"), 202), ok(job("queued"), 202))
     c.submit("hi")

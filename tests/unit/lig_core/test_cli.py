@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from lig_core import cli
 from lig_core.models import LoadedModel
 
-COMMAND = ["explain", "The cat sat.", "--model", "minilm", "--granularity", "layer", "--layers", "1", "--steps", "2"]
+OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--steps", "2"]
+COMMAND = ["explain", "The cat sat.", *OPTIONS]
 
 
 @pytest.fixture
@@ -39,3 +40,27 @@ def test_every_suffix_is_the_same_result(explained) -> None:
     lines = explained("result.ndjson").read_text().splitlines()
     assert json.loads(lines[1])["maps"] == document["layers"]["1"]
     assert "<html" in explained("result.html").read_text()
+
+
+def test_tokens_are_explained_in_place_of_a_text(explained, tmp_path: Path) -> None:
+    document = json.loads(explained("result.json").read_text())
+    file = tmp_path / "again.json"
+    command = ["explain", "--tokens", json.dumps(document["tokens"]), *OPTIONS, "-o", str(file)]
+    assert CliRunner().invoke(cli.app, command).exit_code == 0
+    assert json.loads(file.read_text())["layers"] == document["layers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tokens", "[CLS] cat"], "--tokens takes a JSON list"),
+        (["--tokens", '"cat"'], "tokens: "),
+        (["cat", "--tokens", '["cat"]'], "both text and tokens are given"),
+        ([], "send a text, or its tokens"),
+    ],
+)
+def test_what_is_no_list_of_tokens_is_one_line(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(cli.app, ["explain", *arguments, *OPTIONS])
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -16,16 +16,17 @@ DEFAULTS = {field.name: field.default for field in fields(LIGConfig)}
 
 def test_it_has_the_options_of_explain_with_their_defaults() -> None:
     taken = inspect.signature(explain).parameters
-    own = {name for name in taken if name not in ("text", "config", "progress", "more")}
+    own = {name for name in taken if name not in ("text", "tokens", "config", "progress", "more")}
     assert own <= DEFAULTS.keys()
     assert {name: DEFAULTS[name] for name in own} == {name: taken[name].default for name in own}
 
 
 def test_it_asks_what_a_request_can_ask_with_the_same_defaults() -> None:
-    asked = {name for name in ExplainRequest.model_fields if name not in ("text", "priority")}
+    asked = {name for name in ExplainRequest.model_fields if name not in ("text", "tokens", "priority")}
     assert asked == DEFAULTS.keys() - {"device"}
     # Over HTTP labels are left out unless asked for.
     assert LIGConfig().request("a text") == ExplainRequest(text="a text", labels=True)
+    assert LIGConfig().request(tokens=["a"]) == ExplainRequest(tokens=["a"], labels=True)
 
 
 def test_explaining_with_it_is_explaining_with_its_options(

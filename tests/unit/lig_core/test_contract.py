@@ -44,6 +44,36 @@ def test_a_missing_text_is_refused() -> None:
     assert [fault.pointer for fault in refused.value.errors] == ["/text"]
 
 
+@pytest.mark.parametrize(
+    "tokens", [[], "a b", [1], [None], ["a" * (MAX_TEXT_CHARACTERS // 2), "b" * MAX_TEXT_CHARACTERS]]
+)
+def test_tokens_that_cannot_be_are_refused(tokens: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_request({"tokens": tokens})
+    assert [fault.pointer.removesuffix("/0") for fault in refused.value.errors] == ["/tokens"]
+
+
+def test_either_a_text_or_tokens_are_asked_about() -> None:
+    assert parse_request({"tokens": ["a", "b"]}).subject == ["a", "b"]
+    assert parse_request({"text": "a b"}).subject == "a b"
+    assert parse_request({"text": None, "tokens": ["a"]}) == parse_request({"tokens": ["a"]})
+    for both in ({"text": "a", "tokens": ["a"]}, {"text": "", "tokens": ["a"]}):
+        with pytest.raises(InvalidRequest, match="text: both text and tokens are given; send one of them"):
+            parse_request(both)
+    for neither in ({}, {"text": None}, {"text": None, "tokens": None}):
+        with pytest.raises(InvalidRequest, match="text: nothing to explain; send a text, or its tokens"):
+            parse_request(neither)
+
+
+def test_tokens_are_part_of_the_digest_only_where_they_are_asked_about() -> None:
+    text, tokens = parse_request({"text": "a b"}), parse_request({"tokens": ["a", "b"]})
+    assert "tokens" not in text.canonical()
+    assert "text" not in tokens.canonical()
+    assert parse_request({"text": "a b", "tokens": None}).digest == text.digest
+    others = [parse_request({"tokens": other}).digest for other in (["a b"], ["b", "a"])]
+    assert len({text.digest, tokens.digest, *others}) == 4
+
+
 @pytest.mark.parametrize("granularity", ["heads", [], ["att", "heads"], 3, None])
 def test_a_bad_granularity_is_refused(granularity: Any) -> None:
     assert pointers(granularity=granularity) == ["/granularity"]

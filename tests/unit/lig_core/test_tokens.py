@@ -16,7 +16,7 @@ from lig_core.result.arrays import STATUSES
 from lig_core.result.read import from_document
 from lig_core.result.render import plain
 from lig_core.result.words import Words, merge_words
-from lig_core.tokens import is_byte_level, label, words_by_marker, words_by_text
+from lig_core.tokens import is_byte_level, label, word_marker, words_by_marker, words_by_text
 
 TEXT = "The antidisestablishmentarian sat."
 REQUEST = {"text": TEXT, "model": "minilm", "layers": [1], "rtol": 1e-2, "labels": True}
@@ -67,8 +67,18 @@ def test_words_are_the_tokenizers_cut_at_white_space(offsets: Any, ids: Any, exp
 
 
 def test_without_spans_words_follow_the_markers() -> None:
-    assert words_by_marker(["[CLS]", "sit", "##ting", ".", "[SEP]"], {"[CLS]", "[SEP]"}) == [0, 1, 1, 2, 3]
-    assert words_by_marker(["<s>", "▁sit", "ting", "▁cat", "</s>"], {"<s>", "</s>"}) == [0, 1, 1, 2, 3]
+    assert words_by_marker(["[CLS]", "sit", "##ting", ".", "[SEP]"], {"[CLS]", "[SEP]"}, "##") == [0, 1, 1, 2, 3]
+    assert words_by_marker(["<s>", "▁sit", "ting", "▁cat", "</s>"], {"<s>", "</s>"}, "▁") == [0, 1, 1, 2, 3]
+    assert words_by_marker(["sit", "ting", "Ġcat"], set(), "Ġ") == [0, 0, 1]
+    assert words_by_marker(["sit", "ting", "##"], set(), None) == [0, 1, 2]
+
+
+def test_the_marker_of_words_is_the_vocabulary_s_commonest_and_no_rare_character(minilm: LoadedModel) -> None:
+    assert minilm.word_marker == "##"
+    assert word_marker(["▁cat", "▁sat", "##", "s"]) == "▁"
+    assert word_marker(byte_level().get_vocab()) == "Ġ"
+    assert word_marker(["cat", "sat"]) is None
+    assert word_marker([*map(str, range(500)), "##", "Ġ"]) is None
 
 
 @pytest.fixture(scope="module")

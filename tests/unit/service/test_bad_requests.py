@@ -38,7 +38,7 @@ def problem_of(response, status, code):
         ({"text": " \n"}, "/text", "send at least one visible character"),
         ({"layers": [99]}, "/layers", "minilm has layers 0 to 5"),
         ({"target_head": 12}, "/target_head", "minilm has heads 0 to 11"),
-        ({"colour": "red"}, "/colour", "unknown field; known are text, model"),
+        ({"colour": "red"}, "/colour", "unknown field; known are tokens, text, model"),
         ({"num_steps": 0}, "/num_steps", "greater than or equal to 1"),
         ({"num_steps": "32"}, "/num_steps", "valid integer"),
         ({"rtol": "0.001"}, "/rtol", "valid number"),

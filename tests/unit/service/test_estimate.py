@@ -2,10 +2,11 @@
 
 import orjson
 import pytest
+from tiny_models import tiny_tokenizer
 
 from lig_core.catalog import ModelCard, find_model
 from lig_core.contract import parse_request
-from lig_core.errors import TextTooLong
+from lig_core.errors import InvalidRequest, TextTooLong
 from service.errors import ModelNotAllowed, ResultTooLarge
 from service.estimate import DEFAULT_RATE, cost_seconds, estimate
 from service.preflight import Preflight, check_against_tokens
@@ -43,28 +44,43 @@ def request(text=SHORT, **fields):
 
 
 def cost(asked, card, **more):
-    return estimate(asked, card, TokenCounter().count(asked.text, card), **more)
+    return estimate(asked, card, TokenCounter().count(asked, card), **more)
 
 
 @pytest.mark.parametrize(("text", "tokens"), [(SHORT, 9), ("unbelievable tokenization", None), ("a" * 300, None)])
 def test_tokens_are_those_of_the_model_s_own_tokenizer(minilm, text, tokens):
     from transformers import AutoTokenizer
 
-    found = TokenCounter().count(text, minilm)
+    found = TokenCounter().count(request(text), minilm)
     own = len(AutoTokenizer.from_pretrained(minilm.source)(text)["input_ids"])
     assert (found.number, found.exact) == (own, True)
     assert tokens in (None, own)
 
 
 def test_a_long_text_is_counted_whole(minilm):
-    assert TokenCounter().count("cat " * 1000, minilm) == TokenCount(1002, exact=True)
+    assert TokenCounter().count(request("cat " * 1000), minilm) == TokenCount(1002, exact=True)
 
 
 def test_without_a_tokenizer_tokens_are_guessed_and_marked_so(minilm):
-    guessed = TokenCounter().count(LONG, ModelCard("x/y", "x/y", None, {}))
+    guessed = TokenCounter().count(request(LONG), ModelCard("x/y", "x/y", None, {}))
     assert guessed == guess(LONG)
     assert not guessed.exact
-    assert 0.5 < guessed.number / TokenCounter().count(LONG, minilm).number < 2
+    assert 0.5 < guessed.number / TokenCounter().count(request(LONG), minilm).number < 2
+
+
+def test_tokens_that_were_sent_are_counted_whatever_the_model():
+    sent = parse_request({"tokens": ["<s>", "cat"], "model": "x/y", "merge_subwords": True})
+    assert TokenCounter().count(sent, ModelCard("x/y", "x/y", None, {})) == TokenCount(2, exact=True)
+
+
+def test_words_are_merged_of_tokens_only_where_these_tell_the_words(tmp_path):
+    tiny_tokenizer().save_pretrained(tmp_path)
+    sent = {"tokens": ["<bos>", "cat"], "model": "tiny"}
+    card = ModelCard("tiny", str(tmp_path), None, {})
+    assert TokenCounter().count(parse_request(sent), card).number == 2
+    with pytest.raises(InvalidRequest, match="the tokens of tiny do not tell where words begin") as caught:
+        TokenCounter().count(parse_request(sent | {"merge_subwords": True}), card)
+    assert [fault.pointer for fault in caught.value.errors] == ["/merge_subwords"]
 
 
 @pytest.mark.parametrize("baselines", [ZERO, ITB], ids=["zero", "itb"])
@@ -170,6 +186,31 @@ def test_the_route_answers_and_queues_nothing(api, jobs):
     answer = api.post("/v1/explain/estimate", json={"text": SHORT, "model": "minilm"})
     assert answer.status_code == 200
     assert (answer.json()["tokens"], answer.json()["tokens_exact"], answer.json()["layers"]) == (9, True, 6)
+    assert not jobs.submissions
+
+
+@pytest.mark.parametrize("path", ["/v1/explain", "/v1/explain/estimate"])
+def test_tokens_in_place_of_a_text_are_checked_before_they_are_queued(api, jobs, path):
+    def post(tokens, **more):
+        return api.post(path, json={"tokens": tokens, "model": "minilm", **more})
+
+    good = ["[CLS]", "the", "cat", "##s", "[MASK]", "[SEP]"]
+    assert post(good, merge_subwords=True).status_code == (200 if path.endswith("estimate") else 202)
+    assert [submission.request.tokens for submission in jobs.submissions] == ([] if "estimate" in path else [good])
+    jobs.submissions.clear()
+    unknown = post(["[CLS]", "Cat", "the", "<s>", *["no"], *["zzzz"] * 9])
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "invalid_request")
+    assert [error["pointer"] for error in unknown.json()["errors"]] == [f"/tokens/{k}" for k in (1, 3, 5, 6, 7)]
+    assert "token 1 ('Cat'), token 3 ('<s>'), token 5" in unknown.json()["detail"]
+    assert "and 6 more: not in the vocabulary of minilm; send" in unknown.json()["detail"]
+    assert post([]).json()["errors"][0]["pointer"] == "/tokens"
+    both = post(good, text=SHORT)
+    assert (both.status_code, both.json()["errors"][0]["pointer"]) == (422, "/text")
+    assert "both text and tokens are given" in both.json()["detail"]
+    long = post(["cat"] * 513)
+    assert (long.json()["code"], long.json()["errors"][0]["pointer"]) == ("text_too_long", "/tokens")
+    assert "513 tokens, minilm takes at most 512" in long.json()["detail"]
+    assert post(good, target_tokens=[6]).json()["errors"][0]["pointer"] == "/target_tokens"
     assert not jobs.submissions
 
 

@@ -194,6 +194,7 @@ def test_a_batch_is_one_group_in_the_order_of_its_texts(api, jobs):
         (["good"], {"rtol": 9}, ["/options/rtol"]),
         (["good"], {"nonsense": 1}, ["/options/nonsense"]),
         (["good"], {"text": "again"}, ["/options/text"]),
+        (["good"], {"tokens": ["again"]}, ["/options/tokens"]),
         (["good"], {"model": "../x"}, ["/options/model"]),
         (["a long enough text", "x"], {"target_tokens": [4]}, ["/options/target_tokens"]),
         ([], {}, ["/texts"]),
