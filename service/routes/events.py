@@ -157,9 +157,10 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
 
 
 def _place(header: str, query: str) -> str | None:
-    if header:  # browsers send an empty one where there was no id
-        return event_ids.parse(header, "/header/Last-Event-ID")
-    return event_ids.parse(query, "/query/after") if query else None
+    """Where to go on. Both are checked, whichever holds; browsers send an empty header where there was no id."""
+    told = ((header, "/header/Last-Event-ID"), (query, "/query/after"))
+    places = [event_ids.parse(text, pointer) for text, pointer in told if text]
+    return places[0] if places else None
 
 
 def _beginning(event: Event) -> bytes:

@@ -126,7 +126,12 @@ def test_the_header_goes_before_the_query_and_must_be_an_id(api, by_hand):
     resumed = listen(api, job_id, params={"after": events[0].id}, headers={"Last-Event-ID": events[-2].id})
     assert resumed == events[-1:]
     assert listen(api, job_id, params={"after": events[-2].id}) == events[-1:]
-    for where in ({"params": {"after": "x"}}, {"headers": {"Last-Event-ID": "1"}}, {"params": {"after": f"{2**70}-0"}}):
+    for where in (
+        {"params": {"after": "x"}},
+        {"headers": {"Last-Event-ID": "1"}},
+        {"params": {"after": f"{2**70}-0"}},
+        {"params": {"after": "x"}, "headers": {"Last-Event-ID": events[-2].id}},
+    ):
         refused = api.get(url(job_id), **where)
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
     assert api.get(url("unknown")).status_code == 404
