@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks"
 REAL = (sys.executable, "-m", "worker")
 SCRIPTED = (sys.executable, str(ROOT / "tests" / "integration" / "scripted_worker.py"), os.devnull)
-ACCEPTED, AT_ONCE = 3000, 16
+ACCEPTED, AT_ONCE, RUNS = 3000, 16, 5
 STEADY_RATE, STEADY_SECONDS = 50.0, 20.0
 ALONE = 60
 OVERLOAD_JOB_SECONDS, OVERLOAD_CLIENTS, OVERLOAD = 0.05, 300, 10.0
@@ -72,6 +72,12 @@ def stack(worker: Sequence[str], **variables: str) -> Iterator[Running]:
 
 
 def accepted_per_second() -> dict[str, Any]:
+    """The middle one of some runs, for the machine's speed swings; and the rate of each."""
+    runs = sorted((_accept_all() for _ in range(RUNS)), key=lambda run: float(run["per_second"]))
+    return runs[RUNS // 2] | {"all_per_second": [run["per_second"] for run in runs]}
+
+
+def _accept_all() -> dict[str, Any]:
     """Distinct posts as fast as one API process takes them, while the worker is busy with the first."""
     with stack(SCRIPTED, LIG_MAX_BACKLOG="1e9") as running:
         asyncio.run(closed_loop(running.port, 200, AT_ONCE, "sleep 600.{:04d}"))  # threads, scripts, the model's config
@@ -251,7 +257,11 @@ def page(report: dict[str, Any]) -> str:
     loads = ", ".join(f"{report[name]['load_average_before']:g}" for name in PARTS)
     at_once, steady = accepted["at_once"], busy["offered_per_second"]
     rows = [
-        (f"accepted `POST /explain` a second, {at_once} at once, all different", "≥ 300", accepted["per_second"]),
+        (
+            f"accepted `POST /explain` a second, {at_once} at once, all different; the median of {RUNS} runs",
+            "≥ 300",
+            f"{accepted['per_second']} ({', '.join(map(str, accepted['all_per_second']))})",
+        ),
         ("the API's processor time for one", "", f"{accepted['api_processor_ms_per_post']} ms"),
         ("its latency at that rate, median and p99", "", f"{accepted['p50_ms']} and {accepted['p99_ms']} ms"),
         (f"latency at {steady:g} a second while the worker computes minilm, median", "", f"{busy['p50_ms']} ms"),
