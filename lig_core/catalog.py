@@ -104,12 +104,21 @@ def hub_has(card: ModelCard) -> bool:
     return True
 
 
+def local_file(card: ModelCard, name: str) -> Path | None:
+    """A file of the model, from its folder or the hub's cache; None where it is not here."""
+    folder = Path(card.source)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    cached = try_to_load_from_cache(card.source, name, revision=card.revision)
+    return Path(cached) if isinstance(cached, str) else None
+
+
 def cached_commit(card: ModelCard) -> str | None:
     """The commit of a hub model's files in the local cache, which keeps a folder for each; None for a folder."""
     if Path(card.source).is_dir():
         return None
-    config = try_to_load_from_cache(card.source, "config.json", revision=card.revision)
-    return Path(config).parent.name if isinstance(config, str) else None
+    config = local_file(card, "config.json")
+    return config.parent.name if config is not None else None
 
 
 def model_identity(card: ModelCard) -> str:

@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from lig_core import tokens
-from lig_core.errors import TextTooLong
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,9 @@ class Encoder:
         Raises TextTooLong rather than cut one, and InvalidRequest for a token that the model does not have.
         """
         found = [self._of_text(text) if isinstance(text, str) else self._of_tokens(text) for text in texts]
-        for given in found:
-            count = len(given["input_ids"])
-            if self.limit is not None and count > self.limit:
-                raise TextTooLong(
-                    f"the text has {count} tokens, {self.model} takes at most {self.limit} "
-                    "(special tokens included); shorten or split it"
-                )
+        for text, given in zip(texts, found, strict=True):
+            pointer = "/text" if isinstance(text, str) else "/tokens"
+            tokens.require_room(len(given["input_ids"]), self.limit, self.model, pointer=pointer)
         padding = {"input_ids": self.tokenizer.pad_token_id or 0}
         inputs = {
             name: pad_sequence([torch.tensor(given[name]) for given in found], True, padding.get(name, 0)).to(device)

@@ -23,7 +23,7 @@ from lig_core.compose import Composition, compose
 from lig_core.config import LIGConfig
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.engines.chunking import Budget
-from lig_core.errors import FieldError, InvalidRequest, NotConverged
+from lig_core.errors import NotConverged
 from lig_core.maps import Integrator
 from lig_core.models import LoadedModel, load_model
 from lig_core.quadrature import Adaptive, GaussLegendre, Quadrature
@@ -31,7 +31,7 @@ from lig_core.result.arrays import LayerArrays
 from lig_core.result.render import document, plain
 from lig_core.result.words import Words
 from lig_core.results import LayerMaps, layer_arrays, result_head
-from lig_core.tokens import require_word_marker
+from lig_core.tokens import require_targets, require_word_marker
 
 
 def explain(
@@ -250,10 +250,7 @@ def quadrature_for(request: ExplainRequest) -> Quadrature:
 
 def _targets(request: ExplainRequest, count: int, device: torch.device) -> Tensor:
     asked = request.target_tokens if request.target_tokens is not None else list(range(count))
-    beyond = [token for token in asked if token >= count]
-    if beyond:
-        detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {count - 1}"
-        raise InvalidRequest(detail, errors=[FieldError("/target_tokens", detail)])
+    require_targets(asked, count)
     return torch.tensor(sorted(asked), device=device)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import cache
 
-from lig_core.errors import FieldError, InvalidRequest
+from lig_core.errors import FieldError, InvalidRequest, TextTooLong
 
 Span = tuple[int, int]
 
@@ -17,6 +17,23 @@ RARE = 100
 MOST_NAMED, NAMED_CHARACTERS = 5, 50
 """Of tokens that no vocabulary has: how many are named, and how much of each."""
 INVISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
+
+
+def require_room(count: int, limit: int | None, model: str, *, pointer: str) -> None:
+    """Refuse more tokens than a model takes (None: any); raises TextTooLong that points at what was sent."""
+    if limit is not None and count > limit:
+        detail = (
+            f"the text has {count} tokens, {model} takes at most {limit} (special tokens included); shorten or split it"
+        )
+        raise TextTooLong(detail, errors=[FieldError(pointer, detail)])
+
+
+def require_targets(asked: Collection[int], count: int) -> None:
+    """Refuse target tokens that a text of `count` does not have; raises InvalidRequest."""
+    beyond = [target for target in asked if target >= count]
+    if beyond:
+        detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {count - 1}"
+        raise InvalidRequest(detail, errors=[FieldError("/target_tokens", detail)])
 
 
 def is_byte_level(tokens: Collection[str]) -> bool:

@@ -10,17 +10,10 @@ from redis import Redis
 
 from lig_core.queue import names
 from service.jobs import Job, JobStatus
+from service.queue_state import REGISTRIES
 from service.redis_access import connect, reachable
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
-
-REGISTRY = {
-    JobStatus.QUEUED: "waiting",
-    JobStatus.RUNNING: "leases",
-    JobStatus.SUCCEEDED: "finished",
-    JobStatus.FAILED: "failed",
-    JobStatus.CANCELLED: "canceled",
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class Overview:
 
     def jobs(self, status: JobStatus, limit: int) -> list[Job]:
         """The jobs in a state: waiting ones in their order, ended ones from the last to expire."""
-        key = names.key(REGISTRY[status], self._queue)
+        key = names.key(REGISTRIES[status][0], self._queue)
         found: Any
         with reachable():
             if status is JobStatus.QUEUED:
@@ -73,9 +66,12 @@ class Overview:
 
     def counts(self) -> dict[str, int]:
         """How many computations are where, by status; dead letters are failures too."""
-        kinds = {str(status): kind for status, kind in REGISTRY.items()} | {"dead letters": "dead"}
+        kinds = {**{str(status): found for status, found in REGISTRIES.items()}, "dead letters": ("dead",)}
         with reachable():
-            return {name: int(self._redis.zcard(names.key(kind, self._queue))) for name, kind in kinds.items()}
+            return {
+                name: sum(int(self._redis.zcard(names.key(kind, self._queue))) for kind in found)
+                for name, found in kinds.items()
+            }
 
     def flows(self) -> list[Flow]:
         """What waits, by owner and priority, the most costly first."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lig_core.catalog import ModelCard, check_against_model
 from lig_core.contract import ExplainRequest
-from lig_core.errors import FieldError, InvalidRequest, TextTooLong
+from lig_core.tokens import require_room, require_targets
 from service.digest import request_digest
 from service.errors import ResultTooLarge
 from service.estimate import DEFAULT_RATE, Estimate, cost_seconds, estimate
@@ -78,20 +78,12 @@ class Preflight:
 
 def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: TokenCount) -> None:
     """Refuse what the text's tokens rule out, where they were counted; raises TextTooLong or InvalidRequest."""
-    shape = Shape.of(card)
     if not tokens.exact:
         return
-    if shape is not None and shape.positions is not None and tokens.number > shape.positions:
-        detail = (
-            f"the text has {tokens.number} tokens, {card.name} takes at most {shape.positions} "
-            "(special tokens included); shorten or split it"
-        )
-        pointer = "/text" if request.tokens is None else "/tokens"
-        raise TextTooLong(detail, errors=[FieldError(pointer, detail)])
-    beyond = [target for target in request.target_tokens or () if target >= tokens.number]
-    if beyond:
-        detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {tokens.number - 1}"
-        raise InvalidRequest(detail, errors=[FieldError("/target_tokens", detail)])
+    shape = Shape.of(card)
+    limit = None if shape is None else shape.positions
+    require_room(tokens.number, limit, card.name, pointer="/text" if request.tokens is None else "/tokens")
+    require_targets(request.target_tokens or (), tokens.number)
 
 
 def refuse_too_large(request: ExplainRequest, card: ModelCard, found: Estimate, limit: int) -> None:

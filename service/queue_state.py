@@ -11,15 +11,16 @@ from redis import Redis
 
 from lig_core.queue import counters, names
 from lig_core.queue.counters import Counters
+from service.jobs import JobStatus
 
-REGISTRIES = {
-    "queued": ("waiting", "popped"),
-    "running": ("leases",),
-    "succeeded": ("finished",),
-    "failed": ("failed",),
-    "cancelled": ("canceled",),
+REGISTRIES: Mapping[JobStatus, tuple[str, ...]] = {
+    JobStatus.QUEUED: ("waiting", "popped"),
+    JobStatus.RUNNING: ("leases",),
+    JobStatus.SUCCEEDED: ("finished",),
+    JobStatus.FAILED: ("failed",),
+    JobStatus.CANCELLED: ("canceled",),
 }
-"""Where the computations of each state are."""
+"""Where the computations of each state are, most of them in the first."""
 WORKER_STATES = ("idle", "busy", "started", "suspended")
 """RQ's words."""
 MOST_MODELS = 50

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
 from tokenizers import Tokenizer
 
-from lig_core.catalog import ModelCard
+from lig_core.catalog import ModelCard, local_file
 from lig_core.contract import ExplainRequest
 from lig_core.tokens import require_known, require_word_marker, word_marker
 
@@ -36,7 +35,7 @@ class TokenCounter:
 
     def count(self, request: ExplainRequest, card: ModelCard) -> TokenCount:
         """Tokens of the request in this model; raises InvalidRequest for tokens that it is known not to have."""
-        file, subject = _tokenizer_file(card), request.subject
+        file, subject = local_file(card, "tokenizer.json"), request.subject
         if isinstance(subject, str):
             return guess(subject) if file is None else TokenCount(len(self._open(file).encode(subject).ids), exact=True)
         if file is not None:
@@ -50,15 +49,6 @@ class TokenCounter:
 def guess(text: str) -> TokenCount:
     """Tokens that the text is likely to have in any model."""
     return TokenCount(math.ceil(len(text.encode()) / BYTES_PER_TOKEN) + SPECIAL_TOKENS, exact=False)
-
-
-def _tokenizer_file(card: ModelCard) -> Path | None:
-    folder = Path(card.source)
-    if folder.is_dir():
-        file = folder / "tokenizer.json"
-        return file if file.is_file() else None
-    cached = try_to_load_from_cache(card.source, "tokenizer.json", revision=card.revision)
-    return Path(cached) if isinstance(cached, str) else None
 
 
 def _open(file: Path) -> Tokenizer:

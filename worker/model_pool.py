@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from worker.engine import Engine
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory, the bytes of its parameters and buffers, and which files it came from."""
+    """A model in memory, the bytes of its parameters and buffers, and which files it came from.
+
+    identity, files: `lig_core.catalog.model_identity` and `files_fingerprint` of when it was loaded.
+    """
 
     model: Any
     size: int
     identity: str
+    files: str | None
 
 
 class ModelPool:
@@ -43,24 +48,18 @@ class ModelPool:
         """What is loaded, the one used last at the end."""
         return [{"model": name, "dtype": dtype, "bytes": x.size} for (name, dtype), x in self._loaded.items()]
 
-    def holds(self, card: ModelCard, dtype: str) -> bool:
-        """Whether the model is in memory, as its files are now."""
-        loaded = self._loaded.get((card.name, dtype))
-        return loaded is not None and loaded.identity == model_identity(card)
+    def get(self, card: ModelCard, dtype: str, *, loading: Callable[[], None] = lambda: None) -> Loaded:
+        """The model in that precision, loaded if need be; `loading` is called first then.
 
-    def get(self, card: ModelCard, dtype: str) -> Any:
-        """The model in that precision, loaded if need be; raises ModelChanged, and OutOfMemory for one larger than
-        the budget."""
+        Raises ModelChanged, and OutOfMemory for one larger than the budget.
+        """
         key, identity = (card.name, dtype), model_identity(card)
         self._let_go_of_stale(card.name, identity)
         if key not in self._loaded:
+            loading()
             self._load(key, card, identity)
         self._loaded.move_to_end(key)
-        return self._loaded[key].model
-
-    def files(self, card: ModelCard, dtype: str) -> str | None:
-        """What tells the files that the loaded model came from; see `lig_core.catalog.files_fingerprint`."""
-        return files_fingerprint(card, self._loaded[card.name, dtype].identity)
+        return self._loaded[key]
 
     def _let_go_of_stale(self, name: str, identity: str) -> None:
         stale = [key for key, loaded in self._loaded.items() if key[0] == name and loaded.identity != identity]
@@ -81,7 +80,7 @@ class ModelPool:
             del model
             self.engine.release()
             raise
-        self._loaded[key] = Loaded(model, size, identity)
+        self._loaded[key] = Loaded(model, size, identity, files_fingerprint(card, identity))
 
     def _make_room(self, card: ModelCard, need: int | None) -> None:
         """Evict until `need` bytes are free; all of it where nobody knows."""

@@ -45,11 +45,15 @@ class Explainer:
         request = parse_request(data)
         card = find_model(request.model, self.models_folder)
         check_against_model(request, card)
-        began, loaded = time.monotonic(), not self.pool.holds(card, request.dtype)
-        if loaded:
+        began, loaded = time.monotonic(), False
+
+        def loading() -> None:
+            nonlocal loaded
+            loaded = True
             report(Progress(phase="loading", done=0, total=1, unit="models"))
-        model = self.pool.get(card, request.dtype)
-        basis = self._moves.use_files(run, self.pool.files(card, request.dtype))
+
+        held = self.pool.get(card, request.dtype, loading=loading)
+        basis = self._moves.use_files(run, held.files)
         if basis is None:
             raise Cancelled("the lease was lost")
         if not basis.as_checked:
@@ -59,7 +63,7 @@ class Explainer:
                 card.name,
             )
         ready = time.monotonic()
-        head, layers = self.engine.stream(request, model, report, should_stop, basis.layers)
+        head, layers = self.engine.stream(request, held.model, report, should_stop, basis.layers)
         self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY))
         for layer in layers:
             self.store(run, f"{LAYER}{layer.index}", layer.to_bytes(), layer)

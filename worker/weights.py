@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 
-from lig_core.catalog import ModelCard
+from lig_core.catalog import ModelCard, local_file
 
 
 def expected_bytes(card: ModelCard, bytes_per_number: int) -> int | None:
     """Bytes of all parameters at that precision; None where there are no sound safetensors files here."""
-    folder = _folder(card)
-    files = sorted(folder.glob("*.safetensors")) if folder is not None else []
+    config = local_file(card, "config.json")
+    files = sorted(config.parent.glob("*.safetensors")) if config is not None else []
     try:
         return sum(map(_numbers, files)) * bytes_per_number if files else None
     except SafetensorError:  # damaged: loading says what is wrong with them
@@ -24,11 +23,3 @@ def expected_bytes(card: ModelCard, bytes_per_number: int) -> int | None:
 def _numbers(file: Path) -> int:
     with safe_open(file, framework="numpy") as opened:
         return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 (it is no dict)
-
-
-def _folder(card: ModelCard) -> Path | None:
-    source = Path(card.source)
-    if source.is_dir():
-        return source
-    config = try_to_load_from_cache(card.source, "config.json", revision=card.revision)
-    return Path(config).parent if isinstance(config, str) else None

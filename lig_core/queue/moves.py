@@ -73,8 +73,8 @@ class Started:
     @property
     def about(self) -> dict[str, Any]:
         """What log lines about the attempt carry; the trace is that of the request that made the computation."""
-        _, _, trace = self.fields.get(names.TRACEPARENT, "").partition("-")
-        trace_id = trace.partition("-")[0] or None
+        trace = self.fields.get(names.TRACEPARENT)
+        trace_id = trace.split("-")[1] if trace else None
         return {"job_id": self.job.id, "trace_id": trace_id, "attempt": int(self.fields[names.ATTEMPTS])}
 
 
