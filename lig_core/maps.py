@@ -198,6 +198,7 @@ class SplitBlockIntegrator(Integrator):
             self.targets,
             "grouped" if baseline == "zero" else "measured",
             self.budget,
+            (lambda rows, _tokens: block.finish_from_residual(rows, bypass=False)) if bypass else None,
         )
         return MlpMap(self.quadrature.integrate(integrand), per_head=None)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lig_core.errors import Cancelled, OutOfMemory
-from lig_core.quadrature.integrand import Start, Sums
+from lig_core.quadrature.integrand import Parts, Start, Sums
 
 DEFAULT_BUDGET = 192 * 2**20
 """Bytes that the temporaries of one chunk may take; small enough for caches, large enough for full kernels."""
@@ -48,6 +48,7 @@ class ChunkedIntegrand(ABC):
     num_sources: int
     start: Start
     dtype: torch.dtype
+    witnessed = False
     device: torch.device
 
     def __init__(self, budget: Budget) -> None:
@@ -62,8 +63,41 @@ class ChunkedIntegrand(ABC):
         """L [nodes, columns]."""
 
     @abstractmethod
-    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """L [nodes, columns] and rates [nodes, columns, sources]."""
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """L [nodes, columns], rates [nodes, columns, sources], and the witness's rates like them (None: no witness)."""
+
+    def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
+        """The witness [nodes, columns, sources]."""
+        raise NotImplementedError
+
+    def _totals(self, columns: Tensor) -> Tensor:
+        """L(1) [columns]; a witness is made here."""
+        return self._lengths(torch.ones(1, dtype=torch.float64, device=self.device), columns)[0]
+
+    def totals(self) -> Tensor:
+        """L_j(1) [columns], float64."""
+        result = torch.empty(self.num_columns, dtype=torch.float64)
+
+        def step(_: slice, part: slice) -> None:
+            result[part] = self._totals(torch.arange(self.num_columns, device=self.device)[part]).cpu().double()
+
+        self._for_chunks(1, self.num_columns, step)
+        return result
+
+    def shares(self, a: float, columns: Tensor) -> Tensor:
+        """The witness q_ij(a) [columns, sources], float64."""
+        result = torch.empty(len(columns), self.num_sources, dtype=torch.float64)
+        at = torch.tensor([a], dtype=torch.float64, device=self.device)
+
+        def step(_: slice, part: slice) -> None:
+            result[part] = self._shares(at, columns[part].to(self.device))[0].cpu().double()
+
+        self._for_chunks(1, len(columns), step)
+        return result
+
+    def parts(self, columns: Tensor) -> Parts | None:
+        """Nothing known."""
+        return None
 
     def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
         """L_j(a) [nodes, columns], float64."""
@@ -80,16 +114,19 @@ class ChunkedIntegrand(ABC):
         shape = (len(a), len(columns))
         lengths, slopes = (torch.empty(shape, dtype=torch.float64) for _ in range(2))
         weighted = torch.zeros(len(weights), len(columns), self.num_sources, dtype=torch.float64)
+        witness = torch.zeros_like(weighted) if self.witnessed else None
 
         def step(nodes: slice, part: slice) -> None:
-            length, rate = self._rates(a[nodes].to(self.device), columns[part].to(self.device))
+            length, rate, share_rate = self._rates(a[nodes].to(self.device), columns[part].to(self.device))
             lengths[nodes, part] = length.cpu().double()
             slopes[nodes, part] = rate.sum(-1).cpu().double()
             share = weights[:, nodes].to(rate)
             weighted[:, part] += torch.tensordot(share, rate, 1).cpu().double()
+            if witness is not None and share_rate is not None:
+                witness[:, part] += torch.tensordot(share, share_rate, 1).cpu().double()
 
         self._for_chunks(len(a), len(columns), step)
-        return Sums(lengths, slopes, weighted)
+        return Sums(lengths, slopes, weighted, witness)
 
     def _for_chunks(self, nodes: int, columns: int, step: Callable[[slice, slice], None]) -> None:
         """Call `step` on every chunk; when memory runs out, halve the budget and redo that chunk in pieces."""

@@ -51,7 +51,7 @@ class DenseZero(_DenseIntegrand):
             out = self._block.replay(self._here(a))[:, self._targets[columns]]
         return (out - self._base[columns]).norm(dim=-1)
 
-    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, None]:
         with torch.enable_grad():
             here = self._here(a).requires_grad_()
             out = self._block.replay(here)[:, self._targets[columns]]
@@ -61,7 +61,7 @@ class DenseZero(_DenseIntegrand):
                 last = column + 1 == len(columns)
                 (gradient,) = torch.autograd.grad(lengths[:, column].sum(), here, retain_graph=not last)
                 rates.append((gradient * self._block.z).sum(-1))
-        return lengths.detach(), torch.stack(rates, 1)
+        return lengths.detach(), torch.stack(rates, 1), None
 
 
 class DenseTarget(_DenseIntegrand):
@@ -95,11 +95,11 @@ class DenseTarget(_DenseIntegrand):
             lengths = (self._at_targets(hidden, targets) - base).norm(dim=-1)
         return lengths.unflatten(0, (len(a), len(columns)))
 
-    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, None]:
         hidden, direction, targets, base = self._paths(a, columns)
         lengths, (gradient,) = lengths_and_gradients(lambda x: self._at_targets(x, targets), [hidden], base)
         rate = (gradient * direction).sum(-1)
         own = torch.arange(len(targets), device=targets.device)
         rate[own, targets] = 0  # the target does not move on its own path
         shape = (len(a), len(columns))
-        return lengths.unflatten(0, shape), rate.unflatten(0, shape)
+        return lengths.unflatten(0, shape), rate.unflatten(0, shape), None

@@ -18,14 +18,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lig_core.blocks.attention import attention_weights
 from lig_core.blocks.block import Block, WholeBlock, linear_width
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
-from lig_core.engines.path import Path
-from lig_core.quadrature.integrand import Start
+from lig_core.engines.path import Mixed, Path
+from lig_core.quadrature.integrand import Parts, Start
 
 
 class LayerIntegrand(ChunkedIntegrand):
     """z→z': L_j = ‖block(z(a))_j − block(z⁰)_j‖₂; a column is a target token, a source a token."""
+
+    witnessed = True
 
     def __init__(self, block: Block, path: Path, targets: Tensor, budget: Budget) -> None:
         super().__init__(budget)
@@ -35,6 +38,8 @@ class LayerIntegrand(ChunkedIntegrand):
         self.dtype, self.device = block.z.dtype, block.z.device
         start = torch.zeros(1, dtype=torch.float64, device=self.device)
         self._base = self._outputs(start, targets)[0]  # F(z⁰) at the targets, [targets, hidden]
+        # ∂L_j/∂o_j at a = 1, the witness's vector: [heads, targets, head_dim]
+        self._fixed = self._base.new_zeros(path.num_heads, len(targets), block.heads_out.shape[-1])
 
     @property
     def reference(self) -> Tensor:
@@ -54,28 +59,62 @@ class LayerIntegrand(ChunkedIntegrand):
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
         return (self._outputs(a, self._targets[columns]) - self._base[columns]).norm(dim=-1)
 
-    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def _totals(self, columns: Tensor) -> Tensor:
+        a = torch.ones(1, dtype=torch.float64, device=self.device)
+        mixed = self._path.at(a).attend(self._targets[columns])
+        lengths, c, _ = self._gradients(a, columns, mixed.heads_out)
+        self._fixed[:, columns] = c[0]
+        return lengths[0]
+
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = self._targets[columns]
         mixed = self._path.at(a).attend(rows)
-        z = self._path.residual_input(a, rows)  # [nodes, targets, hidden]
+        lengths, c, r = self._gradients(a, columns, mixed.heads_out)
+        rate = mixed.rates(c).sum(1)  # [nodes, targets, sources]
+        if r is not None:
+            own = (r * self._block.z[rows]).sum(-1)
+            rate[:, torch.arange(len(rows), device=rows.device), rows] += own
+        return lengths, rate, mixed.share_rates(self._fixed[None, :, columns]).sum(1)
+
+    def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
+        return self._path.at(a).attend(self._targets[columns]).shares(self._fixed[None, :, columns]).sum(1)
+
+    def _gradients(self, a: Tensor, columns: Tensor, heads_out: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """L [nodes, targets], ∂L_j/∂o_j like heads_out, and ∂L_j/∂z_j [nodes, targets, hidden] where z_j moves."""
+        z = self._path.residual_input(a, self._targets[columns])  # [nodes, targets, hidden]
         base = self._base[columns].expand_as(z).flatten(0, 1)
-        inputs = [_as_rows(mixed.heads_out)]
+        shape, inputs, r = z.shape[:2], [_as_rows(heads_out)], None
         if self._path.moving:
             inputs.append(z.flatten(0, 1))
             lengths, (c, r) = lengths_and_gradients(self._block.finish, inputs, base)
+            r = r.unflatten(0, shape)
         else:
-            fixed = z.flatten(0, 1)
-            lengths, (c,) = lengths_and_gradients(lambda heads: self._block.finish(heads, fixed), inputs, base)
-        shape = (len(a), len(rows))
-        rate = mixed.rates(c.unflatten(0, shape).transpose(1, 2)).sum(1)  # [nodes, targets, sources]
-        if self._path.moving:
-            own = (r.unflatten(0, shape) * self._block.z[rows]).sum(-1)
-            rate[:, torch.arange(len(rows), device=rows.device), rows] += own
-        return lengths.unflatten(0, shape), rate
+            still = z.flatten(0, 1)
+            lengths, (c,) = lengths_and_gradients(lambda heads: self._block.finish(heads, still), inputs, base)
+        return lengths.unflatten(0, shape), c.unflatten(0, shape).transpose(1, 2), r
+
+    def parts(self, columns: Tensor) -> Parts | None:
+        """Where the sources' norms bend, or else how the head outputs move."""
+        if not self._path.moving:
+            return None
+        widths = self._path.source_widths()
+        if widths is None:
+            return Parts(lengths=self._heads_moved)
+        seen = attention_weights(self._block.attention)[0].amax(0)[self._targets] > 0  # [targets, sources]
+        nearest = torch.where(seen, widths, 1.0).amin(-1)
+        return Parts(widths=nearest.cpu().double()[columns])
+
+    def _heads_moved(self, a: Tensor, columns: Tensor) -> Tensor:
+        """‖o_j(a) − o_j(0)‖ over all heads, [nodes, columns]."""
+        rows = self._targets[columns.to(self.device)]
+        start, here = (self._path.at(x.to(self.device)).attend(rows).heads_out for x in (torch.zeros_like(a[:1]), a))
+        return (here - start).norm(dim=(1, 3)).cpu().double()
 
 
 class AttentionIntegrand(ChunkedIntegrand):
     """z→u per head: L = ‖o_j^h(a) − o_j^h(0)‖₂ before the output projection; a column is (target, head)."""
+
+    witnessed = True
 
     def __init__(self, block: Block, path: Path, targets: Tensor, budget: Budget) -> None:
         super().__init__(budget)
@@ -85,6 +124,7 @@ class AttentionIntegrand(ChunkedIntegrand):
         self.dtype, self.device = block.z.dtype, block.z.device
         start = torch.zeros(1, dtype=torch.float64, device=self.device)
         self._base = path.at(start).attend(targets).heads_out[0]  # [heads, targets, head_dim]
+        self._fixed = torch.zeros_like(self._base)  # the direction of o_j(1) − o_j(0), the witness's vector
 
     @property
     def reference(self) -> Tensor:
@@ -108,19 +148,37 @@ class AttentionIntegrand(ChunkedIntegrand):
         heads_out = self._path.at(a).attend(self._targets[positions]).heads_out
         return self._moved(heads_out, positions).norm(dim=-1)[:, head, place]
 
-    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def _totals(self, columns: Tensor) -> Tensor:
+        positions, place, head = self._select(columns)
+        end = torch.ones(1, dtype=torch.float64, device=self.device)
+        lengths, c = self._direction(self._path.at(end).attend(self._targets[positions]), positions)
+        self._fixed[:, positions] = c[0]
+        return lengths[0, head, place]
+
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         positions, place, head = self._select(columns)
         mixed = self._path.at(a).attend(self._targets[positions])
+        lengths, c = self._direction(mixed, positions)
+        share_rates = mixed.share_rates(self._fixed[None, :, positions])
+        return lengths[:, head, place], mixed.rates(c)[:, head, place], share_rates[:, head, place]
+
+    def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
+        positions, place, head = self._select(columns)
+        mixed = self._path.at(a).attend(self._targets[positions])
+        return mixed.shares(self._fixed[None, :, positions])[:, head, place]
+
+    def _direction(self, mixed: Mixed, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """L [nodes, heads, targets], and the unit vectors of o(a) − o(0)."""
         moved = self._moved(mixed.heads_out, positions)
-        lengths = moved.norm(dim=-1)  # [nodes, heads, targets]
-        c = moved / lengths.unsqueeze(-1).clamp_min(torch.finfo(moved.dtype).tiny)
-        return lengths[:, head, place], mixed.rates(c)[:, head, place]
+        lengths = moved.norm(dim=-1)
+        return lengths, moved / lengths.unsqueeze(-1).clamp_min(torch.finfo(moved.dtype).tiny)
 
 
 class MlpIntegrand(ChunkedIntegrand):
     """u→z', token by token: L_j = ‖F(u⁰_j + a (u_j − u⁰_j)) − F(u⁰_j)‖₂; a source is a dimension of u.
 
-    `function` maps rows of u [rows, dims] to z' [rows, hidden] for the target tokens given beside them.
+    `function` maps rows of u [rows, dims] to z' [rows, hidden] for the target tokens given beside them; `branch` is the
+    part of it that bypasses nothing, where the stream beside it may hide in L what happens there.
     """
 
     def __init__(
@@ -132,9 +190,10 @@ class MlpIntegrand(ChunkedIntegrand):
         targets: Tensor,
         start: Start,
         budget: Budget,
+        branch: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__(budget)
-        self._block, self._function, self._targets = block, function, targets
+        self._block, self._function, self._targets, self._branch = block, function, targets, branch
         self._from, self._step = baseline, u - baseline  # [targets, dims]
         self.num_columns, self.num_sources = u.shape
         self.start = start
@@ -162,11 +221,25 @@ class MlpIntegrand(ChunkedIntegrand):
         with torch.no_grad():
             return (self._function(u, rows) - base).norm(dim=-1).unflatten(0, (len(a), len(columns)))
 
-    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, None]:
         u, rows, base = self._here(a, columns)
         lengths, (gradient,) = lengths_and_gradients(lambda x: self._function(x, rows), [u], base)
         shape = (len(a), len(columns))
-        return lengths.unflatten(0, shape), gradient.unflatten(0, shape) * self._step[columns]
+        return lengths.unflatten(0, shape), gradient.unflatten(0, shape) * self._step[columns], None
+
+    def parts(self, columns: Tensor) -> Parts | None:
+        """How the branch moves, where there is one."""
+        return None if self._branch is None else Parts(lengths=self._branch_moved)
+
+    def _branch_moved(self, a: Tensor, columns: Tensor) -> Tensor:
+        assert self._branch is not None
+        columns = columns.to(self.device)
+        with torch.no_grad():
+            start, here = (
+                self._branch(*self._here(x.to(self.device), columns)[:2]).unflatten(0, (len(x), len(columns)))
+                for x in (torch.zeros_like(a[:1]), a)
+            )
+        return (here - start).norm(dim=-1).cpu().double()
 
 
 def lengths_and_gradients(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lig_core.blocks.attention import repeat_groups
 from lig_core.blocks.block import Block, PairInputs
-from lig_core.engines.path import Mixed, PathAt, TargetPath, ZeroPath, add_own, without_self
+from lig_core.engines.path import Mixed, PathAt, TargetPath, ZeroPath, add_own, share_rates, without_self
 
 
 class PairwisePath(ZeroPath):
@@ -69,7 +69,12 @@ class _PairwiseAt:
             rate.addcmul_(gain, self.by_source[:, :, rows])
             return add_own(rate, rows, own)
 
-        return Mixed(heads_out, rates)
+        def shares_slope(c: Tensor) -> Tensor:
+            logit_slope = self.by_source[:, :, rows] + self.by_target[:, :, rows]
+            value_part, value_slope = (c @ x.transpose(-1, -2) for x in (value, self.value_tangent))
+            return share_rates(weights, value_part, value_slope, logit_slope)
+
+        return Mixed(heads_out, rates, lambda c: weights * (c @ value.transpose(-1, -2)), shares_slope)
 
 
 class PairwiseTargetPath(TargetPath):
@@ -104,7 +109,14 @@ class _PairwiseTargetAt:
             rate = weights * ((value_slope @ c.unsqueeze(-1)).squeeze(-1) + gain * logits_slope)
             return without_self(rate, rows)
 
-        return Mixed(heads_out, rates)
+        def shares(c: Tensor) -> Tensor:
+            return weights * (value @ c.unsqueeze(-1)).squeeze(-1)
+
+        def shares_slope(c: Tensor) -> Tensor:
+            value_part, value_change = ((x @ c.unsqueeze(-1)).squeeze(-1) for x in (value, value_slope))
+            return share_rates(weights, value_part, value_change, logits_slope)
+
+        return Mixed(heads_out, rates, shares, shares_slope)
 
     def _own_row(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Row j of target j's sequence: [nodes·targets, heads, T, T] → [nodes, heads, targets, sources]."""

@@ -9,6 +9,13 @@ gradient c_j^h = ∂L_j/∂o_j^h is known, the rate at which every source i feed
 with A_ij the attention weight of source i at target j, s the scale, g the soft-capping slope and a dot the
 derivative along the path (LIG, arXiv 2606.21564, with the chain rule split at the head outputs). Tensors
 are [nodes, heads, targets, sources].
+
+For a vector c̃_j^h that stays fixed along the path, source i's direct share of c̃_j·o_j and its derivative are
+
+    q_ij^h = A_ij c̃_j·v_i,     q̇_ij^h = A_ij [ c̃_j·v̇_i + c̃_j·v_i (ṡ_ij − Σ_m A_mj ṡ_mj) ],     Σ_i q_ij = c̃_j·o_j
+
+with ṡ the whole derivative of the logits. Both sides of ∫ q̇ da = Δq are known without quadrature, source by source:
+what a quadrature misses of it is a witness of what it misses of the rates, which change where q̇ changes.
 """
 
 from __future__ import annotations
@@ -27,10 +34,15 @@ from lig_core.blocks.block import Block, Projections
 
 @dataclass(frozen=True)
 class Mixed:
-    """Head outputs at some nodes and targets, and how a gradient there becomes rates of the sources."""
+    """Head outputs at some nodes and targets, and how a vector there becomes rates and shares of the sources.
+
+    The functions take c like o (of one node, where it is the same at all) to [nodes, heads, targets, sources].
+    """
 
     heads_out: Tensor  # o, [nodes, heads, targets, head_dim]
-    rates: Callable[[Tensor], Tensor]  # c like o → [nodes, heads, targets, sources]; may overwrite its state
+    rates: Callable[[Tensor], Tensor]  # of L, with c = ∂L/∂o
+    shares: Callable[[Tensor], Tensor]  # q, of c·o
+    share_rates: Callable[[Tensor], Tensor]  # q̇
 
 
 class PathAt(Protocol):
@@ -59,6 +71,10 @@ class Path(ABC):
         """The path at nodes a [nodes], float64."""
 
     @abstractmethod
+    def source_widths(self) -> Tensor | None:
+        """a where each source's queries, keys and values bend near a = 0 [tokens]; None where no law says so."""
+
+    @abstractmethod
     def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
         """z at the target tokens themselves: [nodes, targets, hidden]."""
 
@@ -67,6 +83,10 @@ class ZeroPath(Path):
     """One path a·z, for all targets."""
 
     moving = True
+
+    def source_widths(self) -> Tensor | None:
+        """a where each source's queries, keys and values bend [tokens]; None where no law says so."""
+        return None
 
     def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
         """a·z_j."""
@@ -77,6 +97,10 @@ class TargetPath(Path):
     """A path for each target, from its own token (ITB): z_j + a·(z_i − z_j) at source i."""
 
     moving = False
+
+    def source_widths(self) -> Tensor | None:
+        """Nothing bends there."""
+        return None
 
     def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
         """z_j: the target itself does not move."""
@@ -103,6 +127,12 @@ def take_rows(x: Tensor, rows: Tensor) -> Tensor:
 def bias_rows(bias: Tensor | None, rows: Tensor) -> Tensor | None:
     """The logit bias of the chosen targets, [1, heads or 1, targets, sources]."""
     return bias if bias is None or bias.shape[-2] == 1 else take_rows(bias, rows)
+
+
+def share_rates(weights: Tensor, value_part: Tensor, value_slope: Tensor, logit_slope: Tensor) -> Tensor:
+    """q̇ = A [c·v̇ + c·v (ṡ − Σ_m A_m ṡ_m)] from A, c·v, c·v̇ and ṡ, all [nodes, heads, targets, sources]."""
+    moved = logit_slope - (weights * logit_slope).sum(-1, keepdim=True)
+    return moved.mul_(value_part).add_(value_slope).mul_(weights)
 
 
 def add_own(rate: Tensor, rows: Tensor, own: Tensor) -> Tensor:

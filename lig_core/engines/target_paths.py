@@ -17,7 +17,7 @@ from lig_core.blocks.laws import LAW_TOLERANCE, PathLaws
 from lig_core.blocks.softmax_tap import masked
 from lig_core.engines.pair_law import PairLogits, Quadratic
 from lig_core.engines.pairwise import PairwiseTargetPath
-from lig_core.engines.path import Mixed, Path, PathAt, TargetPath, bias_rows, for_heads, without_self
+from lig_core.engines.path import Mixed, Path, PathAt, TargetPath, bias_rows, for_heads, share_rates, without_self
 
 PROBE = 0.37
 """The point of the path at which a closed form is checked against a replay."""
@@ -79,7 +79,20 @@ class _ReplayedAt:
             rate = weights * (c @ tangent.value.transpose(-1, -2) + gain * keys)
             return without_self(unbatched(rate), rows)
 
-        return Mixed(unbatched(heads_out), rates)
+        def batched(c: Tensor) -> Tensor:
+            return c.expand(len(self.a), -1, -1, -1).transpose(1, 2).flatten(0, 1).unsqueeze(2)
+
+        def shares(c: Tensor) -> Tensor:
+            return unbatched(weights * (batched(c) @ point.value.transpose(-1, -2)))
+
+        def shares_slope(c: Tensor) -> Tensor:
+            logit_slope = query @ tangent.key.transpose(-1, -2) * call.scale
+            if cap is not None:
+                logit_slope *= cap
+            value_part, value_slope = (batched(c) @ x.transpose(-1, -2) for x in (point.value, tangent.value))
+            return unbatched(share_rates(weights, value_part, value_slope, logit_slope))
+
+        return Mixed(unbatched(heads_out), rates, shares, shares_slope)
 
 
 class ClosedTargetPath(TargetPath):
@@ -153,18 +166,28 @@ class _ClosedAt:
         heads_out += b * shares.sum(-1, keepdim=True) * own_values
         heads_out += offset if call.sinks is None else weights.sum(-1, keepdim=True) * offset
 
-        def rates(c: Tensor) -> Tensor:
-            # c_j·v_i less its bias part, and its derivative by a
+        def value_parts(c: Tensor) -> tuple[Tensor, Tensor]:
+            """c_j·v_i less its bias part, and its derivative by a."""
             difference = c @ values.transpose(-1, -2)
             own = (c * own_values).sum(-1, keepdim=True)
-            centre = (c * (heads_out - offset)).sum(-1, keepdim=True)
-            difference -= own
-            gain = torch.addcmul(own, difference, a)
+            difference = difference - own
+            part = torch.addcmul(own, difference, a)
             if inverse is not None and shrink is not None:
-                gain *= inverse
-                difference *= inverse
-                difference -= gain * shrink
-            gain -= centre
+                part *= inverse
+                difference = difference * inverse
+                difference -= part * shrink
+            return part, difference
+
+        def rates(c: Tensor) -> Tensor:
+            gain, difference = value_parts(c)
+            gain -= (c * (heads_out - offset)).sum(-1, keepdim=True)
             return without_self(gain.mul_(slope).add_(difference).mul_(weights), rows)
 
-        return Mixed(heads_out, rates)
+        def direct_shares(c: Tensor) -> Tensor:
+            return weights * value_parts(c)[0].add_((c * offset).sum(-1, keepdim=True))
+
+        def shares_slope(c: Tensor) -> Tensor:
+            value_part, value_slope = value_parts(c)
+            return share_rates(weights, value_part.add_((c * offset).sum(-1, keepdim=True)), value_slope, slope)
+
+        return Mixed(heads_out, rates, direct_shares, shares_slope)

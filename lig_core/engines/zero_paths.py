@@ -15,7 +15,7 @@ from lig_core.blocks.attention import AttentionCall, probabilities
 from lig_core.blocks.block import Block, Projections, relative_error
 from lig_core.blocks.laws import LAW_TOLERANCE, NormLaw, PathLaws
 from lig_core.engines.pairwise import PairwisePath
-from lig_core.engines.path import Mixed, Path, PathAt, ZeroPath, add_own, bias_rows, for_heads
+from lig_core.engines.path import Mixed, Path, PathAt, ZeroPath, add_own, bias_rows, for_heads, share_rates
 
 
 def zero_path(block: Block, laws: PathLaws | None, heads: Tensor) -> Path:
@@ -69,6 +69,12 @@ class ScaledPath(ZeroPath):
         end, here = (square + eps).sqrt(), (nodes**2 * square + eps).sqrt()
         return (nodes * end / here).to(dtype), (end * eps / here**3).to(dtype)
 
+    def source_widths(self) -> Tensor:
+        """√(ε/mean square) [tokens]; 1 without a norm."""
+        if self._norm.kind == "none":
+            return torch.ones_like(self._mean_square)
+        return (self._norm.eps / self._mean_square.clamp_min(self._norm.eps)).sqrt()
+
     def at(self, a: Tensor) -> PathAt:
         """λ and dλ/da at the nodes."""
         return _ScaledAt(self, *self._scales(a))
@@ -86,12 +92,16 @@ class _ScaledAt:
         start, step = path.start, path.step
         scale, slope = self.scale[:, None, None, :], self.slope[:, None, None, :]  # at the sources
         scale_j, slope_j = (x[:, None, rows, None] for x in (self.scale, self.slope))
-        query = start.query[:, :, rows] + scale_j * step.query[:, :, rows]
-        products = query @ step.key.transpose(-1, -2)  # q_j·(k_i¹ − k_i⁰) s
-        products *= call.scale
-        logits = products * scale
+        # q_j·(k_i¹ − k_i⁰) s is affine in λ_j; the nodes share both parts
+        moving_keys = step.key.transpose(-1, -2) * call.scale
+        pulled = step.query[:, :, rows] @ moving_keys
+        products = torch.addcmul(start.query[:, :, rows] @ moving_keys, scale_j, pulled)
+        logits, pull = products * scale, pulled * scale
         if path.key_offset:
-            logits += query @ start.key.transpose(-1, -2) * call.scale
+            still_keys = start.key.transpose(-1, -2) * call.scale
+            offset_pull = step.query[:, :, rows] @ still_keys
+            logits += start.query[:, :, rows] @ still_keys + scale_j * offset_pull
+            pull += offset_pull
         weights, cap = probabilities(call, logits, bias_rows(call.bias, rows))
         heads_out = (weights * scale) @ step.value
         offset = path.value_offset
@@ -104,15 +114,19 @@ class _ScaledAt:
             gain *= weights
             if cap is not None:
                 gain *= cap
-            # the target's own query: Σ_m gain_jm (q̇_j·k_m) s
-            pulled = (gain * scale) @ step.key
-            if path.key_offset:
-                pulled += gain @ start.key
-            own = (pulled * step.query[:, :, rows]).sum(-1) * call.scale * slope_j.squeeze(-1)
+            own = (gain * pull).sum(-1) * slope_j.squeeze(-1)  # the target's own query: Σ_m gain_jm (q̇_j·k_m) s
             rate = value_part.mul_(weights).addcmul_(gain, products).mul_(slope)
             return add_own(rate, rows, own)
 
-        return Mixed(heads_out, rates)
+        def values(c: Tensor) -> tuple[Tensor, Tensor]:
+            step_part = c @ step.value.transpose(-1, -2)
+            return step_part * scale + (c * offset).sum(-1, keepdim=True), step_part * slope
+
+        def shares_slope(c: Tensor) -> Tensor:
+            logit_slope = torch.addcmul(products * slope, slope_j, pull)
+            return share_rates(weights, *values(c), logit_slope if cap is None else logit_slope * cap)
+
+        return Mixed(heads_out, rates, lambda c: weights * values(c)[0], shares_slope)
 
 
 class TangentPath(ZeroPath):
@@ -154,4 +168,16 @@ class _TangentAt:
             rate.addcmul_(gain, query @ self.tangent.key.transpose(-1, -2))
             return add_own(rate, rows, own)
 
-        return Mixed(heads_out, rates)
+        def shares(c: Tensor) -> Tensor:
+            return weights * (c @ value.transpose(-1, -2))
+
+        def shares_slope(c: Tensor) -> Tensor:
+            logit_slope = query @ self.tangent.key.transpose(-1, -2)
+            logit_slope += self.tangent.query[:, :, rows] @ key.transpose(-1, -2)
+            logit_slope *= call.scale
+            if cap is not None:
+                logit_slope *= cap
+            value_part, value_slope = (c @ x.transpose(-1, -2) for x in (value, self.tangent.value))
+            return share_rates(weights, value_part, value_slope, logit_slope)
+
+        return Mixed(heads_out, rates, shares, shares_slope)

@@ -8,6 +8,10 @@ path can be checked exactly, not only at its end but at each node inside:
 
 End-point agreement alone can happen by accident; agreement at every node cannot, and costs nothing.
 
+Sums can agree where entries do not: what one source gains another may lose at the same place. So every entry has an
+estimate of its error beside: by comparing nested rules, and, where attention mixes, by a witness that is known exactly
+source by source (`Integrand`). A column is certified when both hold.
+
 The path is graded where the mass sits (measured by forward passes: normalisation makes a zero-baseline path
 nearly scale free, with boundary layers down to a ~ 1e-6), integrated by nested Gauss-Patterson rules
 7 < 15 < 31 that reuse every node, and split around the worst interval when 31 nodes are not enough. Only
@@ -16,8 +20,10 @@ columns that fail are refined.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -35,6 +41,15 @@ MAX_PROBES = 26
 ZERO_LINEAR, ZERO_MIXED, ZERO_WIDE = 0.5, 0.02, 0.15
 MEASURED_LINEAR = 0.12
 MIN_CUT = 1e-3
+ENTRY = 3.0
+"""The estimated error of a column's entries may be this many times its tolerance: it is an estimate."""
+TRUST, TRUST_ALONE = 1.0, 2.0
+"""K in K·D^1.5, the error expected of a rule that differs by D from the one before; with a witness, and without."""
+SLOW = 0.25
+"""Rules that differ by more than this share of how the two before them did are not yet converging."""
+PIECE = 8.0
+SAME_NODE = 1e-12
+"""e-folds of a graded path that 31 nodes resolve."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Adaptive:
     strictness: float = 2.0
     max_nodes: int = 512
     min_width: float = 1e-7
-    rules: tuple[NestedRule, ...] = field(default_factory=lambda: gauss_patterson(7, 15, 31), repr=False)
+    rules: tuple[NestedRule, ...] = field(default_factory=lambda: gauss_patterson(3, 7, 15, 31), repr=False)
 
     @property
     def name(self) -> str:
@@ -59,8 +74,8 @@ class Adaptive:
     def integrate(self, integrand: Integrand) -> Attribution:
         """The contributions of every source to every column, each column certified on its own."""
         run = _Run(self, integrand)
-        for grading, panel in _plan(run):
-            run.solve(grading, panel)
+        for grading, panels in _plan(run):
+            run.solve(grading, panels)
         return run.result()
 
 
@@ -73,13 +88,17 @@ class _Panel:
     columns: Tensor
     at_low: Tensor  # L at its ends, [columns]
     at_high: Tensor
-    level: int = -1  # index of the last rule applied
+    level: int = 0  # index of the last rule applied; the first only serves the next to be compared with
     t: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))  # nodes in (0, 1) of the panel
     lengths: Tensor | None = None  # [nodes, columns]
     slopes: Tensor | None = None  # dL/dt per unit of the panel, [nodes, columns]
-    sums: Tensor | None = None  # by rule, [rules, columns, sources]
+    sums: Tensor | None = None  # by rule from `level` on, [rules, columns, sources]
+    witness: Tensor | None = None  # the same of the witness's rates
+    growth: Tensor | None = None  # what the witness grows by, [columns, sources]
+    change: Tensor | None = None  # D: how much the last two rules differ, relative, [columns]
     end_error: Tensor | None = None  # [columns]
     inner_error: Tensor | None = None
+    entry_error: Tensor | None = None
 
     @property
     def width(self) -> float:
@@ -99,8 +118,12 @@ class _Panel:
             lengths=pick(self.lengths),
             slopes=pick(self.slopes),
             sums=None if self.sums is None else self.sums[:, keep],
+            witness=None if self.witness is None else self.witness[:, keep],
+            growth=None if self.growth is None else self.growth[keep],
+            change=pick(self.change),
             end_error=pick(self.end_error),
             inner_error=pick(self.inner_error),
+            entry_error=pick(self.entry_error),
         )
 
 
@@ -110,13 +133,15 @@ class _Run:
     def __init__(self, rule: Adaptive, integrand: Integrand) -> None:
         self.rule, self.integrand = rule, integrand
         self.columns = torch.arange(integrand.num_columns)
-        self.total = self.lengths_at(1.0, self.columns)
+        self.total = integrand.totals()
         self.largest = self.total.clone()
         self.floor = rounding_floor(integrand, self.total)
         shape = (integrand.num_columns, integrand.num_sources)
         self.values = torch.zeros(shape, dtype=torch.float64)
         self.end_error = torch.zeros_like(self.total)
         self.inner_error = torch.zeros_like(self.total)
+        self.entry_error = torch.zeros_like(self.total)
+        self.largest_sum = self.total.clone()  # of |entries|
         self.nodes = torch.zeros_like(self.columns)
         self.stuck = torch.zeros_like(self.columns, dtype=torch.bool)
 
@@ -124,6 +149,16 @@ class _Run:
     def tolerance(self) -> Tensor:
         """Absolute tolerance [columns]: rtol of the scale, but not below what rounding allows."""
         return torch.maximum(self.rule.rtol * scale_of(self.total, self.largest), self.floor)
+
+    @property
+    def entry_tolerance(self) -> Tensor:
+        """The same for the estimated error of all entries together."""
+        return ENTRY * torch.maximum(self.rule.rtol * self.entry_scale, self.floor)
+
+    @property
+    def entry_scale(self) -> Tensor:
+        """What the error of a column's entries is relative to: their absolute sum, where that is more."""
+        return torch.maximum(scale_of(self.total, self.largest), self.largest_sum)
 
     @property
     def still(self) -> Tensor:
@@ -139,32 +174,74 @@ class _Run:
     def error(self, end: Tensor, inner: Tensor) -> Tensor:
         return torch.maximum(end, inner / self.rule.strictness)
 
-    def whole_path(self, columns: Tensor) -> _Panel:
-        return _Panel(0.0, 1.0, columns, torch.zeros_like(self.total[columns]), self.total[columns])
+    def shares_at(self, a: float, columns: Tensor) -> Tensor | None:
+        return self.integrand.shares(a, columns) if self.integrand.witnessed else None
+
+    def path(self, columns: Tensor, grading: Grading, pieces: int = 1) -> list[_Panel]:
+        """The whole path of some columns, in pieces of equal length on the graded axis."""
+        nothing = torch.zeros_like(self.total[columns])
+        return self.panels([k / pieces for k in range(pieces + 1)], columns, grading, nothing, self.total[columns])
+
+    def panels(
+        self, edges: list[float], columns: Tensor, grading: Grading, at_low: Tensor, at_high: Tensor
+    ) -> list[_Panel]:
+        """Panels between edges, with L at each, and what the witness grows by in each."""
+        a = grading(torch.tensor(edges, dtype=torch.float64))[0].tolist()
+        lengths = [at_low, *(self.lengths_at(x, columns) for x in a[1:-1]), at_high]
+        shares = [self.shares_at(x, columns) for x in a]
+        growths = [None if x is None or y is None else y - x for x, y in pairwise(shares)]
+        return [
+            _Panel(low, high, columns, before, after, growth=growth)
+            for (low, high), (before, after), growth in zip(pairwise(edges), pairwise(lengths), growths, strict=True)
+        ]
 
     def apply_next_rule(self, panel: _Panel, grading: Grading) -> None:
         """Evaluate the nodes that the next rule adds and compare with L at every node."""
         panel.level += 1
         rules = self.rule.rules
         rule = rules[panel.level]
-        t = rule.nodes if panel.level == 0 else rule.nodes[rule.fresh]
+        first = panel.sums is None
+        t = rule.nodes if first else rule.nodes[rule.fresh]
         a, slope = grading(panel.low + panel.width * t)
         jacobian = slope * panel.width
-        weights = torch.stack([_weights_at(finer, t) * jacobian for finer in rules[panel.level :]])
+        weights = torch.stack([_weights_at(other, t) for other in rules[panel.level - first :]]) * jacobian
         found = self.integrand.accumulate(a, panel.columns, weights)
         slopes = found.slopes * jacobian[:, None]
         self.nodes[panel.columns] += len(t)
         self.note_largest(panel.columns, found.lengths.amax(0))
         if panel.lengths is None or panel.slopes is None or panel.sums is None:
-            panel.t, panel.lengths, panel.slopes, panel.sums = t, found.lengths, slopes, found.weighted
+            panel.t, panel.lengths, panel.slopes = t, found.lengths, slopes
+            panel.sums, panel.witness = found.weighted, found.witness
         else:
             panel.t, order = torch.cat([panel.t, t]).sort()
             panel.lengths = torch.cat([panel.lengths, found.lengths])[order]
             panel.slopes = torch.cat([panel.slopes, slopes])[order]
-            panel.sums = panel.sums[1:] + found.weighted
+            panel.sums[1:] += found.weighted
+            if panel.witness is not None and found.witness is not None:
+                panel.witness[1:] += found.witness
         grown = torch.cat([panel.lengths, panel.at_high[None]]) - panel.at_low
         errors = (rule.cumulative @ panel.slopes - grown).abs()
         panel.end_error, panel.inner_error = errors[-1], errors.amax(0)
+        self.estimate_entries(panel)
+
+    def estimate_entries(self, panel: _Panel) -> None:
+        """Σ_i |error of entry i| of a panel, by the rule before and by the witness; drops what the rule before left."""
+        assert panel.sums is not None
+        before, now = panel.sums[0], panel.sums[1]
+        c, size = panel.columns, now.abs().sum(-1)
+        self.largest_sum[c] = torch.maximum(self.largest_sum[c], size)
+        scale = torch.maximum(size, scale_of(self.total[c], self.largest[c]))
+        change = (now - before).abs().sum(-1) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
+        trust = TRUST if self.integrand.witnessed else TRUST_ALONE
+        expected = trust * change**1.5
+        if panel.change is not None:
+            ratio = change / panel.change.clamp_min(torch.finfo(change.dtype).tiny)
+            expected = torch.where(ratio > SLOW, torch.maximum(expected, change * ratio.clamp_max(1)), expected)
+        panel.entry_error, panel.change, panel.sums = expected * scale, change, panel.sums[1:]
+        if panel.witness is not None and panel.growth is not None:
+            panel.witness = panel.witness[1:]
+            missed = (panel.witness[0] - panel.growth).abs().sum(-1)
+            panel.entry_error = torch.maximum(panel.entry_error, missed)
 
     def accept(self, panel: _Panel, keep: Tensor) -> None:
         """Add a panel's current estimate to the result, for the columns marked."""
@@ -172,30 +249,37 @@ class _Run:
             return
         done = panel.select(keep)
         assert done.sums is not None and done.end_error is not None and done.inner_error is not None
+        assert done.entry_error is not None
         self.values[done.columns] += done.sums[0]
         self.end_error[done.columns] += done.end_error
         self.inner_error[done.columns] += done.inner_error
+        self.entry_error[done.columns] += done.entry_error
 
-    def solve(self, grading: Grading, panel: _Panel) -> None:
+    def solve(self, grading: Grading, active: list[_Panel]) -> None:
         """Refine panels, columns that fail only, until every column is certified or can go no further."""
-        if panel.level < 0:
-            self.apply_next_rule(panel, grading)
-        active = [panel]
+        for panel in active:
+            if panel.sums is None:
+                self.apply_next_rule(panel, grading)
         accepted = torch.zeros_like(self.columns)
         while active:
-            count, end, inner = accepted.clone(), self.end_error.clone(), self.inner_error.clone()
+            count, end, inner, entry = (
+                x.clone() for x in (accepted, self.end_error, self.inner_error, self.entry_error)
+            )
             for piece in active:
-                assert piece.end_error is not None and piece.inner_error is not None
+                assert piece.end_error is not None and piece.inner_error is not None and piece.entry_error is not None
                 count[piece.columns] += 1
                 end[piece.columns] += piece.end_error
                 inner[piece.columns] += piece.inner_error
-            certified = self.error(end, inner) <= self.tolerance
-            share = self.tolerance / (2 * count.clamp_min(1))
+                entry[piece.columns] += piece.entry_error
+            certified = (self.error(end, inner) <= self.tolerance) & (entry <= self.entry_tolerance)
+            parts = 2 * count.clamp_min(1)
+            share, entry_share = self.tolerance / parts, self.entry_tolerance / parts
             following: list[_Panel] = []
             for piece in active:
                 c = piece.columns
-                assert piece.end_error is not None and piece.inner_error is not None
+                assert piece.end_error is not None and piece.inner_error is not None and piece.entry_error is not None
                 excess = self.error(piece.end_error, piece.inner_error) > share[c]
+                excess |= piece.entry_error > entry_share[c]
                 refine = ~certified[c] & excess & (self.nodes[c] < self.rule.max_nodes)
                 narrow = piece.level + 1 == len(self.rule.rules) and piece.width < self.rule.min_width
                 if narrow:
@@ -221,20 +305,19 @@ class _Run:
         worst = int(missed.mean(1).argmax())
         cuts = [float(panel.t[k]) for k in (worst, worst + 1) if 0 < k < len(panel.t) - 1]
         cuts = [t for t in cuts if MIN_CUT < t < 1 - MIN_CUT] or [0.5]
-        edges = [panel.low + panel.width * t for t in cuts]
-        a, _ = grading(torch.tensor(edges, dtype=torch.float64))
-        between = [self.lengths_at(float(x), panel.columns) for x in a]
-        ends = [panel.low, *edges, panel.high]
-        lengths = [panel.at_low, *between, panel.at_high]
-        return [_Panel(ends[k], ends[k + 1], panel.columns, lengths[k], lengths[k + 1]) for k in range(len(edges) + 1)]
+        edges = [panel.low, *(panel.low + panel.width * t for t in cuts), panel.high]
+        return self.panels(edges, panel.columns, grading, panel.at_low, panel.at_high)
 
     def result(self) -> Attribution:
         still = self.still
         values = torch.where(still[:, None], 0.0, self.values)
         error = self.error(self.end_error, self.inner_error)
         scale = scale_of(self.total, self.largest)
-        asked = error <= self.rule.rtol * scale * (1 + 1e-9)
-        reached = error <= self.tolerance * (1 + 1e-9)
+        entry_scale, room = self.entry_scale, 1 + 1e-9
+        asked = (error <= self.rule.rtol * scale * room) & (
+            self.entry_error <= ENTRY * self.rule.rtol * entry_scale * room
+        )
+        reached = (error <= self.tolerance * room) & (self.entry_error <= self.entry_tolerance * room)
         status: list[Status] = []
         for dead, fine, rounding, stuck in zip(
             still.tolist(), asked.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
@@ -247,31 +330,39 @@ class _Run:
                 status.append("noise_limited")
             else:
                 status.append("discontinuous" if stuck else "budget")
-        completeness = (values.sum(-1) - self.total).abs() / scale.clamp_min(torch.finfo(scale.dtype).tiny)
+        tiny = torch.finfo(scale.dtype).tiny
+        completeness = (values.sum(-1) - self.total).abs() / scale.clamp_min(tiny)
+        entries = self.entry_error / entry_scale.clamp_min(tiny)
         return Attribution(
             values=values,
             total=self.total,
             completeness_error=torch.where(still, 0.0, completeness),
+            entry_error=torch.where(still, 0.0, entries),
             nodes=self.nodes,
             converged=asked | still,
             status=tuple(status),
         )
 
 
-def _plan(run: _Run) -> Iterator[tuple[Grading, _Panel]]:
+def _plan(run: _Run) -> Iterator[tuple[Grading, list[_Panel]]]:
     """The gradings to use and the columns for each, by how the path starts."""
     if run.integrand.start == "measured":
         yield from _plan_measured(run)
         return
     widths = _probe(run, run.columns, from_end=False, first=1)
     alive = run.columns[~run.still]
+    parts = run.integrand.parts(run.columns)
+    if parts is not None and parts.widths is not None:
+        widths = torch.minimum(widths, parts.widths)
+    if parts is not None and parts.lengths is not None:
+        widths = torch.minimum(widths, _probe_part(parts.lengths, run.columns))
     if run.integrand.start == "shared":
         yield from _plan_shared(run, alive, widths)
     else:
         yield from _plan_grouped(run, alive, widths)
 
 
-def _plan_shared(run: _Run, alive: Tensor, widths: Tensor) -> Iterator[tuple[Grading, _Panel]]:
+def _plan_shared(run: _Run, alive: Tensor, widths: Tensor) -> Iterator[tuple[Grading, list[_Panel]]]:
     if len(alive) == 0:
         return
     narrowest = float(widths[alive].min())
@@ -281,27 +372,30 @@ def _plan_shared(run: _Run, alive: Tensor, widths: Tensor) -> Iterator[tuple[Gra
         linear = widths[alive] >= ZERO_WIDE
     else:
         linear = torch.zeros_like(alive, dtype=torch.bool)
+    pieces = math.ceil(math.asinh(1 / narrowest) / PIECE) if narrowest < ZERO_MIXED else 1
     for members, grading in ((alive[linear], Grading()), (alive[~linear], Grading(left=narrowest))):
         if len(members):
-            yield grading, run.whole_path(members)
+            yield grading, run.path(members, grading, pieces if grading != Grading() else 1)
 
 
-def _plan_grouped(run: _Run, alive: Tensor, widths: Tensor) -> Iterator[tuple[Grading, _Panel]]:
+def _plan_grouped(run: _Run, alive: Tensor, widths: Tensor) -> Iterator[tuple[Grading, list[_Panel]]]:
     snapped = torch.where(widths >= ZERO_LINEAR, 1.0, _snap(widths))
     for value in snapped[alive].unique().tolist():
         members = alive[snapped[alive] == value]
-        width = 1.0 if value >= 1 else float(widths[members].log().mean().exp())
-        yield Grading(left=width), run.whole_path(members)
+        grading = Grading(left=1.0 if value >= 1 else float(widths[members].log().mean().exp()))
+        yield grading, run.path(members, grading)
 
 
-def _plan_measured(run: _Run) -> Iterator[tuple[Grading, _Panel]]:
+def _plan_measured(run: _Run) -> Iterator[tuple[Grading, list[_Panel]]]:
     """Seven nodes without grading for all; where they do not suffice, widths read off the seven values of L."""
-    first = run.whole_path(run.columns)
+    (first,) = run.path(run.columns, Grading())
     run.apply_next_rule(first, Grading())
-    assert first.lengths is not None and first.end_error is not None and first.inner_error is not None
-    fine = (run.error(first.end_error, first.inner_error) <= run.tolerance) | run.still
-    run.accept(first, fine)
-    rest = run.columns[~fine]
+    assert first.end_error is not None and first.inner_error is not None and first.lengths is not None
+    assert first.entry_error is not None
+    done = run.error(first.end_error, first.inner_error) <= run.tolerance
+    done &= first.entry_error <= run.entry_tolerance
+    run.accept(first, done | run.still)
+    rest = run.columns[~done & ~run.still]
     if len(rest) == 0:
         return
     lengths = first.lengths[:, rest]
@@ -319,24 +413,48 @@ def _plan_measured(run: _Run) -> Iterator[tuple[Grading, _Panel]]:
         members = rest[(pairs == pair).all(1)]
         grading = Grading(float(pair[0]), float(pair[1]))
         if grading == Grading():
-            yield grading, first.select(torch.isin(run.columns, members))
+            yield grading, [first.select(torch.isin(run.columns, members))]
         else:
-            yield grading, run.whole_path(members)
+            yield grading, run.path(members, grading)
 
 
 def _probe(run: _Run, columns: Tensor, *, from_end: bool, first: int) -> Tensor:
-    """Widths of the layer at a = 0 (or 1) by forward passes at distances 4^-k, until every L is small there."""
-    distances, found = [], []
-    for k in range(first, first + MAX_PROBES):
-        distance = PROBE_STEP**-k
+    """Widths of the layer of L at a = 0 (or 1)."""
+
+    def measure(distance: float) -> Tensor:
         lengths = run.lengths_at(1 - distance if from_end else distance, columns)
         run.note_largest(columns, lengths)
-        distances.append(distance)
-        found.append((run.total[columns] - lengths).abs() if from_end else lengths)
-        if (found[-1] < CROSSING * run.largest[columns]).all():
+        return (run.total[columns] - lengths).abs() if from_end else lengths
+
+    return _measured_widths(measure, run.total[columns], lambda: run.largest[columns], first)
+
+
+def _probe_part(lengths: Callable[[Tensor, Tensor], Tensor], columns: Tensor) -> Tensor:
+    """Widths of the layer of a part's length at a = 0."""
+    end = lengths(torch.ones(1, dtype=torch.float64), columns)[0]
+    largest = end.clone()
+
+    def measure(distance: float) -> Tensor:
+        nonlocal largest
+        found = lengths(torch.tensor([distance], dtype=torch.float64), columns)[0]
+        largest = torch.maximum(largest, found)
+        return found
+
+    return _measured_widths(measure, end, lambda: largest, first=1)
+
+
+def _measured_widths(
+    measure: Callable[[float], Tensor], end: Tensor, largest: Callable[[], Tensor], first: int
+) -> Tensor:
+    """Where lengths cross a share of their largest: measured at distances 4^-k, until each is small there."""
+    distances, found = [], []
+    for k in range(first, first + MAX_PROBES):
+        distances.append(PROBE_STEP**-k)
+        found.append(measure(distances[-1]))
+        if (found[-1] < CROSSING * largest()).all():
             break
     grid = torch.tensor([*distances[::-1], 1.0], dtype=torch.float64)
-    widths, _ = _crossing(grid, torch.stack([*found[::-1], run.total[columns]]), CROSSING * run.largest[columns])
+    widths, _ = _crossing(grid, torch.stack([*found[::-1], end]), CROSSING * largest())
     return widths
 
 
@@ -365,5 +483,6 @@ def _snap(widths: Tensor) -> Tensor:
 
 
 def _weights_at(rule: NestedRule, t: Tensor) -> Tensor:
-    """The weights that a rule gives to nodes it shares with a smaller one."""
-    return rule.weights[torch.searchsorted(rule.nodes, t - 1e-12)]
+    """The weights that a rule gives to nodes t; 0 for those that are none of its own."""
+    near = torch.searchsorted(rule.nodes, t - SAME_NODE).clamp_max(len(rule.nodes) - 1)
+    return torch.where((rule.nodes[near] - t).abs() < SAME_NODE, rule.weights[near], 0.0)

@@ -62,6 +62,7 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
         values=values,
         total=total,
         completeness_error=error,
+        entry_error=torch.where(still, 0.0, torch.full_like(error, torch.nan)),
         nodes=torch.full_like(columns, len(nodes)),
         converged=error <= rtol,
         status=tuple("zero_path" if dead else "fixed" for dead in still.tolist()),

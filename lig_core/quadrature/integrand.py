@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -27,21 +28,28 @@ class Sums:
     """Values at nodes, and weighted sums of rates over nodes.
 
     lengths [nodes, columns]: L_j(a); slopes [nodes, columns]: Σ_i rate_ij(a) = dL_j/da;
-    weighted [rules, columns, sources]: Σ_k w_mk rate_ij(a_k) for each row m of weights, in float64.
+    weighted [rules, columns, sources]: Σ_k w_mk rate_ij(a_k) for each row m of weights, in float64;
+    witness: the same of the witness's rates q̇_ij, None where there is no witness.
     """
 
     lengths: Tensor
     slopes: Tensor
     weighted: Tensor
+    witness: Tensor | None = None
 
 
 class Integrand(Protocol):
-    """The rates of a map along its paths. A column is one target (of one head); it spreads over sources."""
+    """The rates of a map along its paths. A column is one target (of one head); it spreads over sources.
+
+    A witness is a function q_ij(a) that is known at any point without quadrature, whose rates are computed with the
+    map's own and change where these change: what a rule misses of Δq it is likely to miss of the map, source by source.
+    """
 
     num_columns: int
     num_sources: int
     start: Start
     dtype: torch.dtype  # the precision that L is computed in
+    witnessed: bool  # whether there is a witness
 
     @property
     def reference(self) -> Tensor:
@@ -52,9 +60,32 @@ class Integrand(Protocol):
         """L_j(a) = ‖F_j(z(a)) − F_j(z⁰)‖₂ [nodes, columns], float64, by forward passes alone."""
         ...
 
+    def totals(self) -> Tensor:
+        """L_j(1) [columns], float64. To be asked first: the witness is made there."""
+        ...
+
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         """Rates at nodes a [nodes] for the given columns, summed with weights [rules, nodes]."""
         ...
+
+    def shares(self, a: float, columns: Tensor) -> Tensor:
+        """The witness q_ij(a) [columns, sources], float64, by forward passes alone; only where `witnessed`."""
+        ...
+
+    def parts(self, columns: Tensor) -> Parts | None:
+        """What moves inside the map near a = 0 and need not show in L; None where nothing is known to."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where things happen on a path from zero that L need not show.
+
+    widths [columns]: of layers that are known; lengths: of parts of the map that are measured, as L is.
+    """
+
+    widths: Tensor | None = None
+    lengths: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +93,15 @@ class Attribution:
     """Integrated contributions with their certificate; one entry per column in all but `values`.
 
     values [columns, sources]; total L_j(1); completeness_error |Σ_i values − total| relative to
-    max(total, 1e-3 · largest L met); nodes used; converged; status.
+    max(total, 1e-3 · largest L met), exact; entry_error, an estimate (good to a factor of about 3) of
+    Σ_i |error of entry i| relative to the larger of that and Σ_i |values|, NaN where a rule makes none; nodes used;
+    converged; status.
     """
 
     values: Tensor
     total: Tensor
     completeness_error: Tensor
+    entry_error: Tensor
     nodes: Tensor
     converged: Tensor
     status: tuple[Status, ...]
@@ -83,6 +117,7 @@ class Attribution:
         return replace(
             self,
             values=values,
+            entry_error=self.entry_error + helper.entry_error,
             nodes=self.nodes + helper.nodes,
             converged=self.converged & helper.converged,
             status=status,
@@ -94,6 +129,7 @@ class Attribution:
             values=self.values[columns],
             total=self.total[columns],
             completeness_error=self.completeness_error[columns],
+            entry_error=self.entry_error[columns],
             nodes=self.nodes[columns],
             converged=self.converged[columns],
             status=tuple(s for s, keep in zip(self.status, columns.tolist(), strict=True) if keep),

@@ -76,6 +76,7 @@ class Known:
         self.columns, self.start, self.dtype = columns, start, dtype
         self.num_columns, self.num_sources = len(columns), len(columns[0])
         self.reference = torch.zeros(len(columns), dtype=torch.float64)
+        self.witnessed = False
         self.asked_at: list[float] = []
 
     @property
@@ -88,6 +89,15 @@ class Known:
 
     def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
         return self._over_sources("value", a, columns).sum(-1)
+
+    def totals(self) -> Tensor:
+        return self.lengths(torch.ones(1, dtype=torch.float64), torch.arange(self.num_columns))[0]
+
+    def shares(self, a: float, columns: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def parts(self, columns: Tensor) -> None:
+        return None
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         self.asked_at += a.tolist()
@@ -251,7 +261,7 @@ def test_a_total_that_cancels_is_measured_against_the_largest_length_met() -> No
 
 
 def test_smooth_columns_cost_seven_nodes() -> None:
-    found = Adaptive(1e-3).integrate(Known([[power(1.0), power(2.0)], [power(3.0), wave(0.1)]]))
+    found = Adaptive(1e-3).integrate(Known([[power(1.0), power(2.0)], [power(3.0), wave(0.02)]]))
     assert found.nodes.tolist() == [7, 7]
 
 
@@ -303,20 +313,30 @@ class Linear:
 
     start: Start = "measured"
     dtype = torch.float64
+    witnessed = False
 
     def __init__(self, sources: int = 5, targets: int = 4, dims: int = 3) -> None:
         generator = torch.Generator().manual_seed(1)
-        self.parts = torch.randn(targets, sources, dims, generator=generator, dtype=torch.float64)  # W_ji (z_i − z⁰_i)
+        self.moves = torch.randn(targets, sources, dims, generator=generator, dtype=torch.float64)  # W_ji (z_i − z⁰_i)
         self.num_columns, self.num_sources = targets, sources
         self.reference = torch.zeros(targets, dtype=torch.float64)
 
     @property
     def exact(self) -> Tensor:
-        moved = self.parts.sum(1)
-        return torch.einsum("jid,jd->ji", self.parts, moved / moved.norm(dim=-1, keepdim=True))
+        moved = self.moves.sum(1)
+        return torch.einsum("jid,jd->ji", self.moves, moved / moved.norm(dim=-1, keepdim=True))
 
     def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        return a[:, None] * self.parts[columns].sum(1).norm(dim=-1)
+        return a[:, None] * self.moves[columns].sum(1).norm(dim=-1)
+
+    def totals(self) -> Tensor:
+        return self.lengths(torch.ones(1, dtype=torch.float64), torch.arange(self.num_columns))[0]
+
+    def shares(self, a: float, columns: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def parts(self, columns: Tensor) -> None:
+        return None
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         rates = self.exact[columns].expand(len(a), -1, -1)
