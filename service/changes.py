@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from lig_core.queue.names import PREFIXES, key
+from lig_core.queue.names import key
 
 RECONNECT_SECONDS = 1.0
 # Lost messages are not sent again, and a job whose worker died changes without one.
@@ -38,16 +38,16 @@ class JobWatch:
 
 
 class JobChanges:
-    """Hands each computation's messages to those who watch it."""
+    """Hands the messages of each of a queue's computations to those who watch it."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._redis_url = redis_url
+    def __init__(self, redis_url: str, queue: str) -> None:
+        self._redis_url, self._queue = redis_url, queue
         self._watches: defaultdict[str, set[JobWatch]] = defaultdict(set)
 
     @contextlib.contextmanager
     def watch(self, computation: str) -> Iterator[JobWatch]:
         """A watch on one computation, from now until the block ends."""
-        channel, watch = key("channel", computation), JobWatch()
+        channel, watch = key("channel", self._queue, computation), JobWatch()
         self._watches[channel].add(watch)
         try:
             yield watch
@@ -78,7 +78,7 @@ class JobChanges:
 
     async def _pass_on(self, redis: Redis) -> None:
         async with redis.pubsub() as subscription:
-            await subscription.psubscribe(PREFIXES["channel"] + "*")
+            await subscription.psubscribe(key("channel", self._queue, "*"))
             async for message in subscription.listen():
                 if message["type"] == "psubscribe":
                     self._notify(self._watches)  # anything may have changed while nobody listened

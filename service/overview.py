@@ -78,7 +78,7 @@ class Overview:
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
             waiting: Any = self._redis.zrange(names.key("waiting", self._queue), 0, -1)
             for computation in waiting:
-                pipe.hmget(names.key("computation", computation.decode()), "flow", "cost")
+                pipe.hmget(names.key("computation", self._queue, computation.decode()), "flow", "cost")
             found = pipe.execute()
         costs: dict[str, list[float]] = {}
         for flow, cost in found:
@@ -100,15 +100,15 @@ class Overview:
     def worker_of(self, job: Job) -> str:
         """The name of the worker that runs a job."""
         with reachable():
-            name: Any = self._redis.hget(names.key("computation", job.computation), "worker_name")
+            name: Any = self._redis.hget(names.key("computation", self._queue, job.computation), "worker_name")
         return name.decode() if name else ""
 
     def _jobs_of(self, computations: list[str]) -> list[Job]:
         """The jobs of each computation; of one that all let go of, the job that it was made for."""
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
             for computation in computations:
-                pipe.hkeys(names.key("claims", computation))
-                pipe.hget(names.key("computation", computation), names.FIRST)
+                pipe.hkeys(names.key("claims", self._queue, computation))
+                pipe.hget(names.key("computation", self._queue, computation), names.FIRST)
             found = pipe.execute()
         ids = [claims or [first] for claims, first in zip(found[::2], found[1::2], strict=True)]
         return self.store.find([raw.decode() for each in ids for raw in each if raw is not None])

@@ -66,17 +66,17 @@ class QueueState:
 
 def read(redis: Redis, queue: str) -> QueueState:
     """The state, in two round trips: the second asks the workers that the first one named."""
-    lines = [names.key("line", f"{queue}:{priority}") for priority in names.PRIORITIES]
+    lines = [names.key("line", queue, priority) for priority in names.PRIORITIES]
     registries = [names.key(kind, queue) for kinds in REGISTRIES.values() for kind in kinds]
     with redis.pipeline(transaction=False) as pipe:
         pipe.time()
-        pipe.hgetall(names.COUNTERS)
+        pipe.hgetall(names.key("counters", queue))
         pipe.get(names.key("backlog", queue))
         pipe.hmget(names.key("costs", queue), list(names.PRIORITIES))
         for line in lines:
             pipe.zcard(line)
             pipe.zrange(line, 0, 0, withscores=True)
-        for key in (names.key("dead", queue), names.WEBHOOKS, *registries):
+        for key in (names.key("dead", queue), names.key("webhooks", queue), *registries):
             pipe.zcard(key)
         pipe.smembers(names.key("workers", queue))
         (seconds, microseconds), counted, backlog, costs, *rest, registered = pipe.execute()

@@ -38,9 +38,9 @@ class RqJobStore:
     def __init__(self, redis_url: str, settings: Settings) -> None:
         self._settings = settings
         self._redis = connect(redis_url, settings)
-        self._scripts = Scripts(self._redis)
-        self._changes = JobChanges(redis_url)
-        self._webhooks = ReachableWebhooks(self._redis)
+        self._scripts = Scripts(self._redis, settings.queue)
+        self._changes = JobChanges(redis_url, settings.queue)
+        self._webhooks = ReachableWebhooks(self._redis, settings.queue)
 
     def submit(
         self,
@@ -59,7 +59,6 @@ class RqJobStore:
         with reachable():
             found = self._scripts.call(
                 "admit",
-                queue=settings.queue,
                 owner=owner,
                 submissions=[told(owner, submission, settings) for submission in submissions],
                 concurrency=limits.concurrency,
@@ -100,7 +99,7 @@ class RqJobStore:
         status: JobStatus | None = None,
     ) -> Page:
         """An owner's jobs, the newest first; looks at MOST_LOOKED_AT of them at most."""
-        key = names.key("jobs", owner) if group is None else names.key("group", f"{owner}:{group}")
+        key = self._key("jobs", owner) if group is None else self._key("group", f"{owner}:{group}")
         at: tuple[float, str] | None = from_cursor(cursor) if cursor is not None else None
         jobs: builtins.list[Job] = []
         looked_at, some = 0, limit + 2 if status is None else LOOKED_AT_ONCE
@@ -162,10 +161,10 @@ class RqJobStore:
     def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
         """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.xrange(names.key("events", computation), f"({after}" if after else "-", "+", count)
-            pipe.hget(names.key("computation", computation), "progress_forgotten")
+            pipe.xrange(self._key("events", computation), f"({after}" if after else "-", "+", count)
+            pipe.hget(self._key("computation", computation), "progress_forgotten")
             for job in jobs:  # after the events: what was read before a job's end concerns it
-                pipe.hmget(names.key("job", job), "owner", "cancelled_after")
+                pipe.hmget(self._key("job", job), "owner", "cancelled_after")
             found, forgotten, *told = pipe.execute()
         about = dict(zip(jobs, told, strict=True))
         return EventPage(
@@ -190,15 +189,15 @@ class RqJobStore:
 
     def load(self) -> Load:
         """What there is to do, and who does it."""
-        queue, workers = self._settings.queue, self.live_workers()
+        workers = self.live_workers()
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.zcard(names.key("waiting", queue))
-            pipe.zcard(names.key("leases", queue))
-            pipe.get(names.key("backlog", queue))
-            pipe.zrange(names.key("waiting", queue), 0, 0)
+            pipe.zcard(self._key("waiting"))
+            pipe.zcard(self._key("leases"))
+            pipe.get(self._key("backlog"))
+            pipe.zrange(self._key("waiting"), 0, 0)
             pipe.time()
             waiting, running, backlog, first, (seconds, _) = pipe.execute()
-            queued: Any = self._redis.hget(names.key("computation", first[0].decode()), "queued") if first else None
+            queued: Any = self._redis.hget(self._key("computation", first[0].decode()), "queued") if first else None
         return Load(
             waiting=waiting,
             running=running,
@@ -211,14 +210,14 @@ class RqJobStore:
     def live_workers(self) -> int:
         """How many workers gave a sign of life lately: a worker's key expires unless the worker renews it."""
         with reachable():
-            registered: Any = self._redis.smembers(names.key("workers", self._settings.queue))
+            registered: Any = self._redis.smembers(self._key("workers"))
             alive: Any = self._redis.exists(*registered) if registered else 0
         return int(alive)
 
     def rate(self) -> float | None:
         """Measured seconds per unit of work, over the last jobs."""
         with reachable():
-            work, seconds = self._redis.hmget(names.RATE, ["work", "seconds"])
+            work, seconds = self._redis.hmget(self._key("rate"), ["work", "seconds"])
         return float(seconds) / float(work) if work and seconds and float(work) else None
 
     def durability(self) -> Durability:
@@ -231,6 +230,9 @@ class RqJobStore:
     def find(self, job_ids: Sequence[str]) -> builtins.list[Job]:
         """Those of these jobs that are there, whoever owns them."""
         return [as_job(*found) for found in self._look(job_ids) if found[2]]
+
+    def _key(self, kind: str, name: str | None = None) -> str:
+        return names.key(kind, self._settings.queue, name)
 
     def _look(self, job_ids: Sequence[str]) -> Iterator[Seen]:
         if not job_ids:

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lig_core.queue.names import QUEUE_NAME
 from lig_core.settings_text import as_variables
 
 SECRET_BYTES = (24, 64)
@@ -63,7 +64,12 @@ class Settings(BaseSettings):
         description="Models that may be named, as a JSON list of ids or patterns such as `google-bert/*`; absent: any.",
     )
 
-    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the queue in Redis.")
+    queue: str = Field(
+        default="lig",
+        pattern=QUEUE_NAME,
+        description="Name of the service in Redis: API and workers of one name are one service, those of two names "
+        "share nothing, on one database too.",
+    )
     max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Largest request body.")
     max_result_bytes: int = Field(
         default=512 * 2**20, ge=1, description="Largest result accepted, by its estimated size as JSON."

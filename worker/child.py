@@ -57,8 +57,8 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
     except LigError as error:
         _answer(replies, {"unfit": error.detail})
         return
-    explainer = make_explainer(engine, pool, settings.models_folder, connect(url))
-    progress = Moves(connect_briefly(url))
+    explainer = make_explainer(engine, pool, settings.models_folder, connect(url), settings.queue)
+    progress = Moves(connect_briefly(url), settings.queue)
     _answer(replies, {"ready": True, "holds": holds(pool)})
     for line in requests:
         message = orjson.loads(line)

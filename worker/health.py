@@ -7,14 +7,14 @@ import sys
 from typing import Any
 
 from redis import Redis
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY
 
+from lig_core.queue.names import key
 from worker.settings import Settings
 
 
 def alive(redis: Redis, queue: str) -> bool:
     """Whether a worker of this host gave a sign of life lately: its key expires unless it renews it."""
-    names: Any = redis.smembers(WORKERS_BY_QUEUE_KEY % queue)
+    names: Any = redis.smembers(key("workers", queue))
     host = socket.gethostname().encode()
     return any(redis.hget(name, "hostname") == host for name in names)
 

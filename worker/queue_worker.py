@@ -63,7 +63,7 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         drain_grace: float,
     ) -> None:
         self._process, self._brief = process, brief
-        self._moves = Moves(redis)
+        self._moves = Moves(redis, queue.name)
         self._lease, self._drain_grace = lease, drain_grace
         self._drain_from: float | None = None
         self._alive_until = 0.0
@@ -160,10 +160,10 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
     def _take(self, *, wait: bool) -> tuple[Job, Queue] | None:
         (queue,) = self.queues
         holds = [(held["model"], held["dtype"]) for held in self._process.holds.get("models", [])]
-        computation = self._moves.take(queue.name, holds)
+        computation = self._moves.take(holds)
         if computation is None and wait:
-            self._moves.wait(queue.name, WAIT_SECONDS)
-            computation = self._moves.take(queue.name, holds)
+            self._moves.wait(WAIT_SECONDS)
+            computation = self._moves.take(holds)
         if computation is None:
             return None
         return Job(computation, connection=self.connection, serializer="json"), queue

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lig_core.queue.names import QUEUE_NAME
 from lig_core.settings_text import as_variables
 
 
@@ -19,7 +20,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
 
     redis_url: SecretStr | None = Field(default=None, description="The Redis that the API uses.")
-    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the queue in Redis.")
+    queue: str = Field(
+        default="lig",
+        pattern=QUEUE_NAME,
+        description="Name of the service in Redis: API and workers of one name are one service, those of two names "
+        "share nothing, on one database too.",
+    )
     models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
     device: str | None = Field(default=None, description="Such as cpu or cuda:0; absent: the best there is.")
     preload: list[str] = Field(default=[], description="Models to load before the first job, as a JSON list.")

@@ -60,7 +60,7 @@ class Supervision:
         keep_house: Callable[[], None],
     ) -> None:
         self._run, self._process, self._redis, self._lease = run, process, redis, lease
-        self._moves = Moves(redis)
+        self._moves = Moves(redis, run.queue)
         self._patience, self._keep_house = patience, keep_house
         started = time.monotonic()
         self._deadlines = {stop: started + seconds for stop, seconds in limits.items()}
@@ -110,7 +110,7 @@ class Supervision:
         try:
             return (
                 Stop.CANCELLED
-                if self._redis.hexists(names.key("computation", self._run.computation), names.CANCEL)
+                if self._redis.hexists(names.key("computation", self._run.queue, self._run.computation), names.CANCEL)
                 else None
             )
         except RedisError:

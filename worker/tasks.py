@@ -30,12 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Explainer:
-    """Runs explanations with the models of one process."""
+    """Runs a queue's explanations with the models of one process."""
 
     engine: Engine
     pool: ModelPool
     models_folder: Path | None
     redis: Redis
+    queue: str
 
     def explain(self, run: Run, data: Mapping[str, Any], report: Report, should_stop: ShouldStop) -> Done:
         """Explain, storing each layer as it is done, but for those that an earlier attempt left.
@@ -72,7 +73,7 @@ class Explainer:
 
     def store(self, run: Run, name: str, plain: bytes, layer: LayerArrays | None = None) -> None:
         """Write one part of the result; raises Cancelled where the job is another worker's by now."""
-        ref = blob_key(run.computation, run.execution, name)
+        ref = blob_key(run.queue, run.computation, run.execution, name)
         stored_size = blobs.write(self.redis, ref, plain)
         part = Part(name, ref, len(plain), stored_size)
         if layer is not None:
@@ -82,7 +83,7 @@ class Explainer:
 
     @cached_property
     def _moves(self) -> Moves:
-        return Moves(self.redis)
+        return Moves(self.redis, self.queue)
 
 
 def _spent(layer: LayerArrays) -> dict[str, Any]:

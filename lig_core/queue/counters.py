@@ -1,4 +1,4 @@
-"""What is counted of jobs, in one hash in Redis: increased by the scripts that move jobs, read for monitoring.
+"""What is counted of a queue's jobs, in a hash in Redis: increased by the scripts that move jobs, read for monitoring.
 
 A counter's field is its name, or `name|label value`; a histogram has a field per bucket (`name<=bound`), not
 cumulative, and `name:sum`.

@@ -119,28 +119,27 @@ class Part:
 
 
 class Moves:
-    """Moves computations; every method says whether the computation was still there to be moved."""
+    """Moves a queue's computations; every method says whether the computation was still there to be moved."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._scripts = Scripts(redis)
+    def __init__(self, redis: Redis, queue: str) -> None:
+        self._redis, self._queue = redis, queue
+        self._scripts = Scripts(redis, queue)
 
-    def take(self, queue: str, holds: Iterable[tuple[str, str]] = ()) -> str | None:
+    def take(self, holds: Iterable[tuple[str, str]] = ()) -> str | None:
         """From waiting to popped: the first in line, or one close behind whose (model, dtype) is held."""
         held = [list(each) for each in holds]
-        found = self._scripts.call("take", queue=queue, holds=held, window=WINDOW_SECONDS, depth=DEPTH, passes=PASSES)
+        found = self._scripts.call("take", holds=held, window=WINDOW_SECONDS, depth=DEPTH, passes=PASSES)
         return found.decode() if found is not None else None
 
-    def wait(self, queue: str, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Return when something may have come to wait, or after `seconds`."""
-        self._redis.blpop([names.key("bell", queue)], seconds)
+        self._redis.blpop([names.key("bell", self._queue)], seconds)
 
     def start(self, run: Run, worker: str, lease: float) -> Started | None:
         """From popped to leased, for `lease` seconds; None if it was given back or cancelled meanwhile."""
         found = self._scripts.call(
             "start",
             computation=run.computation,
-            popped=names.key("popped", run.queue),
             place=run.place.told(),
             worker=worker,
             lease=lease,
@@ -226,7 +225,7 @@ class Moves:
         it. `abandoned`: the worker is gone as well.
         """
         found: Any = self._redis.hmget(
-            names.key("computation", computation), [names.CANCEL, names.ATTEMPTS, "retries_left"]
+            names.key("computation", self._queue, computation), [names.CANCEL, names.ATTEMPTS, "retries_left"]
         )
         cancelled, attempts, retries_left = (int(value or 0) for value in found)
         if cancelled:

@@ -1,6 +1,8 @@
 """Names of what lies in Redis. RQ's hash of a job and its registries are RQ's; what is added to them is here.
 
-All keys of one service must lie on one server: the scripts compute names of keys.
+A service is known by its queue: all that it keeps lies under the queue's name, so that several on one database share
+nothing. A queue's name has no colon and no character that a pattern could hold (QUEUE_NAME), so that none begins as
+another one's keys do. All keys of one service must lie on one server: the scripts compute names of keys.
 """
 
 from __future__ import annotations
@@ -8,70 +10,72 @@ from __future__ import annotations
 TASK = "lig.explain"
 """What every computation names. A label only: nothing is ever imported or called by a name that Redis holds."""
 
+QUEUE_NAME = r"^[A-Za-z0-9_-]{1,64}$"
+"""What a queue may be called."""
+
 PRIORITIES = {"interactive": 1.0, "bulk": 0.125}
 """Weights in the fair queue."""
 
-PREFIXES = {
-    # RQ's hash of a computation, with the fields below
+KEYS = {
+    # RQ's hash of a computation, with the fields below; the one kind whose names are those of all queues
     "computation": "rq:job:",
-    # RQ's registries of a queue: `leases` has a member `computation:attempt` by the end of its lease; the others
+    # RQ's registries of the queue: `leases` has a member `computation:attempt` by the end of its lease; the others
     # have those that ended, by the time they are forgotten
-    "leases": "rq:wip:",
-    "finished": "rq:finished:",
-    "failed": "rq:failed:",
-    "canceled": "rq:canceled:",
-    # RQ's set of a queue's workers, each the key of a hash that expires unless the worker lives
-    "workers": "rq:workers:",
+    "leases": "rq:wip:{queue}",
+    "finished": "rq:finished:{queue}",
+    "failed": "rq:failed:{queue}",
+    "canceled": "rq:canceled:{queue}",
+    # RQ's set of the queue's workers, each the key of a hash that expires unless the worker lives
+    "workers": "rq:workers:{queue}",
     # hash of a job: computation, owner, created_at, coalesced, group, webhook, cancelled_at, cancelled_after
-    "job": "lig:job:",
+    "job": "lig:{queue}:job:",
     # hash of a computation's jobs: job → owner
-    "claims": "lig:claims:",
+    "claims": "lig:{queue}:claims:",
     # sorted set of an owner's jobs by their creation; the same of a group, `owner:group`
-    "jobs": "lig:jobs:",
-    "group": "lig:group:",
+    "jobs": "lig:{queue}:jobs:",
+    "group": "lig:{queue}:group:",
     # set of an owner's unfinished jobs
-    "live": "lig:live:",
+    "live": "lig:{queue}:live:",
     # the computation to attach to, by digest
-    "digest": "lig:digest:",
+    "digest": "lig:{queue}:digest:",
     # hash by `owner:key`: body (its digest), jobs (JSON), group
-    "idempotency": "lig:idempotency:",
-    # sorted sets of a queue's computations: by start tag; and between taking and start, by the time of taking
-    "waiting": "lig:waiting:",
-    "popped": "lig:popped:",
-    # the same by priority, `queue:priority`, by when they were accepted; and a hash of their estimated seconds
-    "line": "lig:line:",
-    "costs": "lig:costs:",
+    "idempotency": "lig:{queue}:idempotency:",
+    # sorted sets of computations: by start tag; and between taking and start, by the time of taking
+    "waiting": "lig:{queue}:waiting",
+    "popped": "lig:{queue}:popped",
+    # those that wait by priority, by when they were accepted; and a hash of their estimated seconds
+    "line": "lig:{queue}:line:",
+    "costs": "lig:{queue}:costs",
     # list that idle workers wait at
-    "bell": "lig:bell:",
-    # hash of a queue's fair queueing: `time` (virtual), and the finish tag of each flow `owner:priority`
-    "flows": "lig:flows:",
-    # estimated seconds of a queue's unfinished computations
-    "backlog": "lig:backlog:",
-    # hash of an owner's limits: `at` (of its rate), and the next free times: `promised|gate`, `again|gate`; and of a
-    # queue's, `:queue`
-    "limits": "lig:limits:",
-    # sorted set of refused callers of a queue by the time they were told to come back: `gate:owner:digest`
-    "promises": "lig:promises:",
+    "bell": "lig:{queue}:bell",
+    # hash of the fair queueing: `time` (virtual), and the finish tag of each flow `owner:priority`
+    "flows": "lig:{queue}:flows",
+    # estimated seconds of the unfinished computations
+    "backlog": "lig:{queue}:backlog",
+    # hash of an owner's limits: `at` (of its rate), and the next free times: `promised|gate`, `again|gate`; and of
+    # those of the queue itself
+    "limits": "lig:{queue}:limits:",
+    "queue_limits": "lig:{queue}:queue_limits",
+    # sorted set of refused callers by the time they were told to come back: `gate:owner:digest`
+    "promises": "lig:{queue}:promises",
     # sorted set of the computations given up because their worker died too often, by expiry
-    "dead": "lig:dead:",
+    "dead": "lig:{queue}:dead",
     # stream of a computation's events
-    "events": "lig:events:",
+    "events": "lig:{queue}:events:",
     # channel on which every change of a computation is told
-    "channel": "lig:change:",
+    "channel": "lig:{queue}:change:",
     # a part of a result: `computation:attempt:part`
-    "blob": "lig:result:",
-    # there while a queue's backlog need not be counted anew
-    "healed": "lig:healed:",
+    "blob": "lig:{queue}:result:",
+    # there while the backlog need not be counted anew
+    "healed": "lig:{queue}:healed",
+    # sorted set of the jobs whose end is to be told to their webhook, by when that is due
+    "webhooks": "lig:{queue}:webhooks",
+    # hash of what was counted: lig_core.queue.counters
+    "counters": "lig:{queue}:counters",
+    # hash of the measured rate: `work` units and the `seconds` they took, both fading with each job
+    "rate": "lig:{queue}:rate",
 }
-"""What each kind of key begins with; the scripts get these too."""
-
-WEBHOOKS = "lig:webhooks"
-"""Sorted set of the jobs whose end is to be told to their webhook, by when that is due."""
-
-COUNTERS = "lig:counters"
-
-RATE = "lig:rate"
-"""Hash of the measured rate: `work` units and the `seconds` they took, both fading with each job."""
+"""Each kind of key; one that ends in a colon is followed by a name. The scripts get these too: see common.lua."""
 
 # Fields added to RQ's hash of a job: JSON, numbers, 1 or text. Times are seconds since the epoch by Redis's clock.
 PROGRESS = "progress"
@@ -93,14 +97,17 @@ HOLDS = "holds"
 """Added to RQ's hash of a worker: the models in its memory and the bytes used, as JSON."""
 
 
-def key(kind: str, name: str) -> str:
-    """A key; `kind` is one of PREFIXES."""
-    return PREFIXES[kind] + name
+def key(kind: str, queue: str, name: str | None = None) -> str:
+    """A key of the service with this queue; `kind` is one of KEYS, and `name` belongs to those that end in a colon."""
+    beginning = KEYS[kind].replace("{queue}", queue)
+    if beginning.endswith(":") is (name is None):
+        raise TypeError(f"a key of the kind '{kind}' takes {'a' if name is None else 'no'} name")
+    return beginning + (name or "")
 
 
-def blob_key(computation: str, attempt: str, part: str) -> str:
+def blob_key(queue: str, computation: str, attempt: str, part: str) -> str:
     """Where one attempt writes a part of the result; readers follow the pointer of the attempt that won."""
-    return f"{PREFIXES['blob']}{computation}:{attempt}:{part}"
+    return key("blob", queue, f"{computation}:{attempt}:{part}")
 
 
 def lease_member(computation: str, attempt: str) -> str:

@@ -16,17 +16,17 @@ Script = Callable[..., Any]
 
 
 class Scripts:
-    """Calls `lua/<name>.lua`, with one JSON object as its argument."""
+    """Calls `lua/<name>.lua` on one queue, with one JSON object as its argument."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, queue: str) -> None:
+        self._redis, self._queue = redis, queue
         self._registered: dict[str, Any] = {}
 
     def call(self, name: str, **arguments: Any) -> Any:
         """What the script returns."""
         if name not in self._registered:
             self._registered[name] = self._redis.register_script(source(name))
-        return self._registered[name](args=[orjson.dumps(arguments)])
+        return self._registered[name](args=[orjson.dumps({"queue": self._queue, **arguments})])
 
 
 @cache
@@ -37,11 +37,10 @@ def source(name: str) -> str:
 
 
 def _constants() -> str:
-    prefixes = ", ".join(f"{kind} = '{prefix}'" for kind, prefix in names.PREFIXES.items())
+    keys = ", ".join(f"{kind} = '{key}'" for kind, key in names.KEYS.items())
     bounds = ", ".join(
         f"{name} = {{{', '.join(f'{bound:g}' for bound in found)}}}" for name, found in counters.HISTOGRAMS.items()
     )
-    return f"""local KEY = {{{prefixes}}}
-local WEBHOOKS, COUNTERS, RATE = '{names.WEBHOOKS}', '{names.COUNTERS}', '{names.RATE}'
+    return f"""local KEYS_OF_A_QUEUE = {{{keys}}}
 local BOUNDS = {{{bounds}}}
 local ARGUMENTS = cjson.decode(ARGV[1])"""

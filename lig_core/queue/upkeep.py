@@ -26,12 +26,12 @@ def tidy(redis: Redis, queue: str) -> None:
     give_back_popped(redis, queue, time)
     for kind in ("finished", "failed", "canceled", "dead"):
         redis.zremrangebyscore(names.key(kind, queue), 0, time)
-    Scripts(redis).call("heal", queue=queue, every=HEAL_SECONDS)
+    Scripts(redis, queue).call("heal", every=HEAL_SECONDS)
 
 
 def take_over(redis: Redis, queue: str, time: float) -> None:
     """Run again, or give up, the computations whose lease ended."""
-    moves, leases = Moves(redis), names.key("leases", queue)
+    moves, leases = Moves(redis, queue), names.key("leases", queue)
     expired: Any = redis.zrangebyscore(leases, 0, time)
     for raw in expired:
         member = raw.decode()
@@ -42,7 +42,7 @@ def take_over(redis: Redis, queue: str, time: float) -> None:
 
 def give_back_popped(redis: Redis, queue: str, time: float) -> None:
     """Queue again the computations that a worker took and did not start."""
-    moves, popped = Moves(redis), names.key("popped", queue)
+    moves, popped = Moves(redis, queue), names.key("popped", queue)
     latest = time - POPPED_GRACE_SECONDS
     stuck: Any = redis.zrangebyscore(popped, 0, latest)
     for raw in stuck:

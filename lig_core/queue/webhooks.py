@@ -20,10 +20,10 @@ class Claim:
 
 
 class DueWebhooks:
-    """Claims and settles webhooks."""
+    """Claims and settles a queue's webhooks."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._scripts = Scripts(redis)
+    def __init__(self, redis: Redis, queue: str) -> None:
+        self._scripts = Scripts(redis, queue)
 
     def claim(self, limit: int, lease: float) -> list[Claim]:
         """Those that are due, at most `limit`; whoever does not settle one within `lease` seconds loses it."""

@@ -222,7 +222,7 @@ def _left_over(redis: Redis) -> dict[str, float]:
         kinds = ("waiting", "popped", "leases")
         left = {kind: redis.zcard(names.key(kind, "lig")) for kind in kinds}
         owed = float(redis.get(names.key("backlog", "lig")) or 0)
-        return {**left, "unfinished": redis.scard(names.key("live", "anonymous")), "backlog": round(owed, 3)}
+        return {**left, "unfinished": redis.scard(names.key("live", "lig", "anonymous")), "backlog": round(owed, 3)}
 
 
 def measure(jobs: int, minutes: float, between: float, lease: float, rate: float) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def sample(stack: Stack) -> dict[str, float]:
 
 
 def keys_of_jobs(redis: Any) -> list[str]:
-    prefixes = tuple(names.PREFIXES[kind] for kind in OF_JOBS)
+    prefixes = tuple(names.key(kind, "lig", "") for kind in OF_JOBS)
     return [key for raw in redis.scan_iter() if (key := raw.decode()).startswith(prefixes)]
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from lig_core.queue.names import HEAD, LAYER, PREFIXES
+from lig_core.queue.names import HEAD, LAYER, key
+
+COMPUTATION = key("computation", "lig", "")
 
 
 def publications(log: bytes) -> Counter[tuple[str, str]]:
     """How often each part of each computation was made its own, and (part `finished`) how often each succeeded."""
     found: Counter[tuple[str, str]] = Counter()
     for command in commands(log):
-        key = command[1].decode() if len(command) > 1 else ""
-        if command[0].upper() not in {b"HSET", b"HMSET"} or not key.startswith(PREFIXES["computation"]):
+        changed = command[1].decode() if len(command) > 1 else ""
+        if command[0].upper() not in {b"HSET", b"HMSET"} or not changed.startswith(COMPUTATION):
             continue
-        computation = key.removeprefix(PREFIXES["computation"])
+        computation = changed.removeprefix(COMPUTATION)
         for name, value in zip(command[2::2], command[3::2], strict=False):
             if name == HEAD.encode() or name.startswith(LAYER.encode()):
                 found[computation, name.decode()] += 1

@@ -29,7 +29,7 @@ class ByHand:
     def __init__(self, redis_url, redis, **settings):
         self.redis = redis
         self.store = RqJobStore(redis_url, Settings(**settings))
-        self.moves = Moves(redis)
+        self.moves = Moves(redis, QUEUE)
 
     def send(self, owner, *submissions, limits=NO_LIMITS, **how):
         return self.store.submit(owner, submissions or [asked()], limits=limits, **how)
@@ -39,7 +39,7 @@ class ByHand:
         return job
 
     def take(self, *held):
-        return self.moves.take(QUEUE, held)
+        return self.moves.take(held)
 
     def run(self, computation):
         return Run(QUEUE, computation, f"by-hand-{next(NUMBERS)}")
@@ -50,7 +50,7 @@ class ByHand:
         return run
 
     def add_part(self, run, name, plain, index=None, **more):
-        ref = names.blob_key(run.computation, run.execution, name)
+        ref = names.blob_key(QUEUE, run.computation, run.execution, name)
         stored = blobs.write(self.redis, ref, plain)
         return self.moves.add_part(run, Part(name, ref, len(plain), stored, index, **more))
 

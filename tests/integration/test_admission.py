@@ -204,7 +204,7 @@ def test_refused_callers_come_back_one_after_another_and_each_gets_in_at_its_tim
         b.compute()
         for member, at in redis.zscan_iter(names.key("promises", QUEUE)):
             redis.zadd(names.key("promises", QUEUE), {member: at - 1})
-        clock = names.key("limits", f":{QUEUE}")
+        clock = names.key("queue_limits", QUEUE)
         redis.hset(clock, "promised|queue", float(redis.hget(clock, "promised|queue")) - 1)
 
     for number in range(20):
@@ -232,5 +232,5 @@ def test_the_backlog_heals(by_hand, redis):
         b.send_one(submission=asked(cost=2))
     b.start()
     redis.set(names.key("backlog", QUEUE), 1e6)
-    Scripts(redis).call("heal", queue=QUEUE, every=60)
+    Scripts(redis, QUEUE).call("heal", every=60)
     assert b.store.load().backlog == 6

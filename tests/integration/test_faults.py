@@ -101,28 +101,28 @@ def test_a_frozen_worker_s_job_is_run_by_another_and_its_late_answer_counts_for_
     time.sleep(1)
     assert api.get(f"{job}/result").json() == shown["result"]
     # Of the loser nothing is kept longer than its ten minutes; the pointers and the long life are the winner's.
-    heads = redis.keys("lig:result:*:head")
+    heads = redis.keys(names.key("blob", "lig", "*:head"))
     assert sorted(redis.ttl(key) > 3600 for key in heads)[-1] is True
     assert sum(redis.ttl(key) > 3600 for key in heads) == 1
 
 
 def computation_of(redis, job):
-    return redis.hget(names.key("job", job.rsplit("/", 1)[1]), "computation").decode()
+    return redis.hget(names.key("job", "lig", job.rsplit("/", 1)[1]), "computation").decode()
 
 
 def stored(redis, run, name, index=None):
-    part = Part(name, names.blob_key(run.computation, run.execution, name), 2, 2, index)
+    part = Part(name, names.blob_key("lig", run.computation, run.execution, name), 2, 2, index)
     redis.set(part.ref, b"{}", ex=60)
     return part
 
 
 def test_only_one_of_two_attempts_can_finish(api, redis):
-    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis)
+    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis, "lig")
     first, second = Run("lig", computation, "a"), Run("lig", computation, "b")
-    assert moves.take("lig") == computation
+    assert moves.take() == computation
     assert moves.start(first, "w1", lease=-1)  # over at once
     take_over(redis, "lig", time.time())
-    assert moves.take("lig") == computation
+    assert moves.take() == computation
     assert moves.start(second, "w2", lease=30)
     for attempt, worth in ((first, False), (second, True)):
         assert moves.renew(attempt, 30) is worth
@@ -132,50 +132,50 @@ def test_only_one_of_two_attempts_can_finish(api, redis):
             assert redis.exists(part.ref) == worth
         assert moves.finish(attempt, Done()) is worth
     assert not moves.fail(second.place, computation, {"code": "late"})
-    assert json.loads(redis.hget(names.key("computation", computation), "layer:0"))["ref"].endswith(":b:layer:0")
+    assert json.loads(redis.hget(names.key("computation", "lig", computation), "layer:0"))["ref"].endswith(":b:layer:0")
     # Asked again because the answer was lost, the winner hears that it won.
     assert moves.finish(second, Done())
     assert not moves.finish(first, Done())
 
 
 def test_a_layer_is_told_once_and_the_first_that_was_stored_stays(api, redis):
-    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis)
+    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis, "lig")
     first, second = Run("lig", computation, "a"), Run("lig", computation, "b")
-    moves.take("lig")
+    moves.take()
     moves.start(first, "w1", lease=-1)
     moves.use_files(first, "files")
     kept = stored(redis, first, "layer:0", 0)
     assert moves.add_part(first, kept) and moves.add_part(first, kept)
     take_over(redis, "lig", time.time())
-    moves.take("lig")
+    moves.take()
     assert moves.start(second, "w2", lease=30)
     assert moves.use_files(second, "files").layers == {0}
     again = stored(redis, second, "layer:0", 0)
     assert moves.add_part(second, again)
     assert redis.exists(kept.ref) and not redis.exists(again.ref)
-    kinds = [fields[b"kind"] for _, fields in redis.xrange(names.key("events", computation))]
+    kinds = [fields[b"kind"] for _, fields in redis.xrange(names.key("events", "lig", computation))]
     assert kinds == [b"queued", b"started", b"layer", b"queued", b"started"]
 
 
 def test_a_taken_job_whose_worker_died_can_be_started_once(api, redis):
-    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis)
-    assert moves.take("lig") == computation
+    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis, "lig")
+    assert moves.take() == computation
     give_back_popped(redis, "lig", time.time())
-    assert moves.take("lig") is None  # not yet
+    assert moves.take() is None  # not yet
     give_back_popped(redis, "lig", time.time() + 11)
     assert moves.start(Run("lig", computation, "late"), "w1", lease=30) is None
-    assert moves.take("lig") == computation
+    assert moves.take() == computation
 
 
 def test_a_renewed_lease_is_not_taken_over(api, redis):
-    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis)
-    run = Run("lig", moves.take("lig"), "a")
+    computation, moves = computation_of(redis, submit(api, "hello")), Moves(redis, "lig")
+    run = Run("lig", moves.take(), "a")
     moves.start(run, "w1", lease=30)
     ends = redis.zscore(run.place.key, run.place.member)
     assert not moves.crashed(Place(run.place.key, run.place.member, latest=ends - 0.1), computation)
     assert moves.holds(run)
     assert moves.crashed(Place(run.place.key, run.place.member, latest=ends), computation)
-    assert moves.take("lig") == computation
+    assert moves.take() == computation
 
 
 def test_a_retry_computes_only_the_layers_that_are_missing(api, start_worker, tmp_path):
@@ -207,7 +207,7 @@ def test_a_cancelled_running_job_stops_within_two_seconds(api, start_worker, red
     cancelled = time.monotonic()
     assert api.post(f"{job}/cancel").json()["cancel_requested"]
     assert status(api, job) == "cancelled"  # the job at once, its computation
-    key = names.key("computation", computation_of(redis, job))
+    key = names.key("computation", "lig", computation_of(redis, job))
     wait_until(lambda: redis.hget(key, "status") == b"canceled", 5)  # a moment after
     assert time.monotonic() - cancelled < 2
     assert api.get(f"{submit(api, 'hello')}?wait=20").json()["status"] == "succeeded"
@@ -232,8 +232,8 @@ def test_a_deleted_job_leaves_nothing(api, start_worker, redis, when):
         api.get(f"{job}?wait=20")
     assert api.delete(job).status_code == 204
     assert api.get(job).status_code == 404
-    kept = ("rq:workers*", "rq:worker:*", "lig:flows:*", "lig:backlog:*", "lig:counters", "lig:healed:*", "lig:bell:*")
-    kept += (names.RATE,)
+    kept = ["rq:workers*", "rq:worker:*"]
+    kept += [names.key(kind, "lig") for kind in ("flows", "backlog", "counters", "healed", "bell", "rate")]
     wait_until(lambda: not set(redis.keys()).difference(*(redis.keys(pattern) for pattern in kept)), 5)
     assert float(redis.get(names.key("backlog", "lig"))) == 0
 

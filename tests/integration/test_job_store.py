@@ -96,7 +96,7 @@ def test_a_shared_computation_goes_on_until_the_last_job_lets_go(by_hand, redis)
     one, two = b.send_one("ada", asked("same")), b.send_one("bob", asked("same"))
     run = b.start()
     assert b.store.cancel("ada", one.id).status is JobStatus.CANCELLED
-    assert not redis.hexists(names.key("computation", run.computation), names.CANCEL)
+    assert not redis.hexists(names.key("computation", QUEUE, run.computation), names.CANCEL)
     assert b.store.get("bob", two.id).status is JobStatus.RUNNING
     b.finish(run)
     assert b.store.get("ada", one.id).status is JobStatus.CANCELLED
@@ -112,7 +112,7 @@ def test_the_last_to_let_go_ends_it(by_hand, redis):
     b.store.cancel("bob", two.id)
     assert b.take() is None
     assert b.store.load().backlog == 0
-    assert redis.hget(names.key("computation", one.computation), "status") == b"canceled"
+    assert redis.hget(names.key("computation", QUEUE, one.computation), "status") == b"canceled"
 
 
 def test_a_deleted_job_takes_a_shared_result_along_only_if_it_is_the_last(by_hand, redis):
@@ -124,8 +124,8 @@ def test_a_deleted_job_takes_a_shared_result_along_only_if_it_is_the_last(by_han
         b.store.get("ada", one.id)
     assert b.store.read_layer(b.store.get("bob", two.id), 1) == b"layer 1"
     b.store.delete("bob", two.id)
-    left = {key.decode().split(":")[1] for key in redis.scan_iter()}
-    assert left <= {"flows", "backlog", "counters", "bell"}
+    left = {key.decode() for key in redis.scan_iter()}
+    assert left <= {names.key(kind, QUEUE) for kind in ("flows", "backlog", "counters", "bell")}
 
 
 def test_an_expired_job_is_known_for_a_while_then_unknown(by_hand, redis):
@@ -143,16 +143,17 @@ def test_an_expired_job_is_known_for_a_while_then_unknown(by_hand, redis):
     with pytest.raises(JobNotFound):
         b.store.get("ada", job.id)
     tidy(redis, QUEUE)
-    parts = redis.keys("lig:result:*")  # a minute longer than what points at them
+    parts = redis.keys(names.key("blob", QUEUE, "*"))  # a minute longer than what points at them
     assert all(0 < redis.ttl(key) <= 61 for key in parts)
-    assert not redis.keys("lig:job:*") + redis.keys("rq:job:*") + redis.keys("lig:events:*") + redis.keys("lig:jobs:*")
+    for kind in ("job", "computation", "events", "jobs"):
+        assert not redis.keys(names.key(kind, QUEUE, "*"))
 
 
 def test_a_part_that_is_gone_is_said_to_have_expired(by_hand, redis):
     b = by_hand()
     job = b.send_one("ada")
     b.compute()
-    redis.delete(*redis.keys("lig:result:*"))
+    redis.delete(*redis.keys(names.key("blob", QUEUE, "*")))
     shown = b.store.get("ada", job.id)
     with pytest.raises(ResultExpired):
         b.store.read_head(shown)
@@ -257,11 +258,11 @@ def test_webhooks_are_due_when_jobs_end(by_hand, redis):
     done = b.send_one("ada", asked("same", webhook="https://a.example/hook"))
     b.send_one("bob", asked("same"))
     cancelled = b.send_one("ada", asked(webhook="https://a.example/hook"))
-    assert redis.zcard(names.WEBHOOKS) == 0
+    assert redis.zcard(names.key("webhooks", QUEUE)) == 0
     b.compute()
     b.store.cancel("ada", cancelled.id)
     late = b.send_one("eve", asked("same", webhook="https://e.example/hook"))
-    due = {raw.decode() for raw in redis.zrange(names.WEBHOOKS, 0, -1)}
+    due = {raw.decode() for raw in redis.zrange(names.key("webhooks", QUEUE), 0, -1)}
     assert due == {done.id, cancelled.id, late.id}
     assert b.store.get(None, done.id).webhook == "https://a.example/hook"
 
@@ -277,7 +278,7 @@ def test_what_happened_is_counted(by_hand, redis):
     b.finish(run, compute=0.3, load=2.0, loaded=True)
     b.send_one("eve", asked("same"))
     b.store.cancel("ada", b.send_one("ada").id)
-    found = counters.parse(redis.hgetall(names.COUNTERS))
+    found = counters.parse(redis.hgetall(names.key("counters", QUEUE)))
     assert found.counters["jobs_accepted"] == {"": 4}
     assert found.counters["jobs_ended"] == {"succeeded": 3, "failed": 0, "cancelled": 1}
     assert found.counters["coalesced"] == {"running": 1, "finished": 1}

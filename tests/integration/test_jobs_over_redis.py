@@ -238,7 +238,7 @@ def test_nothing_the_api_stores_is_pickled(api, redis):
 def test_an_expired_result_is_410(api, work_off, redis):
     job = submit(api, "hello")
     work_off()
-    redis.delete(*redis.keys("lig:result:*"))
+    redis.delete(*redis.keys(names.key("blob", "lig", "*")))
     response = api.get(f"{job}/result")
     assert response.status_code == 410
     assert "send the request again" in response.json()["detail"]
@@ -248,7 +248,7 @@ def test_jobs_and_results_expire(api, work_off, redis):
     for text in ("hello", "fail"):
         submit(api, text)
     work_off()
-    assert all(redis.ttl(key) > 0 for key in redis.keys("rq:job:*") + redis.keys("lig:result:*"))
+    assert all(redis.ttl(key) > 0 for key in redis.keys("rq:job:*") + redis.keys(names.key("blob", "lig", "*")))
 
 
 @pytest.fixture
@@ -294,5 +294,5 @@ def test_a_running_worker_notices_that_a_model_s_folder_changed(redis_url, redis
                 (folder / "model.safetensors").write_bytes(weights)
             job = submit(api, "hello", model="mine")
             assert api.get(f"{job}?wait=60").json()["status"] == "succeeded"
-            loads.append(int(redis.hget(names.COUNTERS, "model_loads")))
+            loads.append(int(redis.hget(names.key("counters", "lig"), "model_loads")))
     assert loads == [1, 1, 2, 2]

@@ -128,9 +128,8 @@ def test_a_line_that_was_lost_is_counted_anew(api, by_hand, redis):
     first = b.send_one("ada", asked(cost=2.0))
     b.send_one("ada", asked(cost=3.0))
     b.send_one("ada", asked(cost=4.0, priority="bulk"))
-    for kept in (first.computation, f"lig:{QUEUE}"):
-        redis.zrem(names.key("line", f"{QUEUE}:interactive"), kept)
-    redis.delete(names.key("line", f"{QUEUE}:bulk"))
+    redis.zrem(names.key("line", QUEUE, "interactive"), first.computation)
+    redis.delete(names.key("line", QUEUE, "bulk"))
     redis.hset(names.key("costs", QUEUE), "interactive", 99)
     tidy(redis, QUEUE)
     page = Page(api)

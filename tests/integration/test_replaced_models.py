@@ -58,7 +58,7 @@ def test_layers_of_files_that_were_replaced_are_computed_again_and_told_anew(by_
     b.moves.use_files(first, "old")
     b.add_part(first, "head", b"{}")
     b.add_layer(first, 0)
-    ref = json.loads(redis.hget(names.key("computation", job.computation), "layer:0"))["ref"]
+    ref = json.loads(redis.hget(names.key("computation", "lig", job.computation), "layer:0"))["ref"]
     b.moves.crashed(first.place, first.computation)
     second = b.start()
     assert b.moves.use_files(second, "new").layers == frozenset()
@@ -89,7 +89,7 @@ def test_an_attempt_without_its_lease_touches_nothing(by_hand, redis):
     b.add_layer(first, 0)
     b.moves.crashed(first.place, first.computation)
     assert b.moves.use_files(first, "new") is None
-    assert redis.hexists(names.key("computation", job.computation), "layer:0")
+    assert redis.hexists(names.key("computation", "lig", job.computation), "layer:0")
 
 
 def test_a_folder_replaced_between_the_request_and_the_run_is_computed_anew_for_who_asks_later(

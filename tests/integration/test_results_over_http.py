@@ -11,6 +11,7 @@ from made_results import made_head, made_layer, made_result
 from memory import peak_of
 from safetensors.numpy import load
 
+from lig_core.queue import names
 from lig_core.result.arrays import MAPS, LayerArrays, Result
 from lig_core.result.formats import FORMATS, write_json
 from lig_core.result.read import from_document
@@ -136,11 +137,11 @@ def test_a_result_that_is_lost_on_the_way_breaks_the_connection(start_api_proces
     with httpx.Client(base_url=address, timeout=30) as client:
         with client.stream("GET", f"{path}/result", headers={"Accept-Encoding": "identity"}) as answer:
             assert answer.status_code == 200
-            redis.delete(*redis.keys("lig:result:*:layer:5"))
+            redis.delete(*redis.keys(names.key("blob", "lig", "*:layer:5")))
             with pytest.raises(httpx.RemoteProtocolError):
                 for _ in answer.iter_raw():
                     pass
-        redis.delete(*redis.keys("lig:result:*:layer:0"))
+        redis.delete(*redis.keys(names.key("blob", "lig", "*:layer:0")))
         gone = client.get(f"{path}/result")
         assert (gone.status_code, gone.json()["code"]) == (410, "result_expired")
 

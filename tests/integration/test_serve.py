@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from lig_core.client import Client
+from lig_core.queue import names
 
 ROOT = Path(__file__).parents[2]
 REAL = ("-m", "lig_core.cli", "serve")
@@ -189,7 +190,8 @@ def test_ctrl_c_in_the_client_command_cancels_the_job(serve):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(1)  # the job may start before the command has read its id
-    (job,) = [name.decode() for name in redis.hkeys(running[0].replace(b"rq:job:", b"lig:claims:"))]
+    computation = running[0].decode().removeprefix("rq:job:")
+    (job,) = [name.decode() for name in redis.hkeys(names.key("claims", "lig", computation))]
     asking.send_signal(signal.SIGINT)
     _, said = asking.communicate(timeout=30)
     assert (asking.returncode, said) == (130, f"lig: cancelled job {job}\n")

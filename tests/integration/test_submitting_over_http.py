@@ -62,7 +62,7 @@ def test_a_batch_with_one_bad_text_queues_nothing_and_a_good_one_all(start_api, 
         assert good.status_code == 202
         assert len({job["id"] for job in good.json()["jobs"]}) == 3
         assert redis.zcard(waiting) == 2  # equal texts are one computation
-        members = redis.zrange(names.key("group", f"anonymous:{good.json()['group']}"), 0, -1)
+        members = redis.zrange(names.key("group", "lig", f"anonymous:{good.json()['group']}"), 0, -1)
         assert [member.decode() for member in members] == [job["id"] for job in good.json()["jobs"]]
 
 

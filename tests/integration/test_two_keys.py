@@ -140,7 +140,7 @@ def jobs_in_every_state(b, owner):
     for state in ("succeeded", "own", "expired", "forgotten"):
         found[state], run = begin()
         b.finish_with(run, made_result())
-    b.redis.delete(names.key("computation", found["expired"].computation))
+    b.redis.delete(names.key("computation", "lig", found["expired"].computation))
     b.store.delete(owner, found["forgotten"].id)
     found["failed"], run = begin()
     b.moves.fail(run.place, run.computation, NotConverged("raise rtol"))
@@ -252,7 +252,7 @@ def test_lists_groups_and_cursors_lead_to_one_s_own_jobs_alone(call, by_hand, ow
     for group in (theirs.group, f"{owner}:{theirs.group}"):
         assert listed(other, group=group).content == listed(other, group="none").content
     page = listed(owner, limit=1)
-    at = b.redis.zscore(names.key("jobs", owner), ids(page)[0])
+    at = b.redis.zscore(names.key("jobs", "lig", owner), ids(page)[0])
     cursor = page.json()["next"]
     assert cursor == as_cursor((at, ids(page)[0]))
     for more in ({}, {"group": theirs.group}):

@@ -90,7 +90,7 @@ def served(redis_url):
 
 
 def left(redis):
-    return redis.zcard(names.WEBHOOKS)
+    return redis.zcard(names.key("webhooks", "lig"))
 
 
 def settled(redis, seconds=10):
@@ -236,9 +236,9 @@ def test_two_processes_tell_each_end_once(start_api, start_worker, receiver, red
 
 
 def test_a_claim_holds_until_its_lease_ends(redis):
-    due = DueWebhooks(redis)
-    redis.hset(names.key("job", "j"), "owner", "ada")
-    redis.zadd(names.WEBHOOKS, {"j": 1, "forgotten": 1})
+    due = DueWebhooks(redis, "lig")
+    redis.hset(names.key("job", "lig", "j"), "owner", "ada")
+    redis.zadd(names.key("webhooks", "lig"), {"j": 1, "forgotten": 1})
     (claim,) = due.claim(10, lease=0.3)
     assert (claim.job, claim.attempt) == ("j", 1)
     assert due.claim(10, lease=30) == []

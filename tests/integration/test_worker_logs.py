@@ -34,7 +34,7 @@ def submit(api, redis, text):
     """The computation of a job, with a trace of its own."""
     headers = {"traceparent": f"00-{TRACES[text]}-{1:016x}-01"}
     job = api.post("/v1/explain", json={"text": text, "model": "minilm"}, headers=headers).json()
-    return redis.hget(names.key("job", job["id"]), "computation").decode()
+    return redis.hget(names.key("job", "lig", job["id"]), "computation").decode()
 
 
 def test_every_line_about_a_job_carries_its_id_and_its_trace(api, redis, start_worker, heard):

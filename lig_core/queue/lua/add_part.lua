@@ -14,8 +14,8 @@ redis.call('PERSIST', ARGUMENTS.ref)
 redis.call('HSET', key, part, pointer)
 append(ARGUMENTS.computation, part == 'head' and 'head' or 'layer', ARGUMENTS.event)
 for _, nodes in ipairs(ARGUMENTS.nodes) do
-  redis.call('HINCRBY', COUNTERS, 'nodes<=' .. nodes[1], nodes[2])
+  redis.call('HINCRBY', KEY.counters, 'nodes<=' .. nodes[1], nodes[2])
 end
-if ARGUMENTS.nodes_sum > 0 then redis.call('HINCRBYFLOAT', COUNTERS, 'nodes:sum', text(ARGUMENTS.nodes_sum)) end
-if ARGUMENTS.unconverged > 0 then redis.call('HINCRBY', COUNTERS, 'unconverged_targets', ARGUMENTS.unconverged) end
+if ARGUMENTS.nodes_sum > 0 then redis.call('HINCRBYFLOAT', KEY.counters, 'nodes:sum', text(ARGUMENTS.nodes_sum)) end
+if ARGUMENTS.unconverged > 0 then redis.call('HINCRBY', KEY.counters, 'unconverged_targets', ARGUMENTS.unconverged) end
 return 1

@@ -1,6 +1,6 @@
 -- Accept submissions, all or none: idempotency, coalescing, limits, and then jobs and computations.
-local queue, owner, submissions = ARGUMENTS.queue, ARGUMENTS.owner, ARGUMENTS.submissions
-local limits_key, promises = KEY.limits .. owner, KEY.promises .. queue
+local owner, submissions = ARGUMENTS.owner, ARGUMENTS.submissions
+local limits_key = KEY.limits .. owner
 -- A caller who comes back this long after its time has lost its turn, and none is told to come back later than that.
 local GRACE, HORIZON = 60, 3600
 -- Clients are told whole seconds.
@@ -51,7 +51,7 @@ end
 -- all who have not. Returns nil, or the seconds until the caller's time.
 local function refused(gate, clock, over, plenty, step, slack)
   local who = gate .. ':' .. owner .. ':' .. submissions[1].digest
-  local told = number(redis.call('ZSCORE', promises, who))
+  local told = number(redis.call('ZSCORE', KEY.promises, who))
   if told > NOW + EARLY then
     if over > 0 or not plenty then return told - NOW end
   end
@@ -59,7 +59,7 @@ local function refused(gate, clock, over, plenty, step, slack)
   local line = (has_turn and 'again|' or 'promised|') .. gate
   local promised = number(field(clock, line))
   if (over <= 0 and (plenty or has_turn or promised <= NOW)) or (has_turn and over <= slack) then
-    redis.call('ZREM', promises, who)
+    redis.call('ZREM', KEY.promises, who)
     return nil
   end
   local at = math.max(NOW + math.max(SHORTEST, over), promised)
@@ -67,11 +67,11 @@ local function refused(gate, clock, over, plenty, step, slack)
     at = NOW + HORIZON
   else
     redis.call('HSET', clock, line, text(at + math.max(CLOSEST, step)))
-    redis.call('ZADD', promises, at, who)
+    redis.call('ZADD', KEY.promises, at, who)
   end
   redis.call('EXPIRE', clock, HORIZON + GRACE)
-  redis.call('ZREMRANGEBYSCORE', promises, '-inf', NOW - GRACE)
-  redis.call('EXPIRE', promises, HORIZON + GRACE)
+  redis.call('ZREMRANGEBYSCORE', KEY.promises, '-inf', NOW - GRACE)
+  redis.call('EXPIRE', KEY.promises, HORIZON + GRACE)
   return at - NOW
 end
 
@@ -96,7 +96,7 @@ local function too_full(cost, workers, backlog)
   local limit = ARGUMENTS.max_backlog * workers
   local over = backlog > 0 and (backlog + cost - limit) / workers or 0
   local plenty = backlog + cost <= limit / 2
-  return refused('queue', KEY.limits .. ':' .. queue, over, plenty, cost / workers, ARGUMENTS.max_backlog / 4)
+  return refused('queue', KEY.queue_limits, over, plenty, cost / workers, ARGUMENTS.max_backlog / 4)
 end
 
 local function create(s)
@@ -110,32 +110,32 @@ local function create(s)
     redis.call('HSET', key, 'end_by', text(NOW + ARGUMENTS.total_timeout))
   end
   redis.call('SET', KEY.digest .. s.digest, s.computation)
-  add_to_backlog(queue, s.cost)
+  add_to_backlog(s.cost)
   enqueue(s.computation, false)
 end
 
 -- Who joins a waiting computation brings its own place in the queue, where that is nearer.
 local function promote(s)
-  local tag = redis.call('ZSCORE', KEY.waiting .. queue, s.attach)
+  local tag = redis.call('ZSCORE', KEY.waiting, s.attach)
   if not tag then return end
   local flow = owner .. ':' .. s.priority
-  local own, finish = start_tag(queue, flow, s.weight, s.cost)
+  local own, finish = start_tag(flow, s.weight, s.cost)
   if own < tonumber(tag) then
-    redis.call('ZADD', KEY.waiting .. queue, own, s.attach)
-    redis.call('HSET', KEY.flows .. queue, flow, text(finish))
+    redis.call('ZADD', KEY.waiting, own, s.attach)
+    redis.call('HSET', KEY.flows, flow, text(finish))
   end
 end
 
 -- A result that is asked for again is kept as if it were new.
 local function renew(s)
-  local told = redis.call('HMGET', KEY.computation .. s.attach, 'origin', 'result_ttl', 'expired_ttl')
-  local ttl = number(told[2])
-  keep_for(s.attach, KEY.finished, told[1], ttl)
+  local told = redis.call('HMGET', KEY.computation .. s.attach, 'result_ttl', 'expired_ttl')
+  local ttl, expired_ttl = number(told[1]), number(told[2])
+  keep_for(s.attach, KEY.finished, ttl)
   redis.call('EXPIRE', KEY.digest .. s.digest, ttl)
   for _, claim in ipairs(claims_of(s.attach)) do
-    redis.call('EXPIRE', KEY.job .. claim.job, ttl + number(told[3]))
+    redis.call('EXPIRE', KEY.job .. claim.job, ttl + expired_ttl)
   end
-  job_ended(s.job, owner, 'succeeded', ttl, number(told[3]))
+  job_ended(s.job, owner, 'succeeded', ttl, expired_ttl)
 end
 
 local function add_job(s, place)
@@ -186,8 +186,8 @@ local function admit()
 
   local cost, new = plan()
   if new > 0 then
-    local workers = math.max(1, live_workers(queue))
-    local backlog = number(redis.call('GET', KEY.backlog .. queue))
+    local workers = math.max(1, live_workers())
+    local backlog = number(redis.call('GET', KEY.backlog))
     local wait, why = too_many(new, workers, backlog), 'concurrency'
     if not wait then wait, why = too_fast(cost), 'rate' end
     if not wait then wait, why = too_full(cost, workers, backlog), 'queue' end

@@ -1,12 +1,12 @@
 -- The webhooks that are due, at most `limit`, each held for `lease` seconds: job, end of the lease, number of the attempt.
 local claimed = {}
-for _, job in ipairs(redis.call('ZRANGEBYSCORE', WEBHOOKS, '-inf', NOW, 'LIMIT', 0, ARGUMENTS.limit)) do
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', KEY.webhooks, '-inf', NOW, 'LIMIT', 0, ARGUMENTS.limit)) do
   local key, until_ = KEY.job .. job, text(NOW + ARGUMENTS.lease)
   if redis.call('EXISTS', key) == 1 then
-    redis.call('ZADD', WEBHOOKS, until_, job)
+    redis.call('ZADD', KEY.webhooks, until_, job)
     claimed[#claimed + 1] = {job, until_, redis.call('HINCRBY', key, 'webhook_attempts', 1)}
   else
-    redis.call('ZREM', WEBHOOKS, job)
+    redis.call('ZREM', KEY.webhooks, job)
   end
 end
 return claimed

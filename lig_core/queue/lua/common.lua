@@ -1,4 +1,11 @@
--- What the scripts share. Before it stand KEY (prefixes), BOUNDS (of histograms) and ARGUMENTS (the caller's).
+-- What the scripts share. Before it stand KEYS_OF_A_QUEUE (names.py has them), BOUNDS (of histograms) and ARGUMENTS (the
+-- caller's, `queue` among them).
+
+-- A key by its kind, or what it begins with, in the queue that the call is about: `names.key`.
+local KEY = setmetatable({}, {__index = function(known, kind)
+  known[kind] = string.gsub(KEYS_OF_A_QUEUE[kind], '{queue}', {['{queue}'] = ARGUMENTS.queue})
+  return known[kind]
+end})
 
 local function server_time()
   local time = redis.call('TIME')
@@ -26,7 +33,7 @@ local function given(value)
 end
 
 local function count(name, label)
-  redis.call('HINCRBY', COUNTERS, label and (name .. '|' .. label) or name, 1)
+  redis.call('HINCRBY', KEY.counters, label and (name .. '|' .. label) or name, 1)
 end
 
 local function observe(name, value)
@@ -37,8 +44,8 @@ local function observe(name, value)
       break
     end
   end
-  redis.call('HINCRBY', COUNTERS, name .. '<=' .. bucket, 1)
-  redis.call('HINCRBYFLOAT', COUNTERS, name .. ':sum', text(value))
+  redis.call('HINCRBY', KEY.counters, name .. '<=' .. bucket, 1)
+  redis.call('HINCRBYFLOAT', KEY.counters, name .. ':sum', text(value))
 end
 
 local function changed(computation)
@@ -87,11 +94,11 @@ local function each_part(computation, use)
 end
 
 -- How long an ended computation, and all that belongs to it, is kept from now on.
-local function keep_for(computation, registry, queue, ttl)
+local function keep_for(computation, registry, ttl)
   redis.call('EXPIRE', KEY.computation .. computation, ttl)
   redis.call('EXPIRE', KEY.claims .. computation, ttl)
   redis.call('EXPIRE', KEY.events .. computation, ttl)
-  redis.call('ZADD', registry .. queue, NOW + ttl, computation)
+  redis.call('ZADD', registry, NOW + ttl, computation)
   each_part(computation, function(ref) redis.call('EXPIRE', ref, ttl + LONGER_THAN_POINTER) end)
 end
 
@@ -119,22 +126,22 @@ local function job_ended(job, owner, status, ttl, expired_ttl)
   if redis.call('EXISTS', KEY.live .. owner) == 0 then
     redis.call('EXPIRE', KEY.jobs .. owner, ttl + expired_ttl)
   end
-  if field(key, 'webhook') then redis.call('ZADD', WEBHOOKS, NOW, job) end
+  if field(key, 'webhook') then redis.call('ZADD', KEY.webhooks, NOW, job) end
   count('jobs_ended', status)
 end
 
-local function erase(computation, queue)
+local function erase(computation)
   each_part(computation, function(ref) redis.call('UNLINK', ref) end)
   let_go_of_digest(computation)
   for _, registry in ipairs({'finished', 'failed', 'canceled', 'dead'}) do
-    redis.call('ZREM', KEY[registry] .. queue, computation)
+    redis.call('ZREM', KEY[registry], computation)
   end
   redis.call('DEL', KEY.computation .. computation, KEY.claims .. computation, KEY.events .. computation)
 end
 
-local function add_to_backlog(queue, cost)
-  local left = number(redis.call('GET', KEY.backlog .. queue)) + cost
-  redis.call('SET', KEY.backlog .. queue, text(math.max(0, left)))
+local function add_to_backlog(cost)
+  local left = number(redis.call('GET', KEY.backlog)) + cost
+  redis.call('SET', KEY.backlog, text(math.max(0, left)))
 end
 
 local ENDS = {
@@ -146,79 +153,76 @@ local ENDS = {
 -- The end of a computation that was taken out of where it was; `how` is RQ's word for it.
 local function end_computation(computation, how, data)
   local key = KEY.computation .. computation
-  local told = redis.call('HMGET', key, 'origin', ENDS[how].ttl, 'expired_ttl', 'cost', 'forget', 'digest')
-  local queue, ttl, expired_ttl = told[1], number(told[2]), number(told[3])
+  local told = redis.call('HMGET', key, ENDS[how].ttl, 'expired_ttl', 'cost', 'forget', 'digest')
+  local ttl, expired_ttl = number(told[1]), number(told[2])
   redis.call('HSET', key, 'status', how, 'ended', text(NOW))
-  add_to_backlog(queue, -number(told[4]))
+  add_to_backlog(-number(told[3]))
   local claims = claims_of(computation)
   for _, claim in ipairs(claims) do
     job_ended(claim.job, claim.owner, ENDS[how].status, ttl, expired_ttl)
   end
   append(computation, ENDS[how].status, data)
-  if told[5] and #claims == 0 then return erase(computation, queue) end
+  if told[4] and #claims == 0 then return erase(computation) end
   if how == 'finished' and #claims > 0 then
-    redis.call('EXPIRE', KEY.digest .. told[6], ttl)
+    redis.call('EXPIRE', KEY.digest .. told[5], ttl)
   else
     let_go_of_digest(computation)
   end
-  keep_for(computation, KEY[how], queue, ttl)
+  keep_for(computation, KEY[how], ttl)
 end
 
 -- Fair queueing by start tags (Goyal et al. 1996): a flow's next computation starts, in virtual time, where its last
 -- one ends. A flow of little weight that was idle waits one of its own steps, so that others go first.
-local function start_tag(queue, flow, weight, cost)
-  local flows = KEY.flows .. queue
-  local time, step = number(field(flows, 'time')), cost / weight
-  local tag = math.max(number(field(flows, flow)), weight < 1 and time + step or time)
+local function start_tag(flow, weight, cost)
+  local time, step = number(field(KEY.flows, 'time')), cost / weight
+  local tag = math.max(number(field(KEY.flows, flow)), weight < 1 and time + step or time)
   return tag, tag + step
 end
 
-local function ring(queue)
-  local bell = KEY.bell .. queue
-  if redis.call('LLEN', bell) < 64 then redis.call('RPUSH', bell, '1') end
+local function ring()
+  if redis.call('LLEN', KEY.bell) < 64 then redis.call('RPUSH', KEY.bell, '1') end
 end
 
 -- What waits is kept by priority as well, so that it can be told at a glance.
 local function joins_line(computation)
-  local told = redis.call('HMGET', KEY.computation .. computation, 'origin', 'flow', 'cost', 'queued')
-  local queue, priority = told[1], string.match(told[2], '[^:]*$')
-  if redis.call('ZADD', KEY.line .. queue .. ':' .. priority, told[4], computation) == 1 then
-    redis.call('HINCRBYFLOAT', KEY.costs .. queue, priority, told[3])
+  local told = redis.call('HMGET', KEY.computation .. computation, 'flow', 'cost', 'queued')
+  local priority = string.match(told[1], '[^:]*$')
+  if redis.call('ZADD', KEY.line .. priority, told[3], computation) == 1 then
+    redis.call('HINCRBYFLOAT', KEY.costs, priority, told[2])
   end
 end
 
 local function leaves_line(computation)
-  local told = redis.call('HMGET', KEY.computation .. computation, 'origin', 'flow', 'cost')
-  if not told[1] or not told[2] then return end
-  local queue, priority = told[1], string.match(told[2], '[^:]*$')
-  local line = KEY.line .. queue .. ':' .. priority
+  local told = redis.call('HMGET', KEY.computation .. computation, 'flow', 'cost')
+  if not told[1] then return end
+  local priority = string.match(told[1], '[^:]*$')
+  local line = KEY.line .. priority
   if redis.call('ZREM', line, computation) == 0 then return end
   if redis.call('EXISTS', line) == 0 then
-    redis.call('HDEL', KEY.costs .. queue, priority)
+    redis.call('HDEL', KEY.costs, priority)
   else
-    redis.call('HINCRBYFLOAT', KEY.costs .. queue, priority, text(-number(told[3])))
+    redis.call('HINCRBYFLOAT', KEY.costs, priority, text(-number(told[2])))
   end
 end
 
 -- Into the queue as a new arrival of its flow, or before all others.
 local function enqueue(computation, front)
   local key = KEY.computation .. computation
-  local told = redis.call('HMGET', key, 'origin', 'flow', 'weight', 'cost')
-  local queue, waiting = told[1], KEY.waiting .. told[1]
   if front then
-    local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
-    local time = number(field(KEY.flows .. queue, 'time'))
-    redis.call('ZADD', waiting, math.min(time, first[2] and tonumber(first[2]) or time) - 1, computation)
+    local first = redis.call('ZRANGE', KEY.waiting, 0, 0, 'WITHSCORES')
+    local time = number(field(KEY.flows, 'time'))
+    redis.call('ZADD', KEY.waiting, math.min(time, first[2] and tonumber(first[2]) or time) - 1, computation)
   else
-    local tag, finish = start_tag(queue, told[2], number(told[3]), number(told[4]))
-    redis.call('HSET', KEY.flows .. queue, told[2], text(finish))
-    redis.call('ZADD', waiting, tag, computation)
+    local told = redis.call('HMGET', key, 'flow', 'weight', 'cost')
+    local tag, finish = start_tag(told[1], number(told[2]), number(told[3]))
+    redis.call('HSET', KEY.flows, told[1], text(finish))
+    redis.call('ZADD', KEY.waiting, tag, computation)
   end
   joins_line(computation)
   redis.call('HSET', key, 'status', 'queued')
   redis.call('HDEL', key, 'progress', 'passed')
   append(computation, 'queued')
-  ring(queue)
+  ring()
 end
 
 -- Leave a sorted set, if still there with a score of at most `latest`.
@@ -233,9 +237,9 @@ local function holds(place)
   return redis.call('ZSCORE', place.key, place.member) and true or false
 end
 
-local function live_workers(queue)
+local function live_workers()
   local alive = 0
-  for _, worker in ipairs(redis.call('SMEMBERS', KEY.workers .. queue)) do
+  for _, worker in ipairs(redis.call('SMEMBERS', KEY.workers)) do
     alive = alive + redis.call('EXISTS', worker)
   end
   return alive
@@ -248,8 +252,7 @@ local function look(jobs)
     local own = redis.call('HGETALL', KEY.job .. job)
     local computation = field(KEY.job .. job, 'computation') or ''
     local shared = redis.call('HGETALL', KEY.computation .. computation)
-    local queue = field(KEY.computation .. computation, 'origin') or ''
-    found[i] = {own, shared, redis.call('ZRANK', KEY.waiting .. queue, computation)}
+    found[i] = {own, shared, redis.call('ZRANK', KEY.waiting, computation)}
   end
   return found
 end

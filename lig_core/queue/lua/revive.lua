@@ -4,26 +4,26 @@ local key = KEY.job .. job
 local told = redis.call('HMGET', key, 'computation', 'owner', 'cancelled_at')
 local computation = told[1]
 local shared = KEY.computation .. (computation or '')
-local state = redis.call('HMGET', shared, 'status', 'origin', 'cancel_requested', 'digest', 'cost')
-local status, queue = state[1], state[2]
+local state = redis.call('HMGET', shared, 'status', 'cancel_requested', 'digest', 'cost')
+local status = state[1]
 if not computation or not status then return 'missing' end
 local ended = status == 'failed' or status == 'canceled'
 if not ended and not told[3] then return status end
-if status == 'started' and state[3] then return 'stopping' end
+if status == 'started' and state[2] then return 'stopping' end
 
 redis.call('HDEL', key, 'cancelled_at', 'cancelled_after')
 redis.call('HSET', KEY.claims .. computation, job, told[2])
 if status == 'finished' then return 'again' end
 if ended then
   for _, registry in ipairs({'failed', 'canceled', 'dead'}) do
-    redis.call('ZREM', KEY[registry] .. queue, computation)
+    redis.call('ZREM', KEY[registry], computation)
   end
   redis.call('HDEL', shared, 'error', 'cancel_requested', 'forget', 'attempts', 'ended', 'winner', 'progress_forgotten')
   redis.call('HSET', shared, 'retries_left', ARGUMENTS.retries, 'queued', text(NOW))
-  redis.call('SET', KEY.digest .. state[4], computation)
+  redis.call('SET', KEY.digest .. state[3], computation)
   -- Who listens from the start must not meet the old end.
   redis.call('DEL', KEY.events .. computation)
-  add_to_backlog(queue, number(state[5]))
+  add_to_backlog(number(state[4]))
   enqueue(computation, false)
   each_part(computation, function(_, part, pointer)
     append(computation, part == 'head' and 'head' or 'layer', part == 'head' and '{}' or pointer)

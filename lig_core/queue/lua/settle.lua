@@ -13,10 +13,10 @@ redis.call('HSET', key, 'winner', winner)
 local function learn(seconds)
   local work = number(field(key, 'work'))
   if work <= 0 or seconds <= 0 then return end
-  local before = redis.call('HMGET', RATE, 'work', 'seconds')
+  local before = redis.call('HMGET', KEY.rate, 'work', 'seconds')
   local FADE = 0.9
-  redis.call('HSET', RATE, 'work', text(FADE * number(before[1]) + work))
-  redis.call('HSET', RATE, 'seconds', text(FADE * number(before[2]) + seconds))
+  redis.call('HSET', KEY.rate, 'work', text(FADE * number(before[1]) + work))
+  redis.call('HSET', KEY.rate, 'seconds', text(FADE * number(before[2]) + seconds))
 end
 
 local event = given(ARGUMENTS.error) and ARGUMENTS.error or nil
@@ -37,7 +37,7 @@ end
 if how == 'failed' then redis.call('HSET', key, 'error', ARGUMENTS.error) end
 if ARGUMENTS.dead then
   count('dead_letters')
-  redis.call('ZADD', KEY.dead .. field(key, 'origin'), NOW + number(field(key, 'failure_ttl')), computation)
+  redis.call('ZADD', KEY.dead, NOW + number(field(key, 'failure_ttl')), computation)
 end
 end_computation(computation, how, event)
 return 1

@@ -28,7 +28,7 @@ end
 
 -- Asked again because the answer was lost, the lease is there already.
 if not holds(place) then
-  if redis.call('ZREM', ARGUMENTS.popped, computation) == 0 then return nil end
+  if redis.call('ZREM', KEY.popped, computation) == 0 then return nil end
   if redis.call('EXISTS', key) == 0 or not begin() then return nil end
 end
 return {text(NOW), redis.call('HGETALL', key)}

@@ -1,8 +1,7 @@
 -- The next computation, moved to those popped: the first in line, or one close behind it whose model the worker holds.
-local queue, waiting = ARGUMENTS.queue, KEY.waiting .. ARGUMENTS.queue
-local line = redis.call('ZRANGE', waiting, 0, ARGUMENTS.depth - 1, 'WITHSCORES')
+local line = redis.call('ZRANGE', KEY.waiting, 0, ARGUMENTS.depth - 1, 'WITHSCORES')
 if #line == 0 then
-  redis.call('DEL', KEY.bell .. queue)
+  redis.call('DEL', KEY.bell)
   return nil
 end
 
@@ -31,15 +30,14 @@ end
 
 local chosen = choose()
 local computation, tag = line[chosen], tonumber(line[chosen + 1])
-redis.call('ZREM', waiting, computation)
+redis.call('ZREM', KEY.waiting, computation)
 leaves_line(computation)
-redis.call('ZADD', KEY.popped .. queue, NOW, computation)
-local flows = KEY.flows .. queue
-local time = math.max(number(field(flows, 'time')), tag)
+redis.call('ZADD', KEY.popped, NOW, computation)
+local time = math.max(number(field(KEY.flows, 'time')), tag)
 if #line == 2 then
   -- Nobody waits any more: who comes next starts level with all others.
-  for _, value in ipairs(redis.call('HVALS', flows)) do time = math.max(time, number(value)) end
-  redis.call('DEL', flows)
+  for _, value in ipairs(redis.call('HVALS', KEY.flows)) do time = math.max(time, number(value)) end
+  redis.call('DEL', KEY.flows)
 end
-redis.call('HSET', flows, 'time', text(time))
+redis.call('HSET', KEY.flows, 'time', text(time))
 return computation
