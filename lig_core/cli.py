@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Never
 
@@ -18,13 +18,12 @@ from rich.table import Table
 
 from lig_core.catalog import check_against_model, find_model
 from lig_core.client import Client, Job, require_success
-from lig_core.client.files import FORMATS_OF_BYTES
+from lig_core.client.files import FORMATS_OF_BYTES, layers_in
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import LigError
 
 app = typer.Typer(
     name="lig",
-    help="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,6 +34,22 @@ COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
 """What the base install does without: a service at --server has it."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lig {version('lig-service')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer."""
 
 
 @app.command()
@@ -165,6 +180,7 @@ def _explain_there(request: ExplainRequest, client: Client, output: Path | None)
     require_success(job)
     if output is not None and output.suffix in FORMATS_OF_BYTES:
         client.download(job["id"], output)
+        _say_written(output, layers_in(output))
     else:
         _write(client.result(job["id"]), output)
 
@@ -181,10 +197,11 @@ def _cancel(job: Job, client: Client) -> Never:
 
 
 def _write(result: dict[str, Any], output: Path | None) -> None:
-    suffix = "" if output is None else output.suffix
     if output is None:
         sys.stdout.buffer.write(_json(result))
-    elif suffix == ".html":
+        return
+    suffix = output.suffix
+    if suffix == ".html":
         from lig_core.page import render_page
 
         output.write_text(render_page(orjson.loads(_json(result))), encoding="utf-8")
@@ -197,6 +214,12 @@ def _write(result: dict[str, Any], output: Path | None) -> None:
             file.writelines(FORMATS[suffix[1:]].write(head, list(layers)))
     else:
         output.write_bytes(_json(result))
+    _say_written(output, len(result["layers"]))
+
+
+def _say_written(output: Path, layers: int) -> None:
+    size = output.stat().st_size
+    typer.echo(f"lig: wrote {output}: {size:,} bytes, {layers} layer{'' if layers == 1 else 's'}", err=True)
 
 
 def _json(result: dict[str, Any]) -> bytes:

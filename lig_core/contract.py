@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from lig_core.errors import FieldError, InvalidRequest
+from lig_core.visible import is_blank
 
 MAX_TEXT_CHARACTERS = 100_000
 """Longest text accepted before tokenisation, in characters; of tokens, all together."""
@@ -122,7 +123,7 @@ class ExplainRequest(BaseModel):
             raise ValueError("nothing to explain; send a text, or its tokens")
         if text is not None and tokens:
             raise ValueError("both text and tokens are given; send one of them")
-        if text is not None and not text.strip():
+        if text is not None and is_blank(text):
             raise ValueError("the text is empty; send at least one visible character")
         return text
 

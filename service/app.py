@@ -49,7 +49,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with stages.running(), jobs.running(), hub.running(), deliveries.running():
+        async with jobs.running(), hub.running(), deliveries.running():
             yield
 
     stages, keys, measured = lifecycle or Lifecycle(), key_source(settings), metrics.HttpMetrics(collectors)

@@ -19,10 +19,11 @@ from fastapi.concurrency import run_in_threadpool
 
 from lig_core.queue.counters import Outcome
 from lig_core.queue.webhooks import Claim
+from service.addresses import is_private
 from service.errors import JobExpired, JobNotFound, StoreUnavailable
 from service.jobs import Job, JobStore
 from service.representation import job_json
-from service.webhooks import WebhookPolicy, is_private
+from service.webhooks import WebhookPolicy
 
 LOOK_EVERY_SECONDS = 1.0
 TIMEOUT_SECONDS = 10.0

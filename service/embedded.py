@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import os
 import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ OLDEST = (6, 2)
 
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel's own limit is 108 with the final zero, 104 on macOS."""
+
+ROOM_BYTES = 2**20
+"""What must at least fit beside the data that is there already."""
 
 LOCK_SECONDS = 5.0
 START_SECONDS = 30.0
@@ -48,18 +52,22 @@ class EmbeddedRedis:
 
 @contextmanager
 def embedded_redis(
-    folder: Path, binary: Path | None = None, fsync: Literal["everysec", "always"] = "everysec"
+    folder: Path,
+    binary: Path | None = None,
+    fsync: Literal["everysec", "always"] = "everysec",
+    *,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[EmbeddedRedis]:
     """Run Redis on the data in `folder` until the block ends; raises EmbeddedRedisError.
 
     Writes reach the disk within a second or two, or with `fsync="always"` before they are answered. One
-    process at a time may use a folder.
+    process at a time may use a folder. `sleep` is called between two looks at whether it is up; what it raises
+    ends the wait.
     """
     server = find_server(binary)
     folder = folder.absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    with _locked(folder) as lock, _socket_folder(folder) as sockets:
+    _make_ready(folder)
+    with _locked(folder, sleep) as lock, _socket_folder(folder) as sockets:
         path = sockets / "redis.sock"
         process = child.start(
             _command(server, folder, path, fsync),
@@ -68,7 +76,7 @@ def embedded_redis(
             quiet=True,
         )
         try:
-            _wait_until_it_answers(process, path, folder / "redis.log")
+            _wait_until_it_answers(process, path, folder / "redis.log", sleep)
             yield EmbeddedRedis(f"unix://{path}", process)
         finally:
             child.stop(process, STOP_SECONDS)
@@ -127,8 +135,23 @@ def _command(server: Path, folder: Path, socket: Path, fsync: str) -> list[str]:
     return [str(server), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
+def _make_ready(folder: Path) -> None:
+    """Make the folder, this user's alone, and see whether what Redis needs at its start can be written there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # some file systems find out only now that they are full
+    except OSError as error:
+        raise EmbeddedRedisError(
+            f"jobs cannot be kept in {folder}: {error.strerror}; make room there, or choose another --data-dir"
+        ) from None
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[TextIO]:
+def _locked(folder: Path, sleep: Callable[[float], None]) -> Iterator[TextIO]:
     with (folder / "redis.lock").open("w") as lock:
         deadline = time.monotonic() + LOCK_SECONDS  # one that was just killed needs a moment to end
         while True:
@@ -140,7 +163,7 @@ def _locked(folder: Path) -> Iterator[TextIO]:
                     raise EmbeddedRedisError(
                         f"another service already uses {folder}; stop it, or choose another --data-dir"
                     ) from None
-                time.sleep(0.05)
+                sleep(0.05)
         yield lock
 
 
@@ -149,11 +172,19 @@ def _socket_folder(folder: Path) -> Iterator[Path]:
     if len(bytes(folder / "redis.sock")) <= LONGEST_SOCKET_PATH:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="lig-") as short:
-        yield Path(short)
+    try:
+        short = tempfile.TemporaryDirectory(prefix="lig-")
+    except OSError as error:
+        raise EmbeddedRedisError(
+            f"no socket can be made in {tempfile.gettempdir()}: {error.strerror}; choose a --data-dir of a shorter path"
+        ) from None
+    with short as name:
+        yield Path(name)
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
+def _wait_until_it_answers(
+    process: subprocess.Popen[bytes], socket: Path, log: Path, sleep: Callable[[float], None]
+) -> None:
     deadline = time.monotonic() + START_SECONDS
     with Redis(unix_socket_path=str(socket), socket_timeout=2, retry=Retry(NoBackoff(), 0)) as redis:
         while process.poll() is None and time.monotonic() < deadline:
@@ -161,6 +192,6 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], socket: Path, log: 
             with suppress(RedisError):
                 redis.ping()
                 return
-            time.sleep(0.01)
+            sleep(0.01)
     said = log.read_text(errors="replace").splitlines()[-3:] if log.is_file() else []
     raise EmbeddedRedisError(f"redis-server did not start; {log} ends with: {' / '.join(said) or 'nothing'}")

@@ -26,6 +26,36 @@ class BodyTooLarge(LigError):
     title = "The body is too large"
 
 
+class MalformedHttp(LigError):
+    """What came is not HTTP."""
+
+    code = "malformed_http"
+    title = "The request is not valid HTTP"
+
+
+class HeadTooLarge(LigError):
+    """The request's line and header fields are larger than the service accepts."""
+
+    code = "head_too_large"
+    title = "The head of the request is too large"
+
+
+class RequestTimeout(LigError):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+    title = "The request did not arrive in time"
+    retryable = True
+
+
+class TooManyConnections(LigError):
+    """All connections that there may be have requests under way."""
+
+    code = "too_many_connections"
+    title = "There are too many connections"
+    retryable = True
+
+
 class ResultTooLarge(LigError):
     """The result would be larger than the service makes."""
 

@@ -87,11 +87,12 @@ def _address(settings: Settings) -> str:
 
 
 def _print(jobs: Sequence[Job]) -> None:
-    table = Table(job_column(), "owner", "model", "cost", "status", "attempts", "age", "what")
+    status = Column("status", no_wrap=True, min_width=max(map(len, JobStatus)))  # never cut, either
+    table = Table(job_column(), "owner", "model", "cost", status, "attempts", "age", "what")
     for job in jobs:
         about = (job.owner, job.request.model, f"{job.cost:.1f} s")
         table.add_row(job.id, *about, str(job.status), str(job.attempts), age(job), what(job))
-    console().print(table if jobs else "no jobs")
+    console().print(table if jobs else "no jobs", crop=False)
 
 
 def job_column(title: str = "job") -> Column:

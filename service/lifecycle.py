@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from service.errors import Draining
-
-LOOK_SECONDS = 0.2
 
 
 @dataclass
@@ -22,6 +19,12 @@ class Lifecycle:
     started: bool = False
     draining: bool = False
     _told: list[Callable[[], None]] = field(default_factory=list)
+
+    def drain(self) -> None:
+        """The signal to stop has come; to be called in the event loop, where those who wait are."""
+        self.draining = True
+        for callback in list(self._told):
+            callback()
 
     def refuse_while_draining(self) -> None:
         """Raises Draining where new work would not be followed to its end."""
@@ -36,21 +39,3 @@ class Lifecycle:
             yield
         finally:
             self._told.remove(callback)
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Notices the signal while the block runs."""
-        looking = asyncio.create_task(self._look(), name="lifecycle")
-        try:
-            yield
-        finally:
-            looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await looking
-
-    async def _look(self) -> None:
-        # A signal's handler may come between any two steps of the event loop: it sets the flag, and this looks at it.
-        while not self.draining:
-            await asyncio.sleep(LOOK_SECONDS)
-        for callback in list(self._told):
-            callback()

@@ -12,11 +12,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
 from lig_core.errors import FieldError, InvalidRequest, LigError
-from service.errors import MethodNotAllowed, NotFound, Unauthorized
+from service.errors import MethodNotAllowed, NotFound, RequestTimeout, Unauthorized
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
@@ -25,6 +26,7 @@ METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 log = logging.getLogger(__name__)
 
 STATUS: Mapping[str, int] = {
+    "malformed_http": 400,
     "malformed_json": 400,
     "unauthorized": 401,
     "forbidden": 403,
@@ -33,6 +35,7 @@ STATUS: Mapping[str, int] = {
     "unknown_model": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,
+    "request_timeout": 408,
     "job_not_finished": 409,
     "job_has_no_result": 409,
     "job_ended": 409,
@@ -53,6 +56,7 @@ STATUS: Mapping[str, int] = {
     "unsupported_model": 422,
     "not_converged": 422,
     "quota_exceeded": 429,
+    "head_too_large": 431,
     "internal_error": 500,
     "crashed": 500,
     "job_not_allowed": 500,
@@ -62,6 +66,7 @@ STATUS: Mapping[str, int] = {
     "evicting_redis": 503,
     "queue_full": 503,
     "not_ready": 503,
+    "too_many_connections": 503,
     "model_changed": 503,
     "job_timed_out": 504,
 }
@@ -153,6 +158,11 @@ def install(app: FastAPI) -> None:
         if error.__cause__ is not None:
             log.warning("request %s: %s: %r", request.state.request_id, error.code, error.__cause__)
         return answer(request, error)
+
+    @app.exception_handler(ClientDisconnect)
+    def left(request: Request, error: ClientDisconnect) -> Response:
+        # Nobody reads it; the line about the request has its status.
+        return answer(request, RequestTimeout("the body of the request did not arrive"))
 
     @app.exception_handler(RequestValidationError)
     def invalid_parameter(request: Request, error: RequestValidationError) -> Response:

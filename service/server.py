@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import socket
 import sys
+import time
+from collections.abc import Iterator
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
 from lig_core import logs
 from lig_core.queue.durability import EvictingRedis
 from service.app import create_app
+from service.connections import Connections, places
 from service.errors import StoreUnavailable
 from service.keys import KeysError
 from service.lifecycle import Lifecycle
+from service.protocol import LimitedProtocol, Limits
 from service.queue_metrics import QueueMetrics
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
+from service.stopping import STOP_SIGNALS
 
 # What is still being sent after that is cut: who waits for a job was let go, but a large result may take longer.
 GRACE_SECONDS = 3
+SAME_SIGNAL_SECONDS = 1.0
+"""A supervisor and the system may both pass the same signal on."""
 
 
 class Server(uvicorn.Server):
@@ -29,11 +40,28 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
         super().__init__(config)
         self._lifecycle = lifecycle
+        self._told_at = 0.0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Hear of SIGTERM and SIGINT in the event loop, between two of its steps, while the block runs."""
+        loop = asyncio.get_running_loop()
+        for name in STOP_SIGNALS:
+            loop.add_signal_handler(name, self.handle_exit, name, None)
+        try:
+            yield
+        finally:
+            for name in STOP_SIGNALS:
+                loop.remove_signal_handler(name)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM and SIGINT: finish what runs, take nothing new."""
-        self._lifecycle.draining = True
-        super().handle_exit(sig, frame)
+        """Finish what runs, take nothing new; told again, end at once."""
+        now = time.monotonic()
+        if not self.should_exit:
+            self.should_exit, self._told_at = True, now
+            self._lifecycle.drain()
+        elif now - self._told_at > SAME_SIGNAL_SECONDS:
+            self.force_exit = True
 
 
 def run(settings: Settings, listener: socket.socket | None = None) -> None:
@@ -62,10 +90,15 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         )
     except KeysError as error:
         sys.exit(str(error))
+    limit = places(settings.max_connections)
+    peers = Connections(limit, min(settings.max_client_connections, (limit + 1) // 2), settings.trusted_proxies)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http=cast("type[LimitedProtocol]", partial(LimitedProtocol, limits=Limits.of(settings), peers=peers)),
+        ws="none",
+        forwarded_allow_ips=settings.trusted_proxies or None,
         timeout_graceful_shutdown=GRACE_SECONDS,
         log_config=None,  # its loggers' lines go the way of all others
         access_log=False,  # there is one of our own

@@ -70,7 +70,34 @@ class Settings(BaseSettings):
         description="Name of the service in Redis: API and workers of one name are one service, those of two names "
         "share nothing, on one database too.",
     )
+    max_head_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="Largest head of a request: its line and header fields."
+    )
     max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Largest request body.")
+    head_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a request's head may take to arrive, from the connection's start or its first byte.",
+    )
+    body_timeout: float = Field(default=30.0, gt=0, description="How long a request's body may take to arrive.")
+    send_timeout: float = Field(
+        default=60.0, gt=0, description="After how long a connection is closed whose client takes nothing of an answer."
+    )
+    max_connections: int = Field(
+        default=8192,
+        ge=1,
+        description="Most connections, as far as open files allow; beyond it those that only wait are closed.",
+    )
+    max_client_connections: int = Field(
+        default=4096,
+        ge=1,
+        description="Most connections of one address (IPv6: of one /64), and never more than half of all.",
+    )
+    trusted_proxies: list[str] = Field(
+        default=[],
+        description="Addresses or networks, as a JSON list, of load balancers in front: not limited as one client is, "
+        "and believed in `X-Forwarded-For` and `X-Forwarded-Proto`.",
+    )
     max_result_bytes: int = Field(
         default=512 * 2**20, ge=1, description="Largest result accepted, by its estimated size as JSON."
     )
@@ -120,6 +147,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged; other libraries' from `warning` on."
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, proxies: list[str]) -> list[str]:
+        for proxy in proxies:
+            ipaddress.ip_network(proxy, strict=False)
+        return proxies
 
     @field_validator("webhook_secret")
     @classmethod

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import httpx
 from pydantic import SecretStr
@@ -25,8 +23,10 @@ from lig_core.settings_text import masked
 from service import child
 from service.embedded import EmbeddedRedisError, embedded_redis
 from service.settings import Settings
+from service.stopping import Stopped, StopSignals, stop_signals
 
 LOOK_EVERY_SECONDS = 0.1
+END_LOOK_SECONDS = 0.02
 WORKER = (sys.executable, "-m", "worker")
 
 
@@ -38,38 +38,85 @@ class ServeError(Exception):
         self.exit_code = exit_code
 
 
+@dataclass(frozen=True)
+class Command:
+    """What to run, and the descriptors that it inherits."""
+
+    words: Sequence[str]
+    keep_open: Sequence[int] = ()
+
+
 def serve(settings: Settings, worker: Sequence[str] = WORKER) -> None:
-    """Run everything until SIGTERM or SIGINT; raises ServeError. Leaves no process and no socket behind."""
+    """Run everything until SIGTERM or SIGINT; raises ServeError. Leaves no process and no socket behind.
+
+    A second signal ends the grace that the API and the worker have.
+    """
     if settings.bind_refusal:
         raise ServeError(settings.bind_refusal, exit_code=2)
-    with _stop_signals() as stop, _listener(settings) as listener, _redis(settings) as (redis_url, redis):
+    with (
+        stop_signals() as stop,
+        contextlib.suppress(Stopped),
+        _listener(settings) as listener,
+        _redis(settings, stop) as (redis_url, redis),
+    ):
         # Known only now, and the children learn everything from the environment.
         told = settings.model_copy(update={"redis_url": SecretStr(redis_url), "port": listener.getsockname()[1]})
-        with _children(told, listener, worker) as started:
-            processes = {**redis, **started}
-            _wait_until_ready(told, processes, stop)
-            if not stop.is_set():
-                print(
-                    f"LIG service ready at {_url(told)} (docs at {_url(told)}/docs); Ctrl-C stops it",
-                    flush=True,
-                )
-            while not stop.wait(LOOK_EVERY_SECONDS):
-                _check_alive(processes)
+        fd = listener.fileno()
+        commands = {
+            "API": Command([sys.executable, "-m", "service.server", "--listener-fd", str(fd)], keep_open=[fd]),
+            "worker": Command(worker),
+        }
+
+        def wait_until_ready(check: Callable[[], None]) -> None:
+            _wait_until_ready(told, check, stop)
+            print(f"LIG service ready at {_url(told)} (docs at {_url(told)}/docs); Ctrl-C stops it", flush=True)
+
+        supervise(commands, told.as_environment(), stop, told.stop_grace, beside=redis, begin=wait_until_ready)
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    stop = threading.Event()
+def supervise(
+    commands: Mapping[str, Command],
+    environment: Mapping[str, str],
+    stop: StopSignals,
+    grace: float,
+    *,
+    beside: Mapping[str, subprocess.Popen[bytes]] | None = None,
+    begin: Callable[[Callable[[], None]], None] = lambda check: None,
+) -> None:
+    """Start the commands, and end them together: raises Stopped on a signal, ServeError when one of them ends.
 
-    def request(signum: int, frame: FrameType | None) -> None:
-        stop.set()
+    environment: that of the children; grace: seconds that they may take to end before they are killed, up to a
+    further signal; beside: other processes that must not end; begin: called first, with what to call now and then
+    while it waits.
+    """
+    started: dict[str, subprocess.Popen[bytes]] = {}
 
-    before = {name: signal.signal(name, request) for name in (signal.SIGTERM, signal.SIGINT)}
+    def check() -> None:
+        for name, process in {**(beside or {}), **started}.items():
+            if process.poll() is not None:
+                raise ServeError(f"the {name} process ended (exit code {process.returncode}); stopping everything")
+
     try:
-        yield stop
+        for name, command in commands.items():
+            started[name] = child.start(command.words, environment=environment, keep_open=command.keep_open)
+        begin(check)
+        while True:
+            check()
+            stop.sleep(LOOK_EVERY_SECONDS)
     finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        _end(list(started.values()), grace, stop)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float, stop: StopSignals) -> None:
+    for process in processes:
+        process.terminate()
+    deadline, asked = time.monotonic() + grace, stop.count
+    while any(process.poll() is None for process in processes):
+        if time.monotonic() > deadline or stop.wait(END_LOOK_SECONDS, beyond=asked):
+            break
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager
@@ -92,14 +139,16 @@ def _listener(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _redis(settings: Settings) -> Iterator[tuple[str, Mapping[str, subprocess.Popen[bytes]]]]:
+def _redis(settings: Settings, stop: StopSignals) -> Iterator[tuple[str, Mapping[str, subprocess.Popen[bytes]]]]:
     if settings.redis_url is not None:
         _require_answer(settings)
         yield settings.redis_url.get_secret_value(), {}
         return
     with contextlib.ExitStack() as stack:
         try:
-            redis = stack.enter_context(embedded_redis(settings.data_dir, settings.redis_server, settings.redis_fsync))
+            redis = stack.enter_context(
+                embedded_redis(settings.data_dir, settings.redis_server, settings.redis_fsync, sleep=stop.sleep)
+            )
         except EmbeddedRedisError as error:
             raise ServeError(str(error)) from None
         yield redis.url, {"Redis": redis.process}
@@ -117,36 +166,13 @@ def _require_answer(settings: Settings) -> None:
         raise ServeError(f"Redis at {shown} does not answer ({error}); start it, or leave LIG_REDIS_URL out") from None
 
 
-@contextlib.contextmanager
-def _children(
-    settings: Settings, listener: socket.socket, worker: Sequence[str]
-) -> Iterator[Mapping[str, subprocess.Popen[bytes]]]:
-    environment = settings.as_environment()
-    started: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        started["API"] = child.start(
-            [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())],
-            environment=environment,
-            keep_open=[listener.fileno()],
-        )
-        started["worker"] = child.start(worker, environment=environment)
-        yield started
-    finally:
-        for process in started.values():
-            process.terminate()
-        deadline = time.monotonic() + settings.stop_grace
-        for process in started.values():
-            child.stop(process, max(0.0, deadline - time.monotonic()))
-
-
-def _wait_until_ready(
-    settings: Settings, processes: Mapping[str, subprocess.Popen[bytes]], stop: threading.Event
-) -> None:
+def _wait_until_ready(settings: Settings, check: Callable[[], None], stop: StopSignals) -> None:
     deadline = time.monotonic() + settings.start_timeout
     answer = "nothing"
     with httpx.Client(base_url=_url(settings), timeout=5, trust_env=False) as client:
-        while not stop.wait(LOOK_EVERY_SECONDS):
-            _check_alive(processes)
+        while True:
+            stop.sleep(LOOK_EVERY_SECONDS)
+            check()
             with contextlib.suppress(httpx.TransportError):
                 response = client.get("/readyz")
                 if response.is_success:
@@ -154,12 +180,6 @@ def _wait_until_ready(
                 answer = response.json()["detail"]
             if time.monotonic() > deadline:
                 raise ServeError(f"not ready after {settings.start_timeout:.0f} s; /readyz says: {answer}")
-
-
-def _check_alive(processes: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    for name, process in processes.items():
-        if process.poll() is not None:
-            raise ServeError(f"the {name} process ended (exit code {process.returncode}); stopping everything")
 
 
 def _url(settings: Settings) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
@@ -10,10 +9,10 @@ import httpx
 from standardwebhooks.webhooks import Webhook
 
 from lig_core.errors import FieldError, InvalidRequest
+from service.addresses import is_private
 from service.settings import Settings
 
 LAST_PORT = 65535
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class WebhookPolicy:
@@ -68,21 +67,7 @@ class WebhookPolicy:
 def _public_fault(url: httpx.URL) -> str | None:
     if url.scheme != "https":
         return "webhooks go over https only, but for the hosts in LIG_WEBHOOK_ALLOW"
-    if url.host == "localhost" or url.host.endswith(".localhost") or is_private(url.host):
+    name = url.host.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost") or is_private(name):
         return f"{url.host} is a private address, and not among the hosts in LIG_WEBHOOK_ALLOW"
     return None
-
-
-def is_private(host: str) -> bool:
-    """Whether this is an IP address that is not of the public internet; names of hosts are not looked up."""
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_private(str(inner))
-    return not address.is_global or address.is_multicast

@@ -28,7 +28,7 @@ from lig_core.errors import Cancelled, LigError
 from lig_core.queue.moves import Moves, Run
 from worker.connection import connect, connect_briefly
 from worker.engine import CoreEngine, Engine
-from worker.interrupt import Interrupt, Interrupted
+from worker.interrupt import Interrupt
 from worker.memory import resident_memory
 from worker.model_pool import ModelPool
 from worker.process import PARENT_VARIABLE
@@ -74,7 +74,7 @@ def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt,
     try:
         with interrupt.during_job():
             done = explainer.explain(run, message["request"], report, interrupt.requested)
-    except (Interrupted, Cancelled):
+    except Cancelled:
         return {"stopped": True}
     except Exception as error:
         return {"error": told(error, run.computation)}

@@ -1,4 +1,4 @@
-"""How the process with the models is stopped in the middle of a job: politely, then between two bytecodes."""
+"""How the process with the models is asked to stop in the middle of a job."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(BaseException):
-    """Raised in the middle of a job that did not stop by itself. Not an Exception: code that catches those goes on."""
-
-
 class Interrupt:
-    """Listens to SIGUSR1: the first during a job is a request to stop, the second raises Interrupted."""
+    """Listens to SIGUSR1: during a job it is a request to stop. Who does not heed it is killed: see `supervision`.
+
+    The handler only sets a flag. An exception raised from it would come between any two bytecodes, and might leave a
+    lock taken, or half an answer of Redis unread, for the jobs after this one.
+    """
 
     def __init__(self) -> None:
         self._in_job = False
@@ -34,9 +34,4 @@ class Interrupt:
             self._in_job = False
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if not self._in_job:
-            return
-        if self._requested:
-            self._in_job = False  # once is enough: the job is on its way out
-            raise Interrupted
-        self._requested = True
+        self._requested = self._in_job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 
 from rq import Queue
 
@@ -13,6 +14,7 @@ from worker.connection import connect, connect_briefly
 from worker.process import ModelProcess, Unfit
 from worker.queue_worker import LeaseWorker
 from worker.settings import Settings
+from worker.stopping import Stopping
 
 CHILD = (sys.executable, "-m", "worker.child")
 
@@ -40,10 +42,14 @@ def work(
 ) -> bool:
     """Work with models in a process of the given command; whether it stopped as asked. Raises Unfit, EvictingRedis."""
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    process = ModelProcess(child, settings.as_environment(), settings.load_timeout)
-    try:
+    stopping = Stopping(settings.drain_grace)
+    with (
+        stopping.listening(),
+        closing(ModelProcess(child, settings.as_environment(), settings.load_timeout)) as process,
+    ):
         # Before anything is said to Redis: who cannot compute must not look like a worker.
-        process.make_ready(lambda: True)
+        if not process.make_ready(lambda: not stopping.asked):
+            return True
         redis = connect(url)
         read_durability(redis).require_no_eviction(allowed=settings.allow_eviction)
         worker = make(
@@ -52,10 +58,7 @@ def work(
             redis,
             connect_briefly(url),
             lease=settings.lease,
-            drain_grace=settings.drain_grace,
+            stopping=stopping,
         )
-        worker.listen_to_signals()
         worker.work(burst=burst, logging_level="WARNING")
-        return burst or worker.draining
-    finally:
-        process.close()
+        return burst or stopping.asked

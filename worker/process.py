@@ -94,7 +94,7 @@ class ModelProcess:
         return answer
 
     def interrupt(self) -> None:
-        """Ask it to stop its job; a second time, make it."""
+        """Ask it to stop its job."""
         if self.alive and self._process is not None:
             self._process.send_signal(signal.SIGUSR1)
 

@@ -11,7 +11,6 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
 import orjson
@@ -31,6 +30,7 @@ from lig_core.queue.errors import JobTimedOut
 from lig_core.queue.moves import Done, Moves, Place, Run, Started
 from lig_core.queue.upkeep import tidy
 from worker.process import ModelProcess, ProcessDied
+from worker.stopping import Stopping
 from worker.supervision import RENEWALS_PER_LEASE, Ended, Stop, Supervision
 
 ALIVE_SECONDS = 30
@@ -60,12 +60,11 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         brief: Redis,
         *,
         lease: float,
-        drain_grace: float,
+        stopping: Stopping,
     ) -> None:
         self._process, self._brief = process, brief
         self._moves = Moves(redis, queue.name)
-        self._lease, self._drain_grace = lease, drain_grace
-        self._drain_from: float | None = None
+        self._lease, self._stopping = lease, stopping
         self._alive_until = 0.0
         super().__init__(
             [queue],
@@ -78,22 +77,10 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
     @property
     def draining(self) -> bool:
         """Whether it was asked to stop."""
-        return self._drain_from is not None
+        return self._stopping.asked
 
-    def listen_to_signals(self) -> None:
-        """SIGTERM and SIGINT drain from now on."""
-        self._install_signal_handlers()
-
-    def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Take no more jobs; the one under way may finish within the grace, and goes back to the queue after it.
-
-        A second signal ends the grace.
-        """
-        if self.draining:
-            self._drain_grace = 0.0
-        else:
-            self._drain_from = time.monotonic()
-            self._stop_requested = True
+    def _install_signal_handlers(self) -> None:
+        """RQ's own would log and look at Redis in the middle of anything; `Stopping` has the signals."""
 
     def subscribe(self) -> None:
         """RQ's commands to workers are not taken: they would stop jobs past the bookkeeping here."""
@@ -190,7 +177,7 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
                 self._brief,
                 lease=self._lease,
                 limits=limits,
-                patience=self._patience,
+                patience=self._stopping.patience,
                 keep_house=self._keep_house,
             ).until_it_ends()
         except ProcessDied:
@@ -224,9 +211,6 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
             return "dropped", False
         log.warning("the process with the models died")
         return "crashed", self._moves.crashed(run.place, computation)
-
-    def _patience(self) -> float | None:
-        return None if self._drain_from is None else self._drain_from + self._drain_grace - time.monotonic()
 
     def _while_loading(self) -> bool:
         self._keep_house()

@@ -19,9 +19,8 @@ from worker.process import ModelProcess, ProcessDied
 TICK_SECONDS = 0.2
 """How often cancelling is looked for."""
 RENEWALS_PER_LEASE = 6
-FORCE_AFTER_SECONDS = 0.7
 KILL_AFTER_SECONDS = 1.4
-"""How long after the polite request a job is interrupted, and its process killed if that does not help (a native
+"""How long after the polite request the process is killed if it does not stop its job (a model that loads, a native
 call that does not come back): together with a tick, a cancelled job has stopped within two seconds."""
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,6 @@ class Supervision:
         self._renew_at = started + lease / RENEWALS_PER_LEASE
         self._stop: Stop | None = None
         self._stopped_at = 0.0
-        self._forced = False
 
     def until_it_ends(self) -> Ended:
         """Wait for the process to answer or die, and stop it where there is reason to."""
@@ -117,10 +115,6 @@ class Supervision:
             return None  # asked again in a moment
 
     def _insist(self) -> None:
-        waited = time.monotonic() - self._stopped_at
-        if waited > KILL_AFTER_SECONDS:
+        if time.monotonic() - self._stopped_at > KILL_AFTER_SECONDS:
             self._process.kill()
             raise ProcessDied
-        if waited > FORCE_AFTER_SECONDS and not self._forced:
-            self._forced = True
-            self._process.interrupt()

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -66,10 +65,7 @@ def work_off(redis_url, tmp_path):
     """Runs what is queued, here and now, with the scripted engine."""
     settings = WorkerSettings(redis_url=SecretStr(redis_url))
     child = [sys.executable, str(SCRIPTED_CHILD), str(tmp_path / "runs")]
-    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
-    yield functools.partial(work, settings, child=child, burst=True)
-    for name, handler in before.items():
-        signal.signal(name, handler)
+    return functools.partial(work, settings, child=child, burst=True)
 
 
 @pytest.fixture

@@ -148,11 +148,11 @@ def test_listeners_are_let_go(jobs, job, monkeypatch, how):
     async def scenario():
         lifecycle = Lifecycle()
         made = Hub(jobs, lifecycle, 100)
-        async with lifecycle.running(), made.running():
+        async with made.running():
             listener = await made.join(job, None)
             with listener.listening():
                 if how == "the process stops":
-                    lifecycle.draining = True
+                    lifecycle.drain()
                 else:
                     jobs.delete("ada", job.id)
                 return [event async for event in listener.events(30)]
@@ -168,7 +168,7 @@ def test_nobody_begins_to_listen_to_a_process_that_is_about_to_stop(jobs, job):
         async with made.running():
             joining = asyncio.create_task(made.join(job, None))
             await asyncio.sleep(0)  # it has looked, and the reader has not read
-            lifecycle.draining = True
+            lifecycle.drain()
             with pytest.raises(Draining):
                 await joining
 

@@ -29,7 +29,7 @@ def test_a_process_that_stops_is_not_ready_and_takes_no_work(jobs):
     lifecycle = Lifecycle()
     api = TestClient(create_app(Settings(), jobs, lifecycle=lifecycle))
     job = api.post("/v1/explain", json={"text": "a", "model": "minilm"}).json()
-    lifecycle.draining = True
+    lifecycle.drain()
     for answer in (api.get("/readyz"), api.post("/v1/explain", json={"text": "a", "model": "minilm"})):
         assert answer.status_code == 503
         assert answer.json()["code"] == "draining"
