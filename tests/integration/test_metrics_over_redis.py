@@ -9,6 +9,7 @@ from by_hand import QUEUE, asked
 from closeness import assert_close
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import PATIENCE, ended, wait_until
 
 from docs.metrics import FILE, table
 from lig_core.queue import names
@@ -144,7 +145,7 @@ def test_a_real_worker_s_jobs_are_counted(api, start_worker):
     for text in ("hello", "hello", "fail", "die"):
         body = {"text": text, "model": "minilm", "granularity": "layer"}
         job = api.post("/v1/explain", json=body, headers={"Prefer": "wait=0"}).json()
-        assert api.get(f"/v1/jobs/{job['id']}?wait=60").json()["status"] in {"succeeded", "failed"}
+        assert ended(api, f"/v1/jobs/{job['id']}")["status"] in {"succeeded", "failed"}
     page = Page(api)
     assert page("jobs_accepted_total") == 4
     assert page.of("jobs_ended_total") == {"succeeded": 2, "failed": 2, "cancelled": 0}
@@ -157,7 +158,7 @@ def test_a_real_worker_s_jobs_are_counted(api, start_worker):
     assert sum(page.of("workers").values()) == 1
     assert page("workers_resident_bytes") > 1e6
     worker.terminate()
-    worker.wait(20)
+    worker.wait(PATIENCE)
     assert sum(Page(api).of("workers").values()) == 0
 
 
@@ -165,16 +166,12 @@ def test_a_busy_worker_and_its_models_are_told(api, start_worker):
     start_worker()
     body = {"text": "hello", "model": "minilm"}
     api.post("/v1/explain", json=body, headers={"Prefer": "wait=60"})
-    long = api.post("/v1/explain", json={**body, "text": "sleep 60"}).json()
-    until = time.monotonic() + 20
-    while Page(api)("workers", state="busy") != 1 and time.monotonic() < until:
-        time.sleep(0.1)
+    long = api.post("/v1/explain", json={**body, "text": "sleep 200"}).json()
+    wait_until(lambda: Page(api)("workers", state="busy") == 1)
     page = Page(api)
     assert page.of("workers") == {"idle": 0, "busy": 1, "started": 0, "suspended": 0}
     assert page("computations", state="running") == 1
-    until = time.monotonic() + 20  # with the next sign of life
-    while "lig_models_held{" not in Page(api).text and time.monotonic() < until:
-        time.sleep(0.2)
+    wait_until(lambda: "lig_models_held{" in Page(api).text)  # with the next sign of life
     page = Page(api)
     assert page("models_held", model="minilm", dtype="float32") == 1
     assert page("models_held_bytes", model="minilm", dtype="float32") == 1_000_000
@@ -236,7 +233,7 @@ def test_a_redis_that_hangs_holds_the_page_up_for_a_moment_only(monkeypatch):
         began = time.monotonic()
         page = Page(application(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
         assert page("redis_up") == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20
 
 
 def test_reading_costs_the_same_however_long_the_queue_is(by_hand, redis, redis_url):

@@ -11,6 +11,7 @@ from closeness import assert_close
 from made_results import made_head, made_layer, made_result
 from memory import peak_of
 from safetensors.numpy import load
+from waiting import PATIENCE
 
 from lig_core.result.arrays import MAPS, LayerArrays, Result
 from lig_core.result.formats import FORMATS, write_json
@@ -106,7 +107,7 @@ def test_a_large_result_streams_the_same_numbers_in_all_formats_within_twice_its
 ):
     (address, process), (path, largest) = start_api_process(), large
     tall, whole = {}, {}
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         for media_type in MEDIA_TYPES:  # once for what the first request loads
             client.get(f"{path}/result", params={"targets": "0", "top_k": "1"}, headers={"Accept": media_type})
         before = peak_of(process, reset=True)
@@ -134,7 +135,7 @@ def test_a_large_result_streams_the_same_numbers_in_all_formats_within_twice_its
 
 def test_a_result_that_is_lost_on_the_way_breaks_the_connection(start_api_process, large, redis):
     (address, _), (path, _) = start_api_process(), large
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         with client.stream("GET", f"{path}/result", headers={"Accept-Encoding": "identity"}) as answer:
             assert answer.status_code == 200
             redis.delete(*redis.keys("lig:result:*:layer:5"))
