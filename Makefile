@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-oldest check format openapi settings metrics bench bench-service \
+.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics bench bench-service \
   bench-worker faults soak fuzz clean
 
 help: ## what can be made
@@ -31,10 +31,11 @@ demo: $(VENV)/.runtime ## explain a sentence over HTTP; writes out/demo.json and
 serve: $(VENV)/.runtime ## Redis, API and worker on port 8000, until Ctrl-C
 	$(BIN)/lig serve
 
-test: $(VENV)/.dev ## everything: style, types, import rules, tests
-	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 tests/unit
-	$(BIN)/python -m pytest tests/integration tests/gpu
+test: $(VENV)/.dev ## everything: style, types, import rules, tests; brings a browser for them where it can
+	$(BIN)/python -m tests.run
+
+programs: $(VENV)/.dev ## what the tests need and pip does not bring: Chromium, redis-server (as root, by apt-get)
+	$(BIN)/python -m tests.programs
 
 OLDEST := .venv-oldest
 # What the oldest transformers brings its own versions of.

@@ -172,11 +172,6 @@ def gauss(count: int) -> tuple[Tensor, Tensor]:
     return torch.tensor((x + 1) / 2), torch.tensor(w / 2)
 
 
-def relative(found: Tensor, expected: Tensor) -> float:
-    """Largest difference over the largest expected value."""
-    return float((found - expected).abs().max() / expected.abs().max())
-
-
 @cache
 def truth(name: str, layer: int, ids: tuple[int, ...] = IDS) -> TinyTruth:
     """The truth of one layer of a family's tiny model at one text."""

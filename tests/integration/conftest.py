@@ -13,6 +13,7 @@ from by_hand import ByHand
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from redis import Redis
+from waiting import PATIENCE
 
 from service.app import create_app
 from service.embedded import embedded_redis
@@ -99,14 +100,14 @@ def start_api_process(redis_url):
             env = {**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LOG_LEVEL": "warning", **environment}
             started.append(subprocess.Popen(command, env=env, pass_fds=[listener.fileno()]))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            httpx.get(f"{url}/livez", timeout=60)
+            httpx.get(f"{url}/livez", timeout=PATIENCE)
             return url, started[-1]
 
     yield start
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 @pytest.fixture

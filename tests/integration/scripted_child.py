@@ -20,6 +20,8 @@ from worker import child
 class ScriptedEngine:
     """Texts: `sleep N` (stops when asked), `stubborn N` (does not), `native N` (cannot), `fail`, `break`, `die`.
 
+    `first N` sleeps only the first time that it is run; `held` ends its run number K when the file `RUNS_FILE.K` is
+    there, whoever asks it to stop, and adds a line `told` when its answer is sent.
     `layers N` has N layers, and `layers N die K` kills the process after K of them, once.
     """
 
@@ -49,13 +51,17 @@ class ScriptedEngine:
     def stream(self, request, model, report, should_stop, skip):
         self.note(request.text)
         report(Progress(phase="computing", done=1, total=2))
-        word, _, argument = request.text.partition(" ")
-        until = time.monotonic() + float(argument) if word in {"sleep", "stubborn", "native"} else 0
+        word, *arguments = request.text.split()
+        number = self.runs_of(request.text)
+        sleeps = word in {"sleep", "stubborn", "native"} or (word == "first" and number == 1)
+        until = time.monotonic() + float(arguments[0]) if sleeps else 0
         if word == "native":
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         while time.monotonic() < until:
-            if word == "sleep" and should_stop():
+            if word in {"sleep", "first"} and should_stop():
                 raise Cancelled("stopped on request")
+            time.sleep(0.02)
+        while word == "held" and not Path(f"{self._runs}.{number}").exists():
             time.sleep(0.02)
         if word == "die":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -64,9 +70,9 @@ class ScriptedEngine:
         if word == "break":
             raise RuntimeError("a secret")
         head = {"text": request.text, "model": model, "process": os.getpid(), "tokens": ["a"]}
-        return head, self.layers(argument.split() if word == "layers" else ["1"], skip)
+        return head, self.layers(arguments if word == "layers" else ["1"], skip, tell=word == "held")
 
-    def layers(self, script, skip):
+    def layers(self, script, skip, *, tell=False):
         for index in range(int(script[0])):
             if index in skip:
                 continue
@@ -75,6 +81,11 @@ class ScriptedEngine:
             if script[0] != "1":
                 self.note(f"layer {index}")
             yield LayerArrays(index, {"targets": np.array([0])})
+        if tell:
+            self.note("told")
+
+    def runs_of(self, text):
+        return self._runs.read_text().splitlines().count(text) if self._runs and self._runs.is_file() else 1
 
     def note(self, line):
         if self._runs:

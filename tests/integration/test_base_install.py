@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import httpx
 import pytest
 from made_results import made_result
+from waiting import PATIENCE, wait_until
 
 from lig_core.queue import names
 from service.keys import ANONYMOUS
@@ -63,11 +63,9 @@ def test_all_that_the_base_install_lacks_is_absent_here():
 def test_a_service_s_result_is_written_in_every_format(start_api, by_hand, lig, redis, tmp_path, suffix):
     b, url, file = by_hand(), start_api(), tmp_path / f"result.{suffix}"
     process = lig("explain", TEXT, "--model", "minilm", "--server", url, "-o", file)
-    deadline = time.monotonic() + 60
-    while not redis.zcard(names.key("waiting", "lig")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: redis.zcard(names.key("waiting", "lig")) or process.poll() is not None)
     b.finish_with(b.start(), made_result())
-    assert process.communicate(timeout=60) == ("", "")
+    assert process.communicate(timeout=PATIENCE) == ("", "")
     assert process.returncode == 0
     (job,) = b.store.list(ANONYMOUS.name, limit=10).jobs
     result = httpx.get(f"{url}/v1/jobs/{job.id}/result", headers={"Accept": "*/*"})
@@ -86,7 +84,7 @@ def test_a_service_s_result_is_written_in_every_format(start_api, by_hand, lig, 
 )
 def test_computing_here_says_in_one_line_what_is_missing(lig, arguments):
     process = lig(*arguments)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=PATIENCE)
     assert (out, process.returncode) == ("", 2)
     assert said.startswith("lig: torch is not installed") and said.count("\n") == 1
     assert "lig-service[core]" in said and "--server" in said

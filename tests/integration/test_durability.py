@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from redis import Redis
 from test_faults import api_with  # noqa: F401  # a fixture
 from test_serve import serve  # noqa: F401  # a fixture
+from waiting import PATIENCE, wait_until
 
 from lig_core.queue.durability import EvictingRedis, read_durability
 from service.embedded import embedded_redis
@@ -39,16 +40,12 @@ def test_without_an_append_only_file_nothing_is_promised(redis):
 
 
 def test_readiness_says_what_is_promised(api, start_worker):
-    from test_jobs_over_redis import wait_until
-
     start_worker()
     wait_until(lambda: api.get("/readyz").status_code == 200)
     assert api.get("/readyz").json()["promise"] == "last_second"
 
 
 def test_a_redis_that_evicts_makes_the_service_unready(api, start_worker, redis):
-    from test_jobs_over_redis import wait_until
-
     start_worker()
     wait_until(lambda: api.get("/readyz").status_code == 200)
     redis.config_set("maxmemory-policy", "volatile-lru")
@@ -68,7 +65,7 @@ def test_a_worker_refuses_a_redis_that_evicts(evicting, redis_url):
 
 def test_serve_refuses_a_redis_that_evicts_in_one_line(evicting, redis_url, serve):  # noqa: F811
     run = serve("--redis-url", redis_url)
-    assert run.process.wait(30) == 1
+    assert run.process.wait(PATIENCE) == 1
     complaint = run.process.stderr.read()
     assert complaint.count("\n") == 1
     assert "Set it to noeviction" in complaint

@@ -16,6 +16,7 @@ from by_hand import asked
 from httpx_sse import EventSource, aconnect_sse, connect_sse
 from made_results import made_head, made_layer, made_result
 from memory import peak_of
+from waiting import PATIENCE, wait_until
 
 from lig_core.contract import Progress
 from lig_core.errors import NotConverged
@@ -105,7 +106,7 @@ def test_a_client_dropped_at_every_event_misses_and_repeats_nothing_on_other_pro
     worker.start()
     seen, addresses = [], [start_api_process()[0] for _ in range(2)]
     with ExitStack() as stack:
-        clients = [stack.enter_context(httpx.Client(base_url=address, timeout=30)) for address in addresses]
+        clients = [stack.enter_context(httpx.Client(base_url=address, timeout=PATIENCE)) for address in addresses]
         while not seen or seen[-1].event != "succeeded":
             headers = {"Last-Event-ID": seen[-1].id} if seen else {}
             with connect_sse(clients[len(seen) % 2], "GET", url(job_id), headers=headers) as source:
@@ -154,13 +155,14 @@ def test_a_job_cancelled_by_itself_ends_alone(api, by_hand):
     seen = []
 
     def follow():
-        seen.extend(listen(api, one.id))
+        with connect_sse(api, "GET", url(one.id)) as source:
+            seen.extend(told(event) for event in source.iter_sse() if event.data)
 
     listener = threading.Thread(target=follow)
     listener.start()
-    time.sleep(0.5)
+    wait_until(lambda: len(seen) == 2)
     api.post(f"/v1/jobs/{one.id}/cancel")
-    listener.join(10)
+    listener.join(PATIENCE)
     assert [event.event for event in seen] == ["queued", "started", "cancelled"]
     play(b, run)
     assert listen(api, one.id) == seen
@@ -175,7 +177,7 @@ def test_progress_that_is_no_longer_kept_is_told_as_a_gap(start_api_process, by_
     for number in range(40):
         report(b, run, number)
     b.finish_with(run, made_result())
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         whole = listen(client, job_id)
         assert "gap" not in [event.event for event in whole]
         resumed = listen(client, job_id, headers={"Last-Event-ID": whole[1].id})
@@ -205,7 +207,7 @@ def test_500_listeners_on_one_process_are_all_served(start_api_process, by_hand)
 
     async def all_of_them():
         async with (
-            httpx.AsyncClient(base_url=address, timeout=120, limits=NO_LIMITS) as client,
+            httpx.AsyncClient(base_url=address, timeout=PATIENCE, limits=NO_LIMITS) as client,
             anyio.create_task_group() as group,
         ):
             for _ in range(500):
@@ -225,7 +227,7 @@ def test_a_listener_that_does_not_read_holds_up_nobody(start_api_process, by_han
     b = by_hand()
     job_id, run = start(b)
     address, process = start_api_process()
-    with httpx.Client(base_url=address, timeout=30, limits=NO_LIMITS) as client, ExitStack() as stack:
+    with httpx.Client(base_url=address, timeout=PATIENCE, limits=NO_LIMITS) as client, ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(client.stream("GET", url(job_id)))
         before = peak_of(process, reset=True)
@@ -243,21 +245,20 @@ def test_streams_end_when_the_process_is_told_to_stop(start_api_process, by_hand
     b = by_hand()
     job_id, _ = start(b)
     address, process = start_api_process()
-    with httpx.Client(base_url=address, timeout=30) as client, client.stream("GET", url(job_id)) as answer:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client, client.stream("GET", url(job_id)) as answer:
         events = EventSource(answer).iter_sse()
         assert next(event for event in events if event.data).event == "queued"
-        begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert [event.event for event in events] == ["started"]  # ends in order, without an end of the job
-        process.wait(10)
-    assert time.monotonic() - begun < 2.5
+        # Ends in order, without an end of the job: what is cut off raises an error.
+        assert [event.event for event in events] == ["started"]
+        process.wait(PATIENCE)
 
 
 def test_silence_is_filled_with_comments(start_api_process, by_hand):
     b = by_hand()
     job_id, _ = start(b)
     address, _ = start_api_process(LIG_EVENT_COMMENT_SECONDS="0.2")
-    with httpx.Client(base_url=address, timeout=30) as client, client.stream("GET", url(job_id)) as answer:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client, client.stream("GET", url(job_id)) as answer:
         lines = answer.iter_lines()
         assert next(line for line in lines if line.startswith(":"))
         assert next(line for line in lines if line.startswith(":"))

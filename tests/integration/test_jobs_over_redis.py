@@ -1,24 +1,34 @@
 """A text goes in over HTTP, through Redis and a worker, and its result comes out."""
 
+import concurrent.futures
 import itertools
 import json
 import signal
 import socket
-import threading
 import time
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from rq import Callback, Queue, SimpleWorker
+from waiting import PATIENCE, being_answered, ended, wait_until
 
 from lig_core.queue import names
 from lig_core.queue.names import TASK
+from service import changes
 from service.app import create_app
+from service.keys import ANONYMOUS
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
 from worker.health import alive
 
 TOLERANCES = (1e-3 + n * 1e-9 for n in itertools.count())
+
+
+def runs(folder):
+    """What was run, a line each."""
+    file = folder / "runs"
+    return file.read_text().splitlines() if file.exists() else []
 
 
 def submit(api, text, **fields):
@@ -27,13 +37,6 @@ def submit(api, text, **fields):
     response = api.post("/v1/explain", json=request)
     assert response.status_code == 202, response.text
     return response.headers["location"]
-
-
-def wait_until(condition, seconds=15):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_a_text_becomes_a_result(api, work_off):
@@ -68,7 +71,7 @@ def test_bulk_jobs_wait_for_a_few_interactive_ones(api, work_off, tmp_path):
 
 def test_an_idle_worker_takes_a_bulk_job_too(api, start_worker):
     start_worker()
-    assert api.get(f"{submit(api, 'hello', priority='bulk')}?wait=20").json()["status"] == "succeeded"
+    assert ended(api, submit(api, "hello", priority="bulk"))["status"] == "succeeded"
 
 
 def test_a_failing_job_shows_its_problem_and_is_not_retried(api, work_off):
@@ -101,36 +104,35 @@ def test_a_model_that_is_not_there_fails_the_job_with_its_own_code(redis_url, wo
     assert api.get(job).json()["problem"]["code"] == "model_not_found"
 
 
-def test_a_waiting_request_is_answered_as_soon_as_the_job_ends(api, start_worker):
+def test_a_waiting_request_is_answered_as_soon_as_the_job_ends(api, start_worker, monkeypatch):
+    monkeypatch.setattr(changes, "LOOK_ANYWAY_SECONDS", 1e6)  # without the message nobody would look
     start_worker()
     wait_until(lambda: api.get("/readyz").status_code == 200)
     job = submit(api, "sleep 1")
-    began = time.monotonic()
-    shown = api.get(f"{job}?wait=30").json()
-    took = time.monotonic() - began
-    assert shown["status"] == "succeeded"
-    # The fallback looks every 5 s only: this fast means that the message came through.
-    assert 0.5 < took < 2.5
+    assert api.get(f"{job}?wait=60").json()["status"] == "succeeded"
 
 
 def test_a_wait_shorter_than_the_job_answers_in_time(api):
     job = submit(api, "hello")
     began = time.monotonic()
     assert api.get(f"{job}?wait=0.5").json()["status"] == "queued"
-    assert 0.4 < time.monotonic() - began < 2
+    assert time.monotonic() - began > 0.4
 
 
-def test_a_hundred_waiting_requests_do_not_hold_up_others(api):
-    job = submit(api, "hello")
-    waiting = [threading.Thread(target=api.get, args=(f"{job}?wait=2",)) for _ in range(100)]
-    for thread in waiting:
-        thread.start()
-    began = time.monotonic()
-    assert api.get("/livez").status_code == 200
-    assert api.get(job).status_code == 200
-    assert time.monotonic() - began < 1.5
-    for thread in waiting:
-        thread.join()
+def test_a_hundred_waiting_requests_do_not_hold_up_others(start_api, by_hand):
+    job = by_hand().send_one(ANONYMOUS.name)
+    url = start_api()
+    with (
+        httpx.Client(base_url=url, timeout=PATIENCE, limits=httpx.Limits(max_connections=None)) as api,
+        concurrent.futures.ThreadPoolExecutor(100) as pool,
+    ):
+        waiting = [pool.submit(api.get, f"/v1/jobs/{job.id}", params={"wait": 60}) for _ in range(100)]
+        wait_until(lambda: being_answered(url) == 100)
+        assert api.get("/livez").status_code == 200
+        assert api.get(f"/v1/jobs/{job.id}").json()["status"] == "queued"
+        assert not any(each.done() for each in waiting)
+        api.post(f"/v1/jobs/{job.id}/cancel")
+        assert {each.result().json()["status"] for each in waiting} == {"cancelled"}
 
 
 def test_progress_is_seen_while_the_job_runs(api, start_worker):
@@ -146,7 +148,7 @@ def test_readiness_follows_the_workers(api, start_worker):
     worker = start_worker()
     wait_until(lambda: api.get("/readyz").status_code == 200)
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait(PATIENCE) == 0
     assert api.get("/readyz").status_code == 503
 
 
@@ -155,42 +157,42 @@ def test_a_container_s_check_sees_this_machine_s_worker(redis, start_worker):
     worker = start_worker()
     wait_until(lambda: alive(redis, "lig"))
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait(PATIENCE) == 0
     assert not alive(redis, "lig")
 
 
 def test_a_terminated_worker_finishes_its_job_first(api, start_worker):
     worker = start_worker()
     job = submit(api, "sleep 1.5")
-    wait_until(lambda: api.get(job).json()["status"] == "running")
+    wait_until(lambda: api.get(job).json()["status"] != "queued")
     worker.terminate()
-    assert worker.wait(10) == 0
+    assert worker.wait(PATIENCE) == 0
     assert api.get(job).json()["status"] == "succeeded"
 
 
 def test_a_killed_worker_s_job_is_run_again_by_another(api, start_worker, tmp_path):
     worker = start_worker(lease=2)
-    job = submit(api, "sleep 1")
-    wait_until(lambda: api.get(job).json()["status"] == "running")
+    job = submit(api, "first 60")
+    wait_until(lambda: runs(tmp_path))
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     start_worker(lease=2)
-    assert api.get(f"{job}?wait=20").json()["status"] == "succeeded"
-    assert (tmp_path / "runs").read_text() == "sleep 1\nsleep 1\n"
+    assert ended(api, job)["status"] == "succeeded"
+    assert runs(tmp_path) == ["first 60"] * 2
 
 
 def test_a_job_twice_as_long_as_the_lease_is_run_once(api, start_worker, tmp_path):
-    start_worker(lease=2)
-    start_worker(lease=2)
-    job = submit(api, "sleep 4")
-    assert api.get(f"{job}?wait=20").json()["status"] == "succeeded"
-    assert (tmp_path / "runs").read_text() == "sleep 4\n"
+    start_worker(lease=4)
+    start_worker(lease=4)
+    job = submit(api, "sleep 8")
+    assert ended(api, job)["status"] == "succeeded"
+    assert runs(tmp_path) == ["sleep 8"]
 
 
 def test_a_job_over_its_time_fails_with_what_to_do(redis_url, work_off):
     settings = Settings(job_timeout=1)
     with TestClient(create_app(settings, RqJobStore(redis_url, settings))) as api:
-        job = submit(api, "sleep 5")
+        job = submit(api, "sleep 60")
         work_off()
         problem = api.get(job).json()["problem"]
     assert problem["code"] == "job_timed_out"
@@ -269,14 +271,14 @@ def dead_redis(request, tmp_path, silent_redis):
 def test_without_redis_the_answer_is_a_prompt_503(dead_redis, method, path):
     settings = Settings(redis_timeout=0.3)
     with TestClient(create_app(settings, RqJobStore(dead_redis, settings))) as api:
-        began = time.monotonic()
         body = {"text": "hi", "model": "minilm"} if method == "POST" else None
+        began = time.monotonic()
         response = api.request(method, path, json=body)
         took = time.monotonic() - began
         assert response.status_code == 503
         assert response.json()["code"] == "store_unavailable"
         assert dead_redis.removeprefix("unix://") not in response.text
-        assert took < 2
+        assert took < 20  # not what a client waits at most
         assert api.get("/livez").status_code == 200
 
 
@@ -293,6 +295,6 @@ def test_a_running_worker_notices_that_a_model_s_folder_changed(redis_url, redis
             if weights:
                 (folder / "model.safetensors").write_bytes(weights)
             job = submit(api, "hello", model="mine")
-            assert api.get(f"{job}?wait=60").json()["status"] == "succeeded"
+            assert ended(api, job)["status"] == "succeeded"
             loads.append(int(redis.hget(names.key("counters", "lig"), "model_loads")))
     assert loads == [1, 1, 2, 2]

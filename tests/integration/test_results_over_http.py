@@ -7,9 +7,11 @@ import httpx
 import numpy as np
 import orjson
 import pytest
+from closeness import assert_close
 from made_results import made_head, made_layer, made_result
 from memory import peak_of
 from safetensors.numpy import load
+from waiting import PATIENCE
 
 from lig_core.queue import names
 from lig_core.result.arrays import MAPS, LayerArrays, Result
@@ -106,7 +108,7 @@ def test_a_large_result_streams_the_same_numbers_in_all_formats_within_twice_its
 ):
     (address, process), (path, largest) = start_api_process(), large
     tall, whole = {}, {}
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         for media_type in MEDIA_TYPES:  # once for what the first request loads
             client.get(f"{path}/result", params={"targets": "0", "top_k": "1"}, headers={"Accept": media_type})
         before = peak_of(process, reset=True)
@@ -134,7 +136,7 @@ def test_a_large_result_streams_the_same_numbers_in_all_formats_within_twice_its
 
 def test_a_result_that_is_lost_on_the_way_breaks_the_connection(start_api_process, large, redis):
     (address, _), (path, _) = start_api_process(), large
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         with client.stream("GET", f"{path}/result", headers={"Accept-Encoding": "identity"}) as answer:
             assert answer.status_code == 200
             redis.delete(*redis.keys(names.key("blob", "lig", "*:layer:5")))
@@ -153,7 +155,7 @@ def test_two_results_are_compared(api, finished):
     assert list(found["layers"]) == ["2"] and list(found["layers"]["2"]) == ["z2z"]
     one, other = (made_layer(2, seed=seed)["z2z"].astype(float) for seed in (0, 1))
     difference = np.array(found["layers"]["2"]["z2z"]["difference"], float)
-    assert difference == pytest.approx(other - one, rel=1e-6, nan_ok=True)
+    assert_close(difference, other - one, 1e-6)
     assert len(found["layers"]["2"]["z2z"]["top"]) == 3
     other_text = finished(Result.of(made_head(tokens=5), [made_layer()])).rpartition("/")[2]
     refused = api.get("/v1/diff", params={"a": ids["a"], "b": other_text})

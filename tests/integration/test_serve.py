@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 from redis import Redis
+from waiting import PATIENCE, being_answered, wait_until
 
 from lig_core.client import Client
 from lig_core.queue import names
@@ -48,10 +49,10 @@ class Serve:
 
     def end(self, signum=signal.SIGTERM):
         self.process.send_signal(signum)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE)
 
     def left_behind(self):
-        _, alive = psutil.wait_procs(self.family, timeout=5)
+        _, alive = psutil.wait_procs(self.family, timeout=PATIENCE)
         return alive
 
 
@@ -104,11 +105,11 @@ def test_ctrl_c_leaves_nothing_even_while_a_request_waits(serve):
     assert not run.socket.exists()
 
 
-@pytest.mark.parametrize(("word", "name"), [("worker", "worker"), ("service.server", "API"), ("redis-server", "Redis")])
+@pytest.mark.parametrize(("word", "name"), [("worker", "worker"), ("service.server", "API"), ("unixsocket", "Redis")])
 def test_a_dying_child_takes_all_down_and_is_named(serve, word, name):
     run = serve(LIG_STOP_GRACE="1").wait_until_ready()
     run.child(word).kill()
-    assert run.process.wait(30) == 1
+    assert run.process.wait(PATIENCE) == 1
     assert f"the {name} process ended (exit code -9)" in run.process.stderr.read()
     assert run.left_behind() == []
     assert not run.socket.exists()
@@ -132,10 +133,7 @@ def test_nothing_outlives_a_killed_supervisor(serve):
 
 def test_a_stop_before_it_is_ready_leaves_nothing(serve):
     run = serve()
-    deadline = time.monotonic() + 10
-    while len(psutil.Process(run.process.pid).children()) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: len(psutil.Process(run.process.pid).children()) == 3)
     run.family = psutil.Process(run.process.pid).children(recursive=True)
     assert run.end(signal.SIGTERM) == 0
     assert run.left_behind() == []
@@ -146,7 +144,7 @@ def test_a_taken_port_is_one_line_and_exit_code_2(serve):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         run = serve("--port", str(port))
-        assert run.process.wait(30) == 2
+        assert run.process.wait(PATIENCE) == 2
     complaint = run.process.stderr.read()
     assert complaint.count("\n") == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in complaint
@@ -155,7 +153,7 @@ def test_a_taken_port_is_one_line_and_exit_code_2(serve):
 
 def test_a_redis_that_cannot_be_started_is_one_line(serve):
     run = serve(LIG_REDIS_SERVER="/bin/false")
-    assert run.process.wait(30) == 1
+    assert run.process.wait(PATIENCE) == 1
     complaint = run.process.stderr.read()
     assert complaint.count("\n") == 1
     assert "LIG_REDIS_SERVER=/bin/false is not a redis-server" in complaint
@@ -163,7 +161,7 @@ def test_a_redis_that_cannot_be_started_is_one_line(serve):
 
 def test_a_given_redis_that_does_not_answer_is_one_line_without_its_password(serve):
     run = serve("--redis-url", "redis://user:hunter2@127.0.0.1:1/0")
-    assert run.process.wait(30) == 1
+    assert run.process.wait(PATIENCE) == 1
     complaint = run.process.stderr.read()
     assert complaint.count("\n") == 1
     assert "Redis at redis://user:***@127.0.0.1:1/0 does not answer" in complaint
@@ -185,15 +183,12 @@ def test_ctrl_c_in_the_client_command_cancels_the_job(serve):
     command = [sys.executable, "-m", "lig_core.cli", "explain", "sleep 60", "--model", "minilm", "--server", run.url]
     asking = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     redis = Redis.from_url(f"unix://{run.socket}")
-    deadline = time.monotonic() + 30
-    while not (running := [key for key in redis.scan_iter("rq:job:*") if redis.hget(key, "status") == b"started"]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(1)  # the job may start before the command has read its id
-    computation = running[0].decode().removeprefix("rq:job:")
-    (job,) = [name.decode() for name in redis.hkeys(names.key("claims", "lig", computation))]
+    (claims,) = wait_until(lambda: list(redis.scan_iter(names.key("claims", "lig", "*"))))
+    (job,) = [name.decode() for name in redis.hkeys(claims)]
+    wait_until(lambda: 'method="POST"' in httpx.get(f"{run.url}/metrics").text)
+    wait_until(lambda: being_answered(run.url) == 1)  # the command has read the job's id and follows it
     asking.send_signal(signal.SIGINT)
-    _, said = asking.communicate(timeout=30)
+    _, said = asking.communicate(timeout=PATIENCE)
     assert (asking.returncode, said) == (130, f"lig: cancelled job {job}\n")
     with Client(run.url) as client:
-        assert client.wait(job, timeout=30)["status"] == "cancelled"
+        assert client.wait(job, timeout=PATIENCE)["status"] == "cancelled"

@@ -4,6 +4,7 @@ import concurrent.futures
 import time
 
 import httpx
+from waiting import PATIENCE
 
 from lig_core.queue import names
 
@@ -13,7 +14,7 @@ BODY = {"model": "minilm", "granularity": "layer"}
 def test_a_hundred_equal_posts_at_once_run_once_and_all_get_the_result(start_api, start_worker, tmp_path, redis):
     url = start_api()
     start_worker()
-    with httpx.Client(base_url=url, timeout=60, limits=httpx.Limits(max_connections=100)) as api:
+    with httpx.Client(base_url=url, timeout=PATIENCE, limits=httpx.Limits(max_connections=100)) as api:
 
         def post(n):
             return api.post("/v1/explain", json={"text": "sleep 1", **BODY}, headers={"Prefer": "wait=50"})
@@ -36,7 +37,7 @@ def test_a_hundred_equal_posts_at_once_run_once_and_all_get_the_result(start_api
 
 
 def test_an_idempotency_key_holds_across_processes_and_routes(start_api, redis):
-    one, other = (httpx.Client(base_url=start_api(), timeout=30) for _ in range(2))
+    one, other = (httpx.Client(base_url=start_api(), timeout=PATIENCE) for _ in range(2))
     with one, other:
         key = {"Idempotency-Key": "k-1"}
         first = one.post("/v1/explain", json={"text": "hello", **BODY}, headers=key)
@@ -54,7 +55,7 @@ def test_an_idempotency_key_holds_across_processes_and_routes(start_api, redis):
 
 def test_a_batch_with_one_bad_text_queues_nothing_and_a_good_one_all(start_api, redis):
     waiting = names.key("waiting", "lig")
-    with httpx.Client(base_url=start_api(), timeout=30) as api:
+    with httpx.Client(base_url=start_api(), timeout=PATIENCE) as api:
         bad = api.post("/v1/explain/batch", json={"texts": ["a", " ", "b"], "options": BODY})
         assert (bad.status_code, bad.json()["errors"][0]["pointer"]) == (422, "/texts/1")
         assert redis.zcard(waiting) == 0
@@ -72,7 +73,7 @@ def test_clients_that_come_back_when_they_are_told_to_all_succeed(start_api, sta
     seen = []
 
     def insist(n):
-        with httpx.Client(base_url=url, timeout=60) as api:
+        with httpx.Client(base_url=url, timeout=PATIENCE) as api:
             for _ in range(30):
                 answer = api.post("/v1/explain", json={"text": f"sleep 0.2{n:02d}", **BODY})
                 seen.append(answer.status_code)
@@ -88,7 +89,7 @@ def test_clients_that_come_back_when_they_are_told_to_all_succeed(start_api, sta
 
 
 def test_a_batch_that_does_not_fit_is_refused_whole_with_a_time_to_come_back(start_api, redis):
-    with httpx.Client(base_url=start_api(LIG_MAX_BACKLOG="1"), timeout=30) as api:
+    with httpx.Client(base_url=start_api(LIG_MAX_BACKLOG="1"), timeout=PATIENCE) as api:
         assert api.post("/v1/explain", json={"text": "a text that waits", **BODY}).status_code == 202
         refused = api.post("/v1/explain/batch", json={"texts": [f"text {n}" for n in range(50)], "options": BODY})
         assert (refused.status_code, refused.json()["code"]) == (503, "queue_full")
@@ -101,7 +102,7 @@ def test_a_key_over_its_concurrency_is_refused_with_a_time_to_come_back(start_ap
 
     key, entry = new_key("ada", ["explain", "read"], concurrency=2)
     url = start_api(LIG_KEYS=f"[{entry.model_dump_json()}]")
-    with httpx.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {key}"}) as api:
+    with httpx.Client(base_url=url, timeout=PATIENCE, headers={"Authorization": f"Bearer {key}"}) as api:
         answers = [api.post("/v1/explain", json={"text": f"text {n}", **BODY}) for n in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert int(answers[2].headers["retry-after"]) >= 1

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from brute_force import relative, truth
+from brute_force import truth
+from closeness import assert_close
 from tiny_models import ALL_FAMILIES, CAUSAL, FAMILIES, IDS, LAYERS, build, loaded, opened, pluggable
 from torch import Tensor, nn
 
@@ -39,8 +40,8 @@ def random_like(x: Tensor, seed: int = 7) -> Tensor:
 def test_the_captured_input_and_output_are_the_layers_own(name: str) -> None:
     for layer in EVERY_LAYER:
         block, expected = opened(name)[layer].block, truth(name, layer)
-        assert relative(block.z, expected.z) <= EXACT
-        assert relative(block.out, expected.out) <= EXACT
+        assert_close(block.z, expected.z, EXACT)
+        assert_close(block.out, expected.out, EXACT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,14 +51,14 @@ def test_a_replay_at_any_hidden_state_is_what_the_layer_computes_there(name: str
         several = torch.stack([block.z, 0.01 * block.z, random_like(block.z)])
         replayed = block.replay(several)
         for z, out in zip(several, replayed, strict=True):
-            assert relative(out, expected.run(z)) <= EXACT
+            assert_close(out, expected.run(z), EXACT)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_head_outputs_are_what_the_output_projection_receives(name: str) -> None:
     for layer in EVERY_LAYER:
         block, expected = opened(name)[layer].block, truth(name, layer)
-        assert relative(block.heads_out, expected.heads(expected.z)) <= EXACT
+        assert_close(block.heads_out, expected.heads(expected.z), EXACT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,7 +68,7 @@ def test_finish_is_the_rest_of_the_layer_for_any_rows_in_any_order(name: str) ->
         rows = torch.tensor([3, 0, 0, 5, 1, 4, 2, 3, 1, 0, 5])  # not a multiple of the text's length
         heads = random_like(block.heads_out)[rows]
         z = random_like(block.z, seed=8)[rows]
-        assert relative(block.finish(heads, z), expected.finish(heads, z)) <= EXACT
+        assert_close(block.finish(heads, z), expected.finish(heads, z), EXACT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,7 +78,7 @@ def test_the_tangent_of_the_projections_is_their_derivative(name: str) -> None:
     _, tangents = block.project_with_tangent(block.z[None], direction[None])
     ahead, behind = (block.project((block.z + h * direction)[None]) for h in (step, -step))
     for tangent, high, low in zip(tangents, ahead, behind, strict=True):
-        assert relative(tangent, (high - low) / (2 * step)) <= 1e-7
+        assert_close(tangent, (high - low) / (2 * step), 1e-7)
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
@@ -86,7 +87,7 @@ def test_the_residual_stream_is_the_hand_written_one(name: str) -> None:
         block, expected = opened(name)[layer].block, truth(name, layer)
         rows = torch.tensor([4, 2, 2, 0, 1, 5, 3, 1])
         heads, z = random_like(block.heads_out)[rows], random_like(block.z, seed=8)[rows]
-        assert relative(block.residual_stream(heads, z), expected.stream(heads, z)) <= EXACT
+        assert_close(block.residual_stream(heads, z), expected.stream(heads, z), EXACT)
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
@@ -94,7 +95,7 @@ def test_the_second_half_from_any_u_is_the_hand_written_one(name: str) -> None:
     for layer in EVERY_LAYER:
         block, expected = opened(name)[layer].block, truth(name, layer)
         u = torch.cat([random_like(block.z), 0.01 * random_like(block.z, seed=9)[:3], torch.zeros_like(block.z[:1])])
-        assert relative(block.finish_from_residual(u), expected.second_half(u)) <= EXACT
+        assert_close(block.finish_from_residual(u), expected.second_half(u), EXACT)
 
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
@@ -102,7 +103,7 @@ def test_without_the_bypass_the_second_half_is_the_mlp_alone(name: str) -> None:
     for layer in EVERY_LAYER:
         block, expected = opened(name)[layer].block, truth(name, layer)
         u = torch.cat([random_like(block.z), 0.01 * random_like(block.z, seed=9)[:3]])
-        assert relative(block.finish_from_residual(u, bypass=False), expected.second_half(u, bypass=False)) <= EXACT
+        assert_close(block.finish_from_residual(u, bypass=False), expected.second_half(u, bypass=False), EXACT)
 
 
 def test_where_the_bypass_is_not_found_cutting_it_is_refused() -> None:
@@ -126,7 +127,7 @@ def test_a_causal_block_never_sees_the_future(name: str) -> None:
         changed = found.block.z.clone()
         changed[4:] = random_like(changed)[4:]
         before, after = (found.block.replay(z[None])[0, :4] for z in (found.block.z, changed))
-        assert relative(after, before) <= 1e-14  # not 0: an expert's matrix product rounds by how many tokens it gets
+        assert_close(after, before, 1e-14)  # not 0: an expert's matrix product rounds by how many tokens it gets
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,9 +139,9 @@ def test_a_padded_text_is_captured_as_it_is_alone(name: str) -> None:
     for layer in EVERY_LAYER:
         alone = opened(name)[layer].block
         block = Block.open(padded[layer], find_wiring(longer[layer], find_tiling(longer[layer])))
-        assert relative(block.z[:6], alone.z) <= EXACT
-        assert relative(block.out[:6], alone.out) <= EXACT
-        assert relative(block.heads_out[:6], alone.heads_out) <= EXACT
+        assert_close(block.z[:6], alone.z, EXACT)
+        assert_close(block.out[:6], alone.out, EXACT)
+        assert_close(block.heads_out[:6], alone.heads_out, EXACT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -188,8 +189,8 @@ def test_the_key_norms_input_is_the_key_projection(name: str) -> None:
     keys = attention.k_proj(stream).unflatten(-1, (2, 8)).transpose(0, 1)[None]  # [1, groups, tokens, head_dim]
     raw, projections = norm_input(found.block, found.laws.key_norm, found.block.z)
     expected = keys if name == "qwen3" else keys.transpose(1, 2).flatten(-2).unsqueeze(1)
-    assert relative(raw, expected) <= EXACT
-    assert relative(projections.key, found.block.projections.key) <= EXACT
+    assert_close(raw, expected, EXACT)
+    assert_close(projections.key, found.block.projections.key, EXACT)
     assert not key_at_zero_norm_input(found.block, found.laws.key_norm).any()  # an RMSNorm of zeros
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+from closeness import assert_close, assert_close_maps
 from typer.testing import CliRunner
 
 from lig_core import cli
 from lig_core.models import LoadedModel
 
+FLOAT32 = 1e-4  # room for its rounding, whatever the processor
 OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--steps", "2"]
 COMMAND = ["explain", "The cat sat.", *OPTIONS]
 
@@ -31,14 +33,14 @@ def explained(tmp_path: Path, minilm: LoadedModel, monkeypatch: pytest.MonkeyPat
 
 def test_every_suffix_is_the_same_result(explained) -> None:
     document = json.loads(explained("result.json").read_text())
-    matrix = np.array(document["layers"]["1"]["z2z"]["matrix"], np.float32)
+    matrix = document["layers"]["1"]["z2z"]["matrix"]  # computed anew for every file
     with np.load(explained("result.npz")) as found:
-        assert np.array_equal(found["layers.1.z2z"], matrix)
+        assert_close(found["layers.1.z2z"], matrix, FLOAT32)
         assert json.loads(found["head"].item())["tokens"] == document["tokens"]
     tensors = safetensors.numpy.load(explained("result.safetensors").read_bytes())
-    assert np.array_equal(tensors["layers.1.z2z"], matrix)
+    assert_close(tensors["layers.1.z2z"], matrix, FLOAT32)
     lines = explained("result.ndjson").read_text().splitlines()
-    assert json.loads(lines[1])["maps"] == document["layers"]["1"]
+    assert_close(json.loads(lines[1])["maps"]["z2z"]["matrix"], matrix, FLOAT32)
     assert "<html" in explained("result.html").read_text()
 
 
@@ -47,7 +49,7 @@ def test_tokens_are_explained_in_place_of_a_text(explained, tmp_path: Path) -> N
     file = tmp_path / "again.json"
     command = ["explain", "--tokens", json.dumps(document["tokens"]), *OPTIONS, "-o", str(file)]
     assert CliRunner().invoke(cli.app, command).exit_code == 0
-    assert json.loads(file.read_text())["layers"] == document["layers"]
+    assert_close_maps(json.loads(file.read_text()), document, FLOAT32)
 
 
 @pytest.mark.parametrize(

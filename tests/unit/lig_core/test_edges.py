@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from tiny_models import POSITIONS, USUAL, loaded, opened, tiny_tokenizer
 from transformers import AutoModel, BertConfig, PreTrainedConfig, RobertaConfig
 
@@ -37,7 +37,7 @@ def test_a_batch_of_a_tokenizer_without_masks_gives_the_numbers_of_each_text_alo
     requests = [ExplainRequest(text=text, granularity="layer", num_steps=2, layers=[0]) for text in texts]
     found = run_batch(requests, model)[0]["layers"]["0"]["z2z"]["matrix"]
     alone = run(requests[0], model)["layers"]["0"]["z2z"]["matrix"]
-    assert np.allclose(found, alone)
+    assert_close(found, alone, 1e-9)
 
 
 def test_positions_that_a_model_spends_on_its_offset_are_not_promised_to_texts() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from brute_force import gauss, relative, truth
+from brute_force import gauss, truth
+from closeness import assert_close
 from tiny_models import ALL_FAMILIES, CAUSAL, FAMILIES, IDS, LAYERS, Opened, opened, pluggable
 from torch import Tensor
 
@@ -51,7 +52,7 @@ def integrator(found: Opened, targets: Tensor = ALL_TARGETS, budget: Budget | No
 def test_the_layer_map_is_the_brute_force_one(name: str, baseline: Any) -> None:
     for layer in EVERY_LAYER:
         found = integrator(opened(name)[layer]).layer(baseline).attribution.values
-        assert relative(found, truth(name, layer).layer_map(baseline, *gauss(NODES))) <= TIGHT
+        assert_close(found, truth(name, layer).layer_map(baseline, *gauss(NODES)), TIGHT)
 
 
 @pytest.mark.parametrize("size", [1, 10**9])
@@ -64,7 +65,7 @@ def test_the_dense_engines_layer_map_is_the_brute_force_one(name: str, baseline:
         some = torch.tensor([0, 2, 5])
         maps = WholeBlockIntegrator(whole, "", some, GaussLegendre(NODES), Budget(size))
         expected = truth(name, layer).layer_map(baseline, *gauss(NODES))
-        assert relative(maps.layer(baseline).attribution.values, expected[some]) <= TIGHT
+        assert_close(maps.layer(baseline).attribution.values, expected[some], TIGHT)
 
 
 @pytest.mark.parametrize("baseline", PATH_BASELINES)
@@ -72,7 +73,7 @@ def test_the_dense_engines_layer_map_is_the_brute_force_one(name: str, baseline:
 def test_the_map_of_every_head_is_the_brute_force_one(name: str, baseline: Any) -> None:
     for layer in EVERY_LAYER:
         found = integrator(opened(name)[layer]).att(baseline, EVERY_HEAD).values
-        assert relative(found, truth(name, layer).att_map(baseline, *gauss(NODES))) <= TIGHT
+        assert_close(found, truth(name, layer).att_map(baseline, *gauss(NODES)), TIGHT)
 
 
 @pytest.mark.parametrize("baseline", MLP_BASELINES)
@@ -80,7 +81,7 @@ def test_the_map_of_every_head_is_the_brute_force_one(name: str, baseline: Any) 
 def test_the_mlp_map_from_the_stream_is_the_brute_force_one(name: str, baseline: Any) -> None:
     for layer in EVERY_LAYER:
         found = integrator(opened(name)[layer]).mlp_from_residual(baseline).attribution.values
-        assert relative(found, truth(name, layer).mlp_map_residual(baseline, *gauss(NODES))) <= TIGHT
+        assert_close(found, truth(name, layer).mlp_map_residual(baseline, *gauss(NODES)), TIGHT)
 
 
 @pytest.mark.parametrize("baseline", MLP_BASELINES)
@@ -89,9 +90,9 @@ def test_the_mlp_map_from_the_heads_is_the_brute_force_one(name: str, baseline: 
     for layer in EVERY_LAYER:
         mlp = integrator(opened(name)[layer]).mlp_from_heads(baseline)
         expected = truth(name, layer).mlp_map_heads(baseline, *gauss(NODES))
-        assert relative(mlp.attribution.values, expected) <= TIGHT
+        assert_close(mlp.attribution.values, expected, TIGHT)
         assert mlp.per_head is not None
-        assert relative(mlp.per_head, expected.unflatten(1, (4, 8)).sum(-1)) <= TIGHT
+        assert_close(mlp.per_head, expected.unflatten(1, (4, 8)).sum(-1), TIGHT)
 
 
 @pytest.mark.parametrize("baseline", MLP_BASELINES)
@@ -100,7 +101,7 @@ def test_without_the_residual_connection_u_counts_through_the_mlp_alone(name: st
     for layer in EVERY_LAYER:
         found = integrator(opened(name)[layer]).mlp_from_residual(baseline, bypass=False).attribution.values
         expected = truth(name, layer).mlp_map_residual(baseline, *gauss(NODES), bypass=False)
-        assert relative(found, expected) <= TIGHT
+        assert_close(found, expected, TIGHT)
 
 
 def rates(integrand: LayerIntegrand | AttentionIntegrand) -> tuple[Tensor, Tensor]:
@@ -116,9 +117,9 @@ def rates(integrand: LayerIntegrand | AttentionIntegrand) -> tuple[Tensor, Tenso
 def agree(block: Block, one: Path, other: Path) -> None:
     for kind in (LayerIntegrand, AttentionIntegrand):
         found, expected = (rates(kind(block, path, ALL_TARGETS, Budget())) for path in (one, other))
-        assert relative(found[0], expected[0]) <= ROUNDING
+        assert_close(found[0], expected[0], ROUNDING)
         for at_a_node, at_the_same_node in zip(found[1], expected[1], strict=True):
-            assert relative(at_a_node, at_the_same_node) <= TIGHT
+            assert_close(at_a_node, at_the_same_node, TIGHT)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if FAMILIES[name].key_norm is None])
@@ -157,7 +158,7 @@ def test_positions_that_are_not_understood_are_replayed_exactly(name: str) -> No
 def test_without_laws_the_general_paths_give_the_same_maps(name: str, baseline: Any) -> None:
     found = opened(name)[1]
     with_laws, without = integrator(found), integrator(Opened(found.block, None))
-    assert relative(without.layer(baseline).attribution.values, with_laws.layer(baseline).attribution.values) <= TIGHT
+    assert_close(without.layer(baseline).attribution.values, with_laws.layer(baseline).attribution.values, TIGHT)
     assert without.layer(baseline).engine in ("factored/tangent", "factored/replayed")
 
 
@@ -180,7 +181,7 @@ def test_a_wrong_law_is_noticed(name: str) -> None:
     right = integrator(found)
     for baseline in PATH_BASELINES:
         values = integrator(Opened(found.block, laws)).layer(baseline).attribution.values
-        assert relative(values, right.layer(baseline).attribution.values) <= TIGHT
+        assert_close(values, right.layer(baseline).attribution.values, TIGHT)
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -205,8 +206,7 @@ def test_equal_tokens_in_an_encoder_without_positions_feed_each_other_nothing() 
     found = opened("t5_encoder")[0]  # its first layer's z has no positions: tokens 1 and 4 are the same
     assert IDS[1] == IDS[4]
     values = integrator(found).layer("self_input_token").attribution.values
-    assert abs(values[1, 4]) <= ROUNDING
-    assert abs(values[4, 1]) <= ROUNDING
+    assert_close(values[[1, 4], [4, 1]], [0.0, 0.0], ROUNDING, scale=values)
 
 
 MAPS: dict[str, Callable[[Integrator], Tensor]] = {
@@ -225,14 +225,14 @@ def test_chunks_of_any_size_give_the_same_numbers(name: str, size: int) -> None:
     found = opened(name)[1]
     for make in MAPS.values():
         whole, pieces = make(integrator(found)), make(integrator(found, budget=Budget(size)))
-        assert relative(pieces, whole) <= ROUNDING
+        assert_close(pieces, whole, ROUNDING)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_some_targets_are_columns_of_the_full_result(name: str) -> None:
     found, some = opened(name)[1], torch.tensor([1, 4, 5])
     for make in MAPS.values():
-        assert relative(make(integrator(found, some)), make(integrator(found))[some]) <= ROUNDING
+        assert_close(make(integrator(found, some)), make(integrator(found))[some], ROUNDING)
 
 
 @pytest.mark.parametrize("baseline", ["zero", "self_input_token", "itb_zero_ratio", "itb_map_ratio"])
@@ -241,8 +241,8 @@ def test_some_heads_are_a_slice_of_the_full_result(name: str, baseline: Any) -> 
     found = opened(name)[1]
     whole, some = integrator(found).att(baseline, EVERY_HEAD), integrator(found).att(baseline, [3, 1])
     assert some.heads == (3, 1)
-    assert relative(some.values, whole.values[:, [3, 1]]) <= ROUNDING
-    assert relative(whole.only(1).values[:, 0], whole.values[:, 1]) == 0
+    assert_close(some.values, whole.values[:, [3, 1]], ROUNDING)
+    assert torch.equal(whole.only(1).values[:, 0], whole.values[:, 1])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -259,7 +259,7 @@ def test_a_text_padded_inside_a_batch_gives_the_numbers_it_gives_alone(name: str
             if found.shape != expected.shape:  # sources: the padding feeds nothing
                 assert not found[..., 6:].any()
                 found = found[..., :6]
-            assert relative(found, expected) <= TIGHT
+            assert_close(found, expected, TIGHT)
 
 
 def test_a_map_of_an_affine_layer_is_known_in_closed_form() -> None:
@@ -271,5 +271,5 @@ def test_a_map_of_an_affine_layer_is_known_in_closed_form() -> None:
     at_zero = truth("bert", 0)
     value = at_zero.layer.attention.self.value
     moved = (found.block.z @ value.weight.T).unflatten(-1, (4, 8))[0].norm(dim=-1)  # ‖W_v z‖ per head
-    assert relative(zero.values[0, :, 0], moved) <= ROUNDING
+    assert_close(zero.values[0, :, 0], moved, ROUNDING)
     assert not maps.att("self_input_token", EVERY_HEAD).values.any()

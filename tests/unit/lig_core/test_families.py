@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from brute_force import TinyTruth, gauss, relative
+from brute_force import TinyTruth, gauss
+from closeness import assert_close, relative
 from tiny_families import CROWDED, INTROSPECTED, MAMBA, PAIRWISE, PLUGGABLE, T5_USUAL, TAPPED
 from tiny_models import ALL_FAMILIES, FAMILIES, IDS, build, loaded, tiny_tokenizer
 from torch import Tensor
@@ -61,7 +62,7 @@ def check(maps: Integrator, expected: TinyTruth, baselines: tuple[Any, ...], mlp
     assert isinstance(maps, SplitBlockIntegrator)
     block, expected.targets = maps.block, TARGETS.tolist()
     probe = torch.stack([block.z, 0.1 * block.z.flip(0)])
-    assert relative(block.replay(probe), torch.stack([expected.run(z) for z in probe])) <= TIGHT
+    assert_close(block.replay(probe), torch.stack([expected.run(z) for z in probe]), TIGHT)
     quadrature = gauss(NODES)
     for baseline in baselines:
         found = maps.layer(baseline).attribution.values
@@ -82,7 +83,7 @@ def check(maps: Integrator, expected: TinyTruth, baselines: tuple[Any, ...], mlp
 
 
 def close(found: Tensor, expected: Tensor) -> None:
-    assert relative(found, expected) <= TIGHT
+    assert_close(found, expected, TIGHT)
 
 
 @pytest.mark.parametrize("baseline", ["zero", "self_input_token"])
@@ -110,7 +111,7 @@ def test_beyond_its_capacity_an_expert_drops_tokens() -> None:
     assert isinstance(block, SplitBlockIntegrator)
     one = block.block.z[:1].expand(24, -1)[None]
     out = block.block.replay(one)[0]
-    assert relative(out[1], out[0]) <= TIGHT  # the same token at every place
+    assert_close(out[1], out[0], TIGHT)  # the same token at every place
     assert relative(out[-1], out[0]) > 0.01  # but the last found no room
 
 

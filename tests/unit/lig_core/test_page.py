@@ -3,9 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from html.parser import HTMLParser
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import pytest
 from lig_core.page import TITLE_CHARACTERS, render_page
 
 ATTACK = "</script><script>alert(1)</script><!-- & \u2028 {{policy}} {{data}}"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def result(**changes: Any) -> dict[str, Any]:
@@ -179,27 +176,10 @@ def test_the_title_names_text_and_model_and_stays_short():
     assert len(long.split(" · ")[0]) <= TITLE_CHARACTERS
 
 
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None or find_spec("playwright") is None, reason="needs chromium and playwright"
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    more = "--disable-component-update --disable-sync"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*flags.split(), *more.split()])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def show(browser, tmp_path: Path):
+def show(new_context, tmp_path: Path):
     """Opens a result's page; afterwards nothing may have been loaded, logged or raised."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context = new_context(viewport={"width": 1200, "height": 900})
     trouble: list[str] = []
 
     def open_page(document: dict[str, Any], view: str = ""):
@@ -218,7 +198,6 @@ def show(browser, tmp_path: Path):
     assert [entry for entry in trouble if not entry.startswith(("file:", "data:"))] == []
 
 
-@needs_browser
 class TestInABrowser:
     @staticmethod
     def hover(page: Any, source: int, target: int, rows: int = 3, columns: int = 3) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from closeness import assert_close
 from made_results import made_head, made_layer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -18,6 +19,7 @@ from lig_core.result.render import plain
 from lig_core.result.words import Words, merge_words
 from lig_core.tokens import is_byte_level, label, word_marker, words_by_marker, words_by_text
 
+FLOAT32 = 1e-5  # room for its rounding, whatever the processor
 TEXT = "The antidisestablishmentarian sat."
 REQUEST = {"text": TEXT, "model": "minilm", "layers": [1], "rtol": 1e-2, "labels": True}
 
@@ -104,17 +106,16 @@ def test_every_sum_survives_the_merge(by_token: dict[str, Any]) -> None:
     ]:
         tokens, words = np.array(before["matrix"]), np.array(after["matrix"])
         assert words.shape == (6, 6)
-        assert words.sum() == pytest.approx(tokens.sum(), rel=1e-6)
-        assert words[3, 2] == pytest.approx(tokens[long[-1] + 1, long].sum(), rel=1e-6)  # "sat" to the long word
-        assert words[2, 2] == pytest.approx(tokens[np.ix_(long, long)].sum(), rel=1e-6)
+        assert_close(words.sum(), tokens.sum(), FLOAT32, scale=tokens)
+        assert_close(words[3, 2], tokens[long[-1] + 1, long].sum(), FLOAT32, scale=tokens)  # "sat" to the long word
+        assert_close(words[2, 2], tokens[np.ix_(long, long)].sum(), FLOAT32, scale=tokens)
     certificate = new["z2z"]["certificate"]
-    assert sum(certificate["total"]) == pytest.approx(sum(old["z2z"]["certificate"]["total"]))
+    assert_close(sum(certificate["total"]), sum(old["z2z"]["certificate"]["total"]), FLOAT32)
     columns = np.array(new["z2z"]["matrix"]).sum(0)
-    assert columns == pytest.approx(certificate["total"], rel=1e-2)
+    assert_close(columns, certificate["total"], 1e-2)
     assert max(certificate["completeness_error"]) <= 1e-2
-    assert [cell["value"] for cell in new["z2z"]["token_to_token"][2]["contributions"]] == pytest.approx(
-        np.array(new["z2z"]["matrix"])[:, 2]
-    )
+    listed = [cell["value"] for cell in new["z2z"]["token_to_token"][2]["contributions"]]
+    assert listed == [row[2] for row in new["z2z"]["matrix"]]
 
 
 def test_heads_and_dimensions_of_a_word_are_its_tokens_summed(by_token: dict[str, Any]) -> None:
@@ -123,12 +124,12 @@ def test_heads_and_dimensions_of_a_word_are_its_tokens_summed(by_token: dict[str
     for head, found in merged["z2u"]["heads"].items():
         parts = [part["z2u"]["heads"][head] for part in tokens]
         assert len(found["contributions"]) == 6
-        assert found["total"] == pytest.approx(sum(part["total"] for part in parts))
-        assert sum(found["contributions"]) == pytest.approx(sum(sum(part["contributions"]) for part in parts))
-    assert merged["u2z"]["contributions"] == pytest.approx(
-        np.sum([part["u2z"]["contributions"] for part in tokens], axis=0)
-    )
-    assert merged["u2z"]["l2_total"] == pytest.approx(sum(part["u2z"]["l2_total"] for part in tokens))
+        values = [part["contributions"] for part in parts]
+        assert_close(found["total"], sum(part["total"] for part in parts), FLOAT32)
+        assert_close(sum(found["contributions"]), np.sum(values), FLOAT32, scale=values)
+    values = np.array([part["u2z"]["contributions"] for part in tokens])
+    assert_close(merged["u2z"]["contributions"], values.sum(0), FLOAT32, scale=values)
+    assert_close(merged["u2z"]["l2_total"], sum(part["u2z"]["l2_total"] for part in tokens), FLOAT32)
 
 
 def test_a_word_is_a_target_when_all_its_tokens_are(minilm: LoadedModel) -> None:
@@ -143,7 +144,7 @@ def test_a_word_is_a_target_when_all_its_tokens_are(minilm: LoadedModel) -> None
 def test_merging_is_asked_for_in_the_request(minilm: LoadedModel, by_token: dict[str, Any]) -> None:
     found = plain(run(parse_request({**REQUEST, "merge_subwords": True}), minilm))
     by_hand = merge_words(by_token)["layers"]["1"]["z2z"]
-    assert np.array(found["layers"]["1"]["z2z"]["matrix"]) == pytest.approx(by_hand["matrix"], rel=1e-6)
+    assert_close(found["layers"]["1"]["z2z"]["matrix"], by_hand["matrix"], FLOAT32)
     assert merge_words(found) == found
 
 
@@ -152,9 +153,11 @@ def test_a_layer_is_merged_on_its_own(minilm: LoadedModel, by_token: dict[str, A
     assert head["tokens"] == merge_words(by_token)["tokens"]
     (expected,) = from_document(merge_words(by_token))[1]
     assert set(layer.arrays) == set(expected.arrays)
+    scales = {f"{name}.completeness_error": 1 for name in ("z2z", "att", "mlp")}
+    scales["mlp.difference"] = layer["mlp.total"]
     for name, array in layer.arrays.items():
         assert array.dtype == expected[name].dtype
-        assert np.allclose(array, expected[name], rtol=1e-6, atol=1e-6), name
+        assert_close(array, expected[name], FLOAT32, scale=scales.get(name))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 """The viewer and the API's documentation in a real browser, over HTTP, on a store in memory."""
 
 import json
-import shutil
 import socket
 import threading
 import time
-from importlib.util import find_spec
 
 import pytest
 import uvicorn
@@ -17,10 +15,6 @@ from service.app import create_app
 from service.keys import new_key
 from service.settings import Settings
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or find_spec("playwright") is None, reason="needs chromium and playwright"
-)
 RESULT = {
     "text": "cat mats",
     "tokens": ["cat", "mats"],
@@ -62,18 +56,6 @@ def sse(*events):
     }
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    more = "--disable-component-update --disable-sync"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*flags.split(), *more.split()])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def serve(jobs):
     """Serves the application on a free port; returns its address."""
@@ -96,9 +78,9 @@ def serve(jobs):
 
 
 @pytest.fixture
-def open_page(browser):
+def open_page(new_context):
     """Opens a page; afterwards nothing may have been raised, and nothing loaded from elsewhere."""
-    context = browser.new_context(viewport={"width": 1100, "height": 900})
+    context = new_context(viewport={"width": 1100, "height": 900})
     trouble, asked = [], []
 
     def open_at(address):
@@ -260,15 +242,14 @@ def test_the_docs_show_the_routes(serve, open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_in_light_and_dark(serve, browser, scheme):
-    context = browser.new_context(color_scheme=scheme)
+def test_text_stands_out_in_light_and_dark(serve, new_context, scheme):
+    context = new_context(color_scheme=scheme)
     page = context.new_page()
     page.goto(serve(Settings()))
     paper, ink, soft = (
         page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}')").strip()
         for name in ("paper", "ink", "soft")
     )
-    context.close()
     assert contrast(paper, ink) > 7
     assert contrast(paper, soft) > 4.5
 
