@@ -20,8 +20,8 @@ from worker import child
 class ScriptedEngine:
     """Texts: `sleep N` (stops when asked), `stubborn N` (does not), `native N` (cannot), `fail`, `break`, `die`.
 
-    `first N` sleeps only the first time that it is run; `held` ends its run number K when the file `RUNS_FILE.K` is
-    there, whoever asks it to stop, and adds a line `told` when its answer is sent.
+    `first N` sleeps only the first time that it is run; `held` is held in its run number K until the file
+    `RUNS_FILE.K` is there, whoever asks it to stop, and then adds a line `let go`.
     `layers N` has N layers, and `layers N die K` kills the process after K of them, once.
     """
 
@@ -61,8 +61,10 @@ class ScriptedEngine:
             if word in {"sleep", "first"} and should_stop():
                 raise Cancelled("stopped on request")
             time.sleep(0.02)
-        while word == "held" and not Path(f"{self._runs}.{number}").exists():
-            time.sleep(0.02)
+        if word == "held":
+            while not Path(f"{self._runs}.{number}").exists():
+                time.sleep(0.02)
+            self.note("let go")
         if word == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if word == "fail":
@@ -70,9 +72,9 @@ class ScriptedEngine:
         if word == "break":
             raise RuntimeError("a secret")
         head = {"text": request.text, "model": model, "process": os.getpid(), "tokens": ["a"]}
-        return head, self.layers(arguments if word == "layers" else ["1"], skip, tell=word == "held")
+        return head, self.layers(arguments if word == "layers" else ["1"], skip)
 
-    def layers(self, script, skip, *, tell=False):
+    def layers(self, script, skip):
         for index in range(int(script[0])):
             if index in skip:
                 continue
@@ -81,8 +83,6 @@ class ScriptedEngine:
             if script[0] != "1":
                 self.note(f"layer {index}")
             yield LayerArrays(index, {"targets": np.array([0])})
-        if tell:
-            self.note("told")
 
     def runs_of(self, text):
         return self._runs.read_text().splitlines().count(text) if self._runs and self._runs.is_file() else 1

@@ -88,7 +88,7 @@ def test_a_frozen_worker_s_job_is_run_by_another_and_its_late_answer_counts_for_
         start_worker(lease=3)
         wait_until(lambda: runs(tmp_path) == ["held"] * 2)
         (tmp_path / "runs.1").touch()
-        wait_until(lambda: "told" in runs(tmp_path))
+        wait_until(lambda: "let go" in runs(tmp_path))
     finally:
         frozen.send_signal(signal.SIGCONT)
     assert ended(api, submit(api, "hello"))["status"] == "succeeded"  # by that worker: it is done with its answer

@@ -1,6 +1,5 @@
 """What is sent again, when, and what never happens twice."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -104,8 +103,6 @@ def test_waiting_ends_at_the_timeout_and_leaves_the_job(client, asked):
 
 
 def test_explain_leaves_the_rest_of_its_timeout_to_the_wait(client, asked):
-    begun = time.monotonic()
     with pytest.raises(TimeoutError):
         client(ok(job("queued"), 202), *[ok(job("running"))] * 10_000).explain("hi", timeout=0.2)
-    assert time.monotonic() - begun < 10
     assert float(asked[1].url.params["wait"]) <= 0.2
