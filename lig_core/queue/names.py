@@ -60,6 +60,9 @@ PREFIXES = {
     "channel": "lig:change:",
     # a part of a result: `computation:attempt:part`
     "blob": "lig:result:",
+    # hash of the models that a queue's workers have without the hub: what identifies their content (lig_core.identity)
+    # by name; empty where it has not been read
+    "models": "lig:models:",
     # there while a queue's backlog need not be counted anew
     "healed": "lig:healed:",
 }
@@ -86,7 +89,8 @@ START_BY = "start_by"
 END_BY = "end_by"
 TRACEPARENT = "traceparent"  # of the request that made it
 MODEL = "model"
-FILES = "files"  # of the model, as the request was checked against them: lig_core.catalog.files_fingerprint
+REFERENCE = "reference"  # JSON: what the model's name was resolved to: lig_core.references
+IDENTITY = "identity"  # of the model's content, as the request was accepted with it: lig_core.identity
 COMPUTED_WITH = "computed_with"  # the same of the attempt that stored what is stored
 
 HOLDS = "holds"
