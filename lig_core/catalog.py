@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -262,7 +263,7 @@ def _folder(reference: ModelReference, models_folder: Path | None) -> Path:
 
 def _folder_card(name: str, folder: Path) -> ModelCard:
     config = folder / "config.json"
-    if not config.is_file():
+    if not os.path.isfile(config):  # noqa: PTH113 - no OSError for a name that is too long
         raise ModelNotFound(
             f"model '{name}': no config.json in that folder; point at a folder saved by save_pretrained()"
         )

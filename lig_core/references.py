@@ -148,12 +148,13 @@ def folder_inside(models_folder: Path, name: str, pointer: str = "/model") -> Pa
 
     Raises InvalidRequest for a link that leads out of the models folder.
     """
-    root = os.path.realpath(models_folder)
-    found = os.path.realpath(Path(root) / name)
-    if not Path(found).is_relative_to(root):
-        detail = f"'{name}' leads out of the models folder; mount or copy the model into it"
-        raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
-    return Path(found) if os.path.isdir(found) else None  # noqa: PTH112 - no OSError
+    root = found = Path(os.path.realpath(models_folder))
+    for part in name.split("/"):  # one by one: nothing is looked for beyond a link that leads out
+        found = Path(os.path.realpath(found / part))
+        if not found.is_relative_to(root):
+            detail = f"'{name}' leads out of the models folder; mount or copy the model into it"
+            raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
+    return found if os.path.isdir(found) else None  # noqa: PTH112 - no OSError
 
 
 def is_repo(name: str) -> bool:
