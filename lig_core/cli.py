@@ -162,6 +162,7 @@ def boundaries(
 
 def _explain_here(request: ExplainRequest, device: str | None, report: Report) -> dict[str, Any]:
     card = find_model(request.model)
+    request = request.named(card.name)
     check_against_model(request, card)
     report(Progress(phase="loading", done=0, total=0, unit="layers"))
     from lig_core.method import run

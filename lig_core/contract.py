@@ -164,6 +164,10 @@ class ExplainRequest(BaseModel):
         absent = "tokens" if self.tokens is None else "text"
         return {**self.model_dump(mode="json", exclude={"priority", absent}), "granularity": list(self.maps)}
 
+    def named(self, model: str) -> ExplainRequest:
+        """The same of the model by the one spelling of its name."""
+        return self if model == self.model else self.model_copy(update={"model": model})
+
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the canonical request as JSON, its keys sorted, without spaces, in UTF-8."""
@@ -262,8 +266,9 @@ Receipt = Annotated[
     dict[str, Any],
     Field(
         description="What the result was made of and with: `request`, the request's digest; `model`; `revision`, the "
-        "commit of a model from the hub, null for a folder; `files`, for a folder: SHA-256 over its name, its config, "
-        "and its files' names, sizes and times; `tokenizer`; `dtype`; `device`; `versions`."
+        "commit of a model from the hub, or the version of the bundled model's package, null for a folder; `files`, "
+        "for a folder: SHA-256 over the names and contents of the files that were read; `tokenizer`; `dtype`; "
+        "`device`; `versions`."
     ),
 ]
 

@@ -5,7 +5,7 @@
     │   ├── TextTooLong       text_too_long         more tokens than the model has positions
     │   └── UnsupportedMap    unsupported_map       the model has no such boundary (and why)
     ├── ModelNotFound         model_not_found       no such model here, or the hub cannot be reached
-    ├── ModelChanged          model_changed         its files were replaced while they were read
+    ├── ModelChanged          model_changed         its files were replaced meanwhile
     ├── UnsupportedModel      unsupported_model     no transformer block could be found and replayed exactly
     ├── NotConverged          not_converged         asked to fail when a map misses its tolerance
     ├── NotComparable         not_comparable        two results that have nothing to set side by side
@@ -88,10 +88,10 @@ class ModelNotFound(LigError):
 
 
 class ModelChanged(LigError):
-    """The model's files were replaced while they were read, so that what was read may be of both."""
+    """The model's files were replaced: since the job was accepted, or while they were read."""
 
     code = "model_changed"
-    title = "The model's files were being replaced"
+    title = "The model's files were replaced"
     retryable = True
 
 

@@ -89,6 +89,7 @@ def _explain(
     request: ExplainRequest, device: str | None, progress: Callable[[Progress], None] | None
 ) -> dict[str, Any]:
     card = find_model(request.model)
+    request = request.named(card.name)
     check_against_model(request, card)
     return plain(run(request, load_model(card, device=device, dtype=request.dtype), progress=progress))
 

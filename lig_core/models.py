@@ -19,10 +19,11 @@ from lig_core import boundaries
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
-from lig_core.catalog import ModelCard, cached_commit, files_fingerprint, hub_has
+from lig_core.catalog import ModelCard, files_here
 from lig_core.encoding import Encoded, Encoder
 from lig_core.engines.chunking import Budget, out_of_memory
 from lig_core.errors import InvalidRequest, ModelNotFound, UnsupportedModel
+from lig_core.identity import model_identity
 from lig_core.inspection import LayerFacts, first_line, inspect_layers, inspecting
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.precision import working_precision
@@ -39,7 +40,8 @@ PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and n
 class LoadedModel:
     """A frozen model with its tokenizer, and the facts found about each layer, which do not depend on the text.
 
-    `revision` is the commit that the hub's files came from; None for a folder, whose `files` have a fingerprint.
+    `revision` is the commit that the hub's files came from, or the version of a bundled model's package; `files` is
+    what identifies a folder's content (`lig_core.identity`).
     """
 
     card: ModelCard
@@ -172,12 +174,13 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     place, kind = _device(device), DTYPES[dtype]
     # The grouped kernels of routed experts have no float64.
     experts = {"experts_implementation": "eager"} if kind == torch.float64 else {}
-    where = {"revision": card.revision, "trust_remote_code": False, "local_files_only": not hub_has(card)}
+    where = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(card.source, **where)
+        folder = files_here(card)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **where)
         with working_precision(kind):  # rotary frequencies are made here
             model, report = _read_weights(
-                card.source, dtype=kind, device_map=None if place else "auto", **experts, **where
+                str(folder), dtype=kind, device_map=None if place else "auto", **experts, **where
             )
     except (OSError, ValueError) as error:
         raise ModelNotFound(
@@ -199,9 +202,11 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     _require_weights(card, model, missing)
     if place is not None:
         model = model.to(device=place, dtype=kind)
-    revision = cached_commit(card)
-    files = files_fingerprint(card) if revision is None else None
-    return replace(LoadedModel.of(card, model, tokenizer), revision=revision, files=files)
+    loaded = LoadedModel.of(card, model, tokenizer)
+    if card.folder is None:
+        return replace(loaded, revision=folder.name)  # the cache has a folder for each commit
+    identity = model_identity(card)
+    return replace(loaded, revision=identity) if card.is_bundled else replace(loaded, files=identity)
 
 
 def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:

@@ -18,6 +18,7 @@ from service.hub import Hub
 from service.intake import Intake
 from service.jobs import JobStore
 from service.key_source import key_source
+from service.known_models import KnownModels
 from service.lifecycle import Lifecycle
 from service.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
 from service.outlook import Outlook
@@ -73,7 +74,10 @@ def create_app(
     )
     problems.install(app)
     outlook, policy = Outlook(jobs), WebhookPolicy(settings)
-    preflight = Preflight(settings, TokenCounter(), rate=outlook.rate, queue_seconds=outlook.queue_seconds)
+    known = KnownModels(settings, jobs.models)
+    preflight = Preflight(
+        settings, TokenCounter(), models=known, rate=outlook.rate, queue_seconds=outlook.queue_seconds
+    )
     intake = Intake(jobs, preflight, policy, stages, settings.max_batch)
     hub = Hub(jobs, stages, settings.max_events)
     deliveries = Deliveries(jobs, policy, settings.webhook_retries)
@@ -91,7 +95,7 @@ def create_app(
         results.router(jobs),
         events.router(settings, jobs, hub),
         diff.router(jobs),
-        models.router(settings),
+        models.router(settings, known),
     ):
         app.include_router(routes, prefix="/v1", **guarded)
         # The same without the version, for scripts; the document shows each route once.

@@ -1,4 +1,8 @@
-"""What makes two requests the same work: the request, the model's files, and this code's version."""
+"""What makes two requests the same work: the request, by the one spelling of its model, and this code's version.
+
+That the model's content is the same as well is seen to where requests join a computation (`lig_core.queue`): it may
+become known only once a worker has read it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ from importlib.metadata import version
 import orjson
 
 from lig_core.contract import ExplainRequest
+from lig_core.references import ModelReference
 
 
-def request_digest(request: ExplainRequest, identity: str) -> str:
-    """Equal for requests that have equal results, as hexadecimal SHA-256; `identity` is the model's."""
-    described = {"request": request.canonical(), "model": identity, "code": code_version()}
+def request_digest(request: ExplainRequest, reference: ModelReference) -> str:
+    """Equal for requests that have equal results of the same files, as hexadecimal SHA-256."""
+    described = {"request": request.canonical(), "model": reference.as_dict(), "code": code_version()}
     return hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -17,6 +17,7 @@ from lig_core.contract import ExplainRequest, Progress
 from lig_core.queue.counters import Outcome
 from lig_core.queue.durability import Durability
 from lig_core.queue.webhooks import Claim
+from lig_core.references import ModelReference
 
 
 class JobStatus(StrEnum):
@@ -41,7 +42,8 @@ class Submission:
     request: ExplainRequest
     digest: str  # what makes two requests the same work: service.digest
     cost: float
-    files: str | None = None  # of the model, as the digest has them: lig_core.catalog.files_fingerprint
+    reference: ModelReference | None = None  # to the model, as its name was resolved
+    identity: str | None = None  # of the model's content: lig_core.identity; None: only workers know
     work: float | None = None  # the estimate before the measured rate: what `JobStore.rate` is measured in
     fresh: bool = False  # run it although the same was or is being run
     webhook: str | None = None
@@ -279,6 +281,9 @@ class JobStore(Protocol):
 
     def load(self) -> Load:
         """What there is to do, and who does it."""
+
+    def models(self) -> Mapping[str, str]:
+        """The models that workers have without the hub, by name: what identifies their content; empty: not known."""
 
     def rate(self) -> float | None:
         """Measured seconds per unit of `Submission.work`, over the last jobs; None before the first."""

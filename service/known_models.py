@@ -1,42 +1,148 @@
-"""What is known of models, without a look at the disk for every request."""
+"""What a name leads to, and what is known of that model, without reading its files for every request."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 
-from lig_core.catalog import ModelCard, files_fingerprint, find_model, model_identity
+from lig_core.catalog import ModelCard, ask_the_hub, read_card
+from lig_core.errors import ModelNotFound
+from lig_core.identity import model_identity, stamp
+from lig_core.references import COMMIT, ModelReference, resolve
+from service.errors import NotReady
+from service.model_names import refuse_others
 from service.settings import Settings
 
 FRESH_SECONDS = 1.0
-"""How soon a model whose files were replaced is noticed."""
+"""How soon it is noticed that a name leads elsewhere."""
+HUB_SECONDS = 600.0
+"""How soon it is noticed that a branch on the hub moved."""
+PATIENCE_SECONDS = 5.0
+"""How long a request waits for a folder's files to be read, which takes about a second a gigabyte, once."""
 MOST_MODELS = 256
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model's card, and what tells its files from others: see `model_identity` and `files_fingerprint`."""
+    """What a name was resolved to, and what tells its content from another's (`lig_core.identity`); None: not known."""
 
+    reference: ModelReference
     card: ModelCard
-    identity: str
-    files: str | None
+    identity: str | None
+    stamp: tuple[object, ...]  # of a folder's files
+    at: float  # by the monotonic clock
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it may be taken to be still so; of a folder it is known at once that its files changed."""
+        return time.monotonic() - self.at < FRESH_SECONDS and self.stamp == _stamp(self.card)
 
 
 class KnownModels:
-    """Finds models, and remembers for a moment what it found; raises what `find_model` does."""
+    """Finds models, and remembers for a moment what it found.
 
-    def __init__(self, settings: Settings) -> None:
+    held: the models that workers have without the hub, by name, with what identifies their content; empty where they
+    have not read it yet. Asked where this process does not see a folder, or not its weights.
+    """
+
+    def __init__(self, settings: Settings, held: Callable[[], Mapping[str, str]] = dict) -> None:
         self._settings = settings
-        self._found: dict[str, tuple[float, KnownModel]] = {}
+        self._held = held
+        self._found: dict[str, KnownModel] = {}
+        self._asked: dict[str, float] = {}
+        self._reading: dict[str, Future[str | None]] = {}
+        self._starting = threading.Lock()
 
     def find(self, name: str) -> KnownModel:
-        """The model of this name."""
-        at, known = self._found.get(name, (0.0, None))
-        if known is None or time.monotonic() - at > FRESH_SECONDS:
-            card = find_model(name, self._settings.models_folder, ask_hub=self._settings.ask_hub)
-            identity = model_identity(card)
-            known = KnownModel(card, identity, files_fingerprint(card, identity))
+        """The model of this name, if it may be asked for.
+
+        Raises InvalidRequest and ModelNotAllowed that point at `/model`, ModelNotFound, and NotReady where a folder's
+        files are being read.
+        """
+        known = self._found.get(name)
+        if known is None or not known.fresh:
+            at, reference = time.monotonic(), self._resolve(name, "/model")
+            card = self._card(reference)
+            known = KnownModel(reference, card, stamp=_stamp(card), identity=self._identity(card), at=at)
             if len(self._found) >= MOST_MODELS:
                 self._found = {}
-            self._found[name] = time.monotonic(), known
+            self._found[name] = known
         return known
+
+    def card(self, name: str, pointer: str) -> ModelCard:
+        """The card of the model of this name, as it is now; raises what `find` does, but for NotReady."""
+        return self._card(self._resolve(name, pointer))
+
+    def _resolve(self, name: str, pointer: str) -> ModelReference:
+        held, settings = self._held, self._settings
+        reference = resolve(name, settings.models_folder, lambda folder: folder in held(), pointer=pointer)
+        refuse_others(str(reference), settings.allowed_models, pointer)
+        return reference
+
+    def _card(self, reference: ModelReference) -> ModelCard:
+        if reference.kind == "hub":
+            return self._hub_card(reference)
+        try:
+            return read_card(reference, self._settings.models_folder)
+        except ModelNotFound:
+            if reference.name not in self._held():
+                raise
+            return ModelCard(reference.name, "", None, {})
+
+    def _hub_card(self, reference: ModelReference) -> ModelCard:
+        """A branch is followed: what the cache has of it may be old."""
+        ask, name = self._settings.ask_hub, str(reference)
+        card = read_card(reference, ask_hub=ask)
+        moves = reference.revision is None or COMMIT.fullmatch(reference.revision) is None
+        if ask and moves and time.monotonic() - self._asked.get(name, 0.0) > HUB_SECONDS:
+            if len(self._asked) >= MOST_MODELS:
+                self._asked = {}
+            self._asked[name] = time.monotonic()
+            with suppress(ModelNotFound):  # it cannot be reached now
+                card = ask_the_hub(card)
+        return card
+
+    def _identity(self, card: ModelCard) -> str | None:
+        if card.is_hub:
+            return model_identity(card)
+        own = self._own_identity(card) if card.folder else None
+        return own or self._held().get(card.name) or None
+
+    def _own_identity(self, card: ModelCard) -> str | None:
+        """Of several requests that come while a folder is read for the first time, all wait for the one reading."""
+        if card.is_bundled:
+            return model_identity(card)
+        with self._starting:
+            reading = self._reading.get(card.source)
+            if reading is None:
+                reading = self._reading[card.source] = Future()
+                threading.Thread(target=self._read, args=(card, reading), daemon=True, name="model identity").start()
+        try:
+            return reading.result(PATIENCE_SECONDS)
+        except TimeoutError:
+            raise NotReady(
+                f"the files of model '{card.name}' are new here and being read, about a second a gigabyte; send the "
+                "request again in a moment",
+                retry_after=PATIENCE_SECONDS,
+            ) from None
+
+    def _read(self, card: ModelCard, reading: Future[str | None]) -> None:
+        try:
+            reading.set_result(model_identity(card))
+        except BaseException as error:
+            reading.set_exception(error)
+        finally:
+            del self._reading[card.source]
+
+
+def _stamp(card: ModelCard) -> tuple[object, ...]:
+    if card.folder is None or card.is_bundled:
+        return ()
+    try:
+        return stamp(card.folder)
+    except OSError:  # it is not there any more
+        return (None,)

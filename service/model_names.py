@@ -1,26 +1,19 @@
-"""Names of models as a remote caller may send them."""
+"""Which models may be named here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from lig_core.errors import FieldError, InvalidRequest
+from lig_core.errors import FieldError
 from service.errors import ModelNotAllowed
 
 
-def refuse_paths(model: str, pointer: str) -> None:
-    """Refuse a name that looks like a path; raises InvalidRequest that points at `pointer`.
-
-    The catalogue opens folders for the command line; a remote caller must not look around on this disk.
-    """
-    if model.startswith((".", "/", "~")) or ".." in model or "\\" in model or not model.isprintable():
-        detail = f"{model!r} looks like a path; over HTTP send a Hugging Face id or a name from the models folder"
-        raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
-
-
 def allowed(model: str, patterns: Sequence[str] | None) -> bool:
-    """Whether a model may be named: by its id or `id@revision`, against ids and patterns; None allows all."""
+    """Whether a model may be asked for: by its id or `id@revision`, against ids and patterns; None allows all.
+
+    The model is that which a name was resolved to, never the name as it was sent.
+    """
     names = {model, model.partition("@")[0]}
     return patterns is None or any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
 

@@ -12,7 +12,6 @@ from service.errors import ResultTooLarge
 from service.estimate import DEFAULT_RATE, Estimate, cost_seconds, estimate
 from service.jobs import Submission
 from service.known_models import KnownModel, KnownModels
-from service.model_names import refuse_others, refuse_paths
 from service.model_shape import Shape
 from service.result_size import json_bytes_of
 from service.settings import Settings
@@ -30,15 +29,16 @@ class Preflight:
         settings: Settings,
         tokens: TokenCounter,
         *,
+        models: KnownModels | None = None,
         rate: Callable[[], float] = lambda: DEFAULT_RATE,
         queue_seconds: Callable[[], float | None] = lambda: None,
     ) -> None:
-        self._settings, self._tokens, self._models = settings, tokens, KnownModels(settings)
+        self._settings, self._tokens, self._models = settings, tokens, models or KnownModels(settings)
         self._rate, self._queue_seconds = rate, queue_seconds
 
     def check(self, request: ExplainRequest) -> Estimate:
         """The cost of a request that may be queued; raises a LigError that says what to do about one that may not."""
-        return self._examine(request)[2].model_copy(update={"queue_seconds": self._queue_seconds()})
+        return self._examine(request)[3].model_copy(update={"queue_seconds": self._queue_seconds()})
 
     def submission(
         self,
@@ -49,31 +49,30 @@ class Preflight:
         traceparent: str | None = None,
     ) -> Submission:
         """The request as it is queued; raises what `check` does."""
-        known, tokens, found = self._examine(request)
+        request, known, tokens, found = self._examine(request)
         cost = found.seconds or cost_seconds(request, known.card, tokens, found.rate)
         return Submission(
             request,
-            request_digest(request, known.identity),
+            request_digest(request, known.reference),
             cost=cost,
-            files=known.files,
+            reference=known.reference,
+            identity=known.identity,
             work=cost * found.rate / DEFAULT_RATE,
             fresh=fresh,
             webhook=webhook,
             traceparent=traceparent,
         )
 
-    def _examine(self, request: ExplainRequest) -> tuple[KnownModel, TokenCount, Estimate]:
-        settings = self._settings
-        refuse_paths(request.model, "/model")
-        refuse_others(request.model, settings.allowed_models, "/model")
+    def _examine(self, request: ExplainRequest) -> tuple[ExplainRequest, KnownModel, TokenCount, Estimate]:
+        """The request, by the one spelling of its model, and what was found of it."""
         known = self._models.find(request.model)
-        card = known.card
+        card, request = known.card, request.named(str(known.reference))
         check_against_model(request, card)
         tokens = self._tokens.count(request, card)
         check_against_tokens(request, card, tokens)
         found = estimate(request, card, tokens, rate=self._rate())
-        refuse_too_large(request, card, found, settings.max_result_bytes)
-        return known, tokens, found
+        refuse_too_large(request, card, found, self._settings.max_result_bytes)
+        return request, known, tokens, found
 
 
 def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: TokenCount) -> None:

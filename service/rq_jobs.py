@@ -9,7 +9,7 @@ import builtins
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
@@ -213,6 +213,12 @@ class RqJobStore:
             registered: Any = self._redis.smembers(self._key("workers"))
             alive: Any = self._redis.exists(*registered) if registered else 0
         return int(alive)
+
+    def models(self) -> Mapping[str, str]:
+        """The models that workers have without the hub, by name, and what identifies their content."""
+        with reachable():
+            found: Any = self._redis.hgetall(names.key("models", self._settings.queue))
+        return {name.decode(): identity.decode() for name, identity in found.items()}
 
     def rate(self) -> float | None:
         """Measured seconds per unit of work, over the last jobs."""

@@ -3,7 +3,7 @@
 It takes one job at a time from standard input and answers on what was standard output, in lines of JSON:
 
     in   {"queue": …, "computation": …, "execution": …, "request": {…},
-          "about": what log lines carry}
+          "model": {"reference": {…}, "identity": …}, "about": what log lines carry}
     out  {"ready": true} or {"unfit": "why"}, once;  then {"done": {…}}, {"error": {…}} or {"stopped": true},
          each with "holds": the models in memory and the bytes used
 
@@ -23,9 +23,11 @@ from typing import Any, BinaryIO
 import orjson
 
 from lig_core import logs
-from lig_core.catalog import find_model
+from lig_core.catalog import read_card
 from lig_core.errors import Cancelled, LigError
 from lig_core.queue.moves import Moves, Run
+from lig_core.references import resolve
+from worker.announcing import Announcer
 from worker.connection import connect, connect_briefly
 from worker.engine import CoreEngine, Engine
 from worker.interrupt import Interrupt
@@ -49,7 +51,8 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
     logs.configure(settings.log_format, settings.log_level)
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     try:
-        cards = [find_model(name, settings.models_folder) for name in settings.preload]
+        folder = settings.models_folder
+        cards = [read_card(resolve(name, folder), folder) for name in settings.preload]
         engine = make_engine()
         pool = ModelPool(engine, settings.device, settings.model_budget or engine.memory(settings.device) // 2)
         for card in cards:
@@ -59,6 +62,7 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
         return
     explainer = make_explainer(engine, pool, settings.models_folder, connect(url), settings.queue)
     progress = Moves(connect_briefly(url), settings.queue)
+    Announcer(connect_briefly(url), settings.queue, settings.models_folder).start()
     _answer(replies, {"ready": True, "holds": holds(pool)})
     for line in requests:
         message = orjson.loads(line)
@@ -73,7 +77,7 @@ def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt,
     report = ProgressReport(lambda progress: moves.report(run, progress))
     try:
         with interrupt.during_job():
-            done = explainer.explain(run, message["request"], report, interrupt.requested)
+            done = explainer.explain(run, message["request"], report, interrupt.requested, message["model"])
     except Cancelled:
         return {"stopped": True}
     except Exception as error:

@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from lig_core.catalog import ModelCard, files_fingerprint, model_identity
+from lig_core.catalog import ModelCard
 from lig_core.errors import ModelChanged, OutOfMemory
+from lig_core.identity import model_identity
 from worker.engine import Engine
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory, the bytes of its parameters and buffers, and which files it came from.
-
-    identity, files: `lig_core.catalog.model_identity` and `files_fingerprint` of when it was loaded.
-    """
+    """A model in memory, the bytes of its parameters and buffers, and what identifies its content."""
 
     model: Any
     size: int
-    identity: str
-    files: str | None
+    identity: str | None
 
 
 class ModelPool:
@@ -48,27 +44,38 @@ class ModelPool:
         """What is loaded, the one used last at the end."""
         return [{"model": name, "dtype": dtype, "bytes": x.size} for (name, dtype), x in self._loaded.items()]
 
-    def get(self, card: ModelCard, dtype: str, *, loading: Callable[[], None] = lambda: None) -> Loaded:
+    def get(
+        self, card: ModelCard, dtype: str, wanted: str | None = None, *, loading: Callable[[], None] = lambda: None
+    ) -> Loaded:
         """The model in that precision, loaded if need be; `loading` is called first then.
 
-        Raises ModelChanged, and OutOfMemory for one larger than the budget.
+        wanted: what identifies the content that it has to have; None: any.
+
+        Raises ModelChanged where it has other content or changes while it is read, and OutOfMemory for one larger than
+        the budget.
         """
         key, identity = (card.name, dtype), model_identity(card)
         self._let_go_of_stale(card.name, identity)
+        if wanted not in (None, identity) and not card.is_hub:  # of the hub's, the card names the commit
+            what = "another version of its package is" if card.is_bundled else "other files are"
+            raise ModelChanged(
+                f"model '{card.name}' is not the one that the job was accepted with: {what} in its place; send the "
+                "request again, and if that goes on, give the API and all workers the same models"
+            )
         if key not in self._loaded:
             loading()
             self._load(key, card, identity)
         self._loaded.move_to_end(key)
         return self._loaded[key]
 
-    def _let_go_of_stale(self, name: str, identity: str) -> None:
+    def _let_go_of_stale(self, name: str, identity: str | None) -> None:
         stale = [key for key, loaded in self._loaded.items() if key[0] == name and loaded.identity != identity]
         for key in stale:
             del self._loaded[key], self._measured[key]
         if stale:
             self.engine.release()
 
-    def _load(self, key: tuple[str, str], card: ModelCard, identity: str) -> None:
+    def _load(self, key: tuple[str, str], card: ModelCard, identity: str | None) -> None:
         # Room is made before loading: both at once might not fit.
         self._make_room(card, self._measured.get(key) or self.engine.expected_size(card, key[1]))
         model = self.engine.load(card, self._device, key[1])
@@ -80,7 +87,7 @@ class ModelPool:
             del model
             self.engine.release()
             raise
-        self._loaded[key] = Loaded(model, size, identity, files_fingerprint(card, identity))
+        self._loaded[key] = Loaded(model, size, identity)
 
     def _make_room(self, card: ModelCard, need: int | None) -> None:
         """Evict until `need` bytes are free; all of it where nobody knows."""
@@ -97,9 +104,9 @@ class ModelPool:
             self.engine.release()
 
 
-def _identity_after_loading(card: ModelCard, before: str) -> str:
+def _identity_after_loading(card: ModelCard, before: str | None) -> str | None:
     """Of a hub model, loading may have brought another commit here, or the first; raises ModelChanged for a folder."""
     after = model_identity(card)
-    if Path(card.source).is_dir() and after != before:
+    if not card.is_hub and after != before:
         raise ModelChanged(f"the files of model '{card.name}' were replaced while they were read; send it again")
     return after

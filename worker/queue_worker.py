@@ -163,6 +163,7 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
                 "computation": run.computation,
                 "execution": run.execution,
                 "request": _request(started.job),
+                "model": _model(started),
                 "about": started.about,
             }
         except LigError as error:
@@ -234,6 +235,15 @@ def _limits(started: Started) -> dict[Stop, float]:
     if names.END_BY in deadlines:
         limits[Stop.TOTAL_TIME] = deadlines[names.END_BY] - started.time
     return limits
+
+
+def _model(started: Started) -> dict[str, Any]:
+    """What the job was accepted with."""
+    reference = started.fields.get(names.REFERENCE)
+    return {
+        "reference": orjson.loads(reference) if reference else None,
+        "identity": started.fields.get(names.IDENTITY),
+    }
 
 
 def _request(job: Job) -> Any:

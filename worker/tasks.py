@@ -15,12 +15,13 @@ import numpy as np
 import orjson
 from redis import Redis
 
-from lig_core.catalog import check_against_model, find_model
-from lig_core.contract import Progress, parse_request
+from lig_core.catalog import ModelCard, check_against_model, read_card
+from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import Cancelled, LigError
 from lig_core.queue import blobs
 from lig_core.queue.moves import Done, Moves, Part, Run
 from lig_core.queue.names import HEAD, LAYER, blob_key
+from lig_core.references import ModelReference, resolve
 from lig_core.result.arrays import LayerArrays
 from worker.engine import Engine, Report, ShouldStop
 from worker.model_pool import ModelPool
@@ -38,13 +39,23 @@ class Explainer:
     redis: Redis
     queue: str
 
-    def explain(self, run: Run, data: Mapping[str, Any], report: Report, should_stop: ShouldStop) -> Done:
+    def explain(
+        self,
+        run: Run,
+        data: Mapping[str, Any],
+        report: Report,
+        should_stop: ShouldStop,
+        accepted: Mapping[str, Any] | None = None,
+    ) -> Done:
         """Explain, storing each layer as it is done, but for those that an earlier attempt left.
 
-        Raises Cancelled where the job is another worker's by now.
+        accepted: the model that the job was accepted with: `reference`, and `identity` where that was known.
+
+        Raises Cancelled where the job is another worker's by now, ModelChanged where that model is not here any more.
         """
         request = parse_request(data)
-        card = find_model(request.model, self.models_folder)
+        reference, identity = self._accepted(request, accepted or {})
+        card = self._card(reference, identity)
         check_against_model(request, card)
         began, loaded = time.monotonic(), False
 
@@ -53,23 +64,18 @@ class Explainer:
             loaded = True
             report(Progress(phase="loading", done=0, total=1, unit="models"))
 
-        held = self.pool.get(card, request.dtype, loading=loading)
-        basis = self._moves.use_files(run, held.files)
-        if basis is None:
+        held = self.pool.get(card, request.dtype, identity, loading=loading)
+        held_as = None if card.is_hub else card.name
+        there = self._moves.use_files(run, held.identity, held_as)
+        if there is None:
             raise Cancelled("the lease was lost")
-        if not basis.as_checked:
-            log.warning(
-                "the files of model '%s' are not those that the API saw: later requests will not get this result; "
-                "if that goes on, let the API and the workers see the same folder",
-                card.name,
-            )
         ready = time.monotonic()
-        head, layers = self.engine.stream(request, held.model, report, should_stop, basis.layers)
+        head, layers = self.engine.stream(request, held.model, report, should_stop, there)
         self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY))
         for layer in layers:
             self.store(run, f"{LAYER}{layer.index}", layer.to_bytes(), layer)
         load, compute = ready - began if loaded else 0.0, time.monotonic() - ready
-        return Done(load=load, compute=compute, loaded=loaded, whole=not basis.layers)
+        return Done(load=load, compute=compute, loaded=loaded, whole=not there)
 
     def store(self, run: Run, name: str, plain: bytes, layer: LayerArrays | None = None) -> None:
         """Write one part of the result; raises Cancelled where the job is another worker's by now."""
@@ -80,6 +86,16 @@ class Explainer:
             part = replace(part, index=layer.index, converged=layer.converged, **_spent(layer))
         if not self._moves.add_part(run, part):
             raise Cancelled("the lease was lost")
+
+    def _accepted(self, request: ExplainRequest, accepted: Mapping[str, Any]) -> tuple[ModelReference, str | None]:
+        told = accepted.get("reference")
+        if told is None:  # queued by an API that did not say
+            return resolve(request.model, self.models_folder), None
+        return ModelReference.of(told), accepted.get("identity")
+
+    def _card(self, reference: ModelReference, identity: str | None) -> ModelCard:
+        commit = identity if reference.kind == "hub" else None
+        return read_card(reference, self.models_folder, commit=commit)
 
     @cached_property
     def _moves(self) -> Moves:

@@ -79,15 +79,6 @@ class Started:
 
 
 @dataclass(frozen=True)
-class Basis:
-    """What an attempt begins with: whether the model's files are those that the request was checked against, and the
-    layers that earlier attempts have computed."""
-
-    as_checked: bool
-    layers: frozenset[int]
-
-
-@dataclass(frozen=True)
 class Done:
     """What an attempt that succeeded tells of itself; durations in seconds."""
 
@@ -167,18 +158,22 @@ class Moves:
             self._scripts.call("report", computation=run.computation, place=run.place.told(), progress=progress)
         )
 
-    def use_files(self, run: Run, files: str | None) -> Basis | None:
-        """The attempt computes with these files of the model; None without the lease.
+    def use_files(self, run: Run, identity: str | None, held_as: str | None = None) -> frozenset[int] | None:
+        """The attempt computes with a model of this content; the layers that earlier attempts left. None without the
+        lease.
 
-        What an earlier attempt stored with other files is dropped: no result is of two models. And where these are not
-        the files that the request was checked against, only the jobs there are get the result: who asks for the same
-        later asks for it from the files of that time.
+        What an earlier attempt stored of other content is dropped: no result is of two models. `held_as` is the name of
+        a model that the worker has without the hub, for those who do not see its files.
         """
-        found = self._scripts.call("use_files", computation=run.computation, place=run.place.told(), files=files)
-        if found is None:
-            return None
-        as_checked, parts = found
-        return Basis(bool(as_checked), frozenset(int(part.decode().removeprefix(names.LAYER)) for part in parts))
+        parts = self._scripts.call(
+            "use_files",
+            queue=run.queue,
+            computation=run.computation,
+            place=run.place.told(),
+            identity=identity,
+            held_as=held_as,
+        )
+        return None if parts is None else frozenset(int(part.decode().removeprefix(names.LAYER)) for part in parts)
 
     def add_part(self, run: Run, part: Part) -> bool:
         """The stored part is the computation's; of several attempts that stored it, the first one's."""

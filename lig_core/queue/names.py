@@ -66,6 +66,9 @@ KEYS = {
     "channel": "lig:{queue}:change:",
     # a part of a result: `computation:attempt:part`
     "blob": "lig:{queue}:result:",
+    # hash of the models that workers have without the hub: what identifies their content (lig_core.identity) by name;
+    # empty where it has not been read
+    "models": "lig:{queue}:models",
     # there while the backlog need not be counted anew
     "healed": "lig:{queue}:healed",
     # sorted set of the jobs whose end is to be told to their webhook, by when that is due
@@ -90,7 +93,8 @@ START_BY = "start_by"
 END_BY = "end_by"
 TRACEPARENT = "traceparent"  # of the request that made it
 MODEL = "model"
-FILES = "files"  # of the model, as the request was checked against them: lig_core.catalog.files_fingerprint
+REFERENCE = "reference"  # JSON: what the model's name was resolved to: lig_core.references
+IDENTITY = "identity"  # of the model's content, as the request was accepted with it: lig_core.identity
 COMPUTED_WITH = "computed_with"  # the same of the attempt that stored what is stored
 
 HOLDS = "holds"

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.boundaries import from_config
-from lig_core.catalog import ModelCard, find_model, installed_models
+from lig_core.catalog import ModelCard, installed_models
 from lig_core.contract import MAX_TEXT_CHARACTERS
 from lig_core.errors import ModelNotFound
 from service.errors import UnknownModel
-from service.model_names import allowed, refuse_others, refuse_paths
+from service.known_models import KnownModels
+from service.model_names import allowed
 from service.model_shape import Shape
 from service.problems import responses
 from service.settings import Settings
@@ -135,7 +136,7 @@ class ModelBoundaries(BaseModel):
     notes: list[str]
 
 
-def router(settings: Settings) -> APIRouter:
+def router(settings: Settings, known: KnownModels) -> APIRouter:
     """The routes that describe models; nothing is loaded."""
     routes = APIRouter(tags=["models"])
 
@@ -154,14 +155,12 @@ def router(settings: Settings) -> APIRouter:
     )
     def boundaries(model: Model) -> dict[str, Any]:
         """Answers from the config: in the models folder, in the local cache of the Hugging Face hub, or on the hub."""
-        refuse_paths(model, "/path/model")
-        refuse_others(model, settings.allowed_models, "/path/model")
         try:
-            card = find_model(model, settings.models_folder, ask_hub=settings.ask_hub)
+            card = known.card(model, "/path/model")
         except ModelNotFound as error:
             raise UnknownModel(error.detail) from error
         if not card.config:
-            raise UnknownModel(f"the config of '{model}' is not here; explain a text with the model first")
-        return {**from_config(card), "model": model}
+            raise UnknownModel(f"the config of '{card.name}' is not here; explain a text with the model first")
+        return {**from_config(card), "model": card.name}
 
     return routes

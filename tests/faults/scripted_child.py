@@ -68,9 +68,9 @@ class DyingExplainer(Explainer):
         super().store(run, name, plain, layer)
         self.engine.reach("after_write")
 
-    def explain(self, run, data, report, should_stop):
+    def explain(self, run, data, report, should_stop, accepted=None):
         self.engine.job = run.computation
-        done = super().explain(run, data, report, should_stop)
+        done = super().explain(run, data, report, should_stop, accepted)
         self.engine.reach("before_ack")
         return done
 

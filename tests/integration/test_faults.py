@@ -144,7 +144,7 @@ def test_a_layer_is_told_once_and_the_first_that_was_stored_stays(api, redis):
     take_over(redis, "lig", time.time())
     moves.take()
     assert moves.start(second, "w2", lease=30)
-    assert moves.use_files(second, "files").layers == {0}
+    assert moves.use_files(second, "files") == {0}
     again = stored(redis, second, "layer:0", 0)
     assert moves.add_part(second, again)
     assert redis.exists(kept.ref) and not redis.exists(again.ref)

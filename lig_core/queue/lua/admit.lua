@@ -23,21 +23,26 @@ local function replay(key)
   return accepted('replayed', found[3], jobs)
 end
 
-local function attachable(digest)
-  local computation = redis.call('GET', KEY.digest .. digest)
+-- The computation of the same work, unless its model is known to have other content.
+local function attachable(s)
+  local computation = redis.call('GET', KEY.digest .. s.digest)
   if not computation then return nil end
-  local told = redis.call('HMGET', KEY.computation .. computation, 'status', 'cancel_requested', 'head')
+  local key = KEY.computation .. computation
+  local told = redis.call('HMGET', key, 'status', 'cancel_requested', 'head', 'identity', 'computed_with')
   local ends = told[1] == 'finished' and told[3]
   local runs = (told[1] == 'queued' or told[1] == 'started') and not told[2]
-  return (ends or runs) and computation or nil
+  local identity = told[5] and told[5] ~= '' and told[5] or told[4]
+  local other = given(s.identity) and identity and identity ~= s.identity
+  return (ends or runs) and not other and computation or nil
 end
 
 local function plan()
   local planned, cost, new = {}, 0, 0
   for _, s in ipairs(submissions) do
-    s.attach = not s.fresh and (planned[s.digest] or attachable(s.digest)) or nil
+    local work = s.digest .. (given(s.identity) and s.identity or '')
+    s.attach = not s.fresh and (planned[work] or attachable(s)) or nil
     if not s.attach then
-      planned[s.digest] = s.computation
+      planned[work] = s.computation
       cost, new = cost + s.cost, new + 1
     end
   end
@@ -141,7 +146,11 @@ end
 local function add_job(s, place)
   local key, computation = KEY.job .. s.job, s.attach or s.computation
   redis.call('HSET', key, 'computation', computation, 'owner', owner, 'created_at', text(NOW))
-  if s.attach then redis.call('HSET', key, 'coalesced', 1) end
+  if s.attach then
+    redis.call('HSET', key, 'coalesced', 1)
+    -- Who joins knows what the model has to be, though the first one did not.
+    if given(s.identity) then redis.call('HSETNX', KEY.computation .. s.attach, 'identity', s.identity) end
+  end
   for _, name in ipairs({'webhook', 'traceparent'}) do
     if given(s[name]) then redis.call('HSET', key, name, s[name]) end
   end

@@ -1,11 +1,8 @@
--- The model files that an attempt computes with. Returns whether the request was checked against the same, and the
--- layers that stay; nothing without the lease.
-local computation, files = ARGUMENTS.computation, given(ARGUMENTS.files) and ARGUMENTS.files or ''
+-- The content of the model that an attempt computes with. Returns the layers that stay; nothing without the lease.
+local computation, identity = ARGUMENTS.computation, given(ARGUMENTS.identity) and ARGUMENTS.identity or ''
 local key = KEY.computation .. computation
 if not holds(ARGUMENTS.place) then return nil end
-local told = redis.call('HMGET', key, 'files', 'computed_with')
-local as_checked = not told[1] or told[1] == files
-if not as_checked then let_go_of_digest(computation) end
+local before = field(key, 'computed_with')
 
 local function drop(ref, part)
   redis.call('HDEL', key, part)
@@ -22,7 +19,7 @@ end
 
 local layers, dropped = {}, false
 each_part(computation, function(ref, part)
-  if told[2] ~= files then
+  if before ~= identity then
     drop(ref, part)
     dropped = true
   elseif part ~= 'head' then
@@ -30,5 +27,6 @@ each_part(computation, function(ref, part)
   end
 end)
 if dropped then drop_events() end
-redis.call('HSET', key, 'computed_with', files)
-return {as_checked and 1 or 0, layers}
+redis.call('HSET', key, 'computed_with', identity)
+if given(ARGUMENTS.held_as) then redis.call('HSET', KEY.models .. ARGUMENTS.queue, ARGUMENTS.held_as, identity) end
+return layers

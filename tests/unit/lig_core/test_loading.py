@@ -18,8 +18,9 @@ from tiny_models import FAMILIES, USUAL, tiny_tokenizer
 from transformers import AutoModel, ViTConfig
 
 from lig_core import explain
-from lig_core.catalog import files_fingerprint, find_model
+from lig_core.catalog import find_model
 from lig_core.errors import InvalidRequest, LigError, ModelNotFound, UnsupportedMap, UnsupportedModel
+from lig_core.identity import model_identity
 from lig_core.models import LoadedModel, load_model
 
 TEXT = "the quick cat sat on the mat"
@@ -160,7 +161,7 @@ def test_a_result_from_a_folder_says_which_files_it_came_from(tmp_path: Path) ->
     folder = saved(tmp_path, "bert")
     before = receipt()
     assert before["revision"] is None
-    assert before["files"] == receipt()["files"] == files_fingerprint(find_model(str(folder)))
+    assert before["files"] == receipt()["files"] == model_identity(find_model(str(folder)))
     weights = load_file(folder / "model.safetensors")
     save_file({name: x + 1 for name, x in weights.items()}, folder / "model.safetensors", {"format": "pt"})
     assert receipt()["files"] not in {before["files"], None}

@@ -48,6 +48,7 @@ class MemoryJobs:
     replayed: bool = False  # what the next submission is told to be
     stored: bool = False  # and whether its result is there already
     asked: dict = field(default_factory=dict)
+    held: dict = field(default_factory=dict)  # models that workers have
     webhooks: NoWebhooks = field(default_factory=NoWebhooks)
 
     def submit(self, owner, submissions, *, limits, idempotency=None, group=False):
@@ -124,6 +125,9 @@ class MemoryJobs:
 
     def load(self):
         return Load(waiting=0, running=0, backlog=0.0, limit=600.0, workers=self.workers, oldest=0.0)
+
+    def models(self):
+        return self.held
 
     def rate(self):
         return None

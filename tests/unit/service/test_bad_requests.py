@@ -47,7 +47,7 @@ def problem_of(response, status, code):
         ({"model": "../secrets"}, "/model", "send a Hugging Face id or a name from the models folder"),
         ({"model": "/etc"}, "/model", "looks like a path"),
         ({"model": "~/models/x"}, "/model", "looks like a path"),
-        ({"model": "a\0b"}, "/model", "looks like a path"),
+        ({"model": "a\0b"}, "/model", "by its characters or its length"),
         ({"model": "models/../../x"}, "/model", "looks like a path"),
     ],
 )

@@ -6,8 +6,9 @@ import pytest
 from closeness import assert_close
 from huggingface_hub import constants
 
-from lig_core.catalog import ModelCard, files_fingerprint, find_model
+from lig_core.catalog import ModelCard, find_model
 from lig_core.errors import ModelChanged, OutOfMemory
+from lig_core.identity import model_identity
 from worker.model_pool import ModelPool
 from worker.weights import expected_bytes
 
@@ -123,7 +124,22 @@ def test_a_model_whose_files_are_replaced_while_they_are_read_is_not_kept(tmp_pa
         pool.get(folder, "float32")
     assert pool.used == 0
     engine.while_loading = lambda: None
-    assert pool.get(folder, "float32").files == files_fingerprint(folder)
+    assert pool.get(folder, "float32").identity == model_identity(folder)
+
+
+@pytest.mark.parametrize("replaced", ["before", "after"])
+def test_a_model_of_other_content_than_is_wanted_is_not_loaded(tmp_path, replaced):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"old")
+    engine, folder = CountingEngine(), ModelCard("a40", str(tmp_path), None, {})
+    pool, wanted = ModelPool(engine, None, 100), model_identity(folder)
+    if replaced == "after":
+        assert pool.get(folder, "float32", wanted).identity == wanted
+    weights.write_bytes(b"other")
+    with pytest.raises(ModelChanged, match="send the request again"):
+        pool.get(folder, "float32", wanted)
+    assert len(engine.loaded) == (replaced == "after")
+    assert pool.get(folder, "float32").identity != wanted
 
 
 def test_a_hub_model_that_loading_brought_here_is_loaded_once(hub_cache):
