@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-oldest check format openapi settings metrics bench bench-service \
+.PHONY: help install demo serve test test-oldest check format openapi settings metrics architectures folders bench bench-service \
   bench-worker faults soak fuzz clean
 
 help: ## what can be made
@@ -65,6 +65,9 @@ settings: $(VENV)/.runtime ## write docs/settings.md
 
 metrics: $(VENV)/.runtime ## write docs/metrics.md
 	$(BIN)/python -m docs.metrics
+
+architectures: $(VENV)/.runtime ## write lig_core/architectures.json from the installed transformers
+	$(BIN)/python -m docs.architectures
 
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core
