@@ -93,5 +93,10 @@ CASES ?= 10000
 fuzz: $(VENV)/.dev ## Schemathesis against the running service, CASES of them; writes benchmarks/fuzz.md
 	$(BIN)/python -m tests.fuzz.run --cases $(CASES)
 
+SEED ?= 1
+N ?= 1000
+folders: $(VENV)/.dev ## N model folders altered in one place each, drawn from SEED: a right result or a refusal
+	$(BIN)/python tests/altered_folders.py --seed $(SEED) --count $(N)
+
 clean: ## remove what make made
 	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info

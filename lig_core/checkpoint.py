@@ -120,8 +120,8 @@ def _files_refused(card: ModelCard) -> str | None:
     if adapter is not None:
         return (
             f"has an adapter beside its weights ({adapter}), which would be left out; merge it and save the whole: "
-            "PeftModel.from_pretrained(model, folder).merge_and_unload().save_pretrained(); or take it out of the folder "
-            "where the weights are meant without"
+            "PeftModel.from_pretrained(model, folder).merge_and_unload().save_pretrained(); or take it out of the "
+            "folder where the weights are meant without"
         )
     folder = Path(card.source)
     if not folder.is_dir() or any(folder.glob("*.safetensors*")):

@@ -29,7 +29,7 @@ from lig_core.precision import working_precision
 from lig_core.quadrature import Quadrature
 from lig_core.reading import make_config, read_config, reading
 from lig_core.weight_files import require_whole_files
-from lig_core.weights import require_finite, require_proportion, require_weights
+from lig_core.weights import outline, require_finite, require_proportion, require_weights
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 NO_LIMIT = 10**9
@@ -189,11 +189,12 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     # Rotary frequencies are made here, too.
     with reading(card, "weights", "save or download them again"), working_precision(kind):
         require_whole_files(card)
-        require_proportion(card, config)
+        described = outline(config)
+        require_proportion(card, described)
         model, report = _read_weights(
             card.source, config=config, dtype=kind, device_map=None if place else "auto", **options, **where
         )
-    require_weights(card, model, report)
+    require_weights(card, described, model, report)
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     require_finite(card, model)

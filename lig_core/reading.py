@@ -27,7 +27,7 @@ HOW_OTHERS_RUN_IT = frozenset(
         *("architectures", "transformers_version", "_name_or_path"),
     }
 )
-"""Keys of a config that change no number of the blocks: how others run the model, what they ask it for, and its head."""
+"""Keys of a config that change no number of the blocks: how others run the model, what they ask it for, its head."""
 
 
 @contextmanager

@@ -20,29 +20,32 @@ encoder-decoder the encoder alone may have been saved."""
 ALWAYS_ALLOWED = 2**24
 
 
-def require_proportion(card: ModelCard, config: PreTrainedConfig) -> None:
-    """Refuse a config that describes a far larger model than the files hold, before memory is taken for it."""
-    held = sum(map(numbers, weight_files(card)))
-    if not held:  # none here yet, or none at all: the loader says which
-        return
+def outline(config: PreTrainedConfig) -> nn.Module:
+    """The model that a config describes, without memory for its weights."""
     with torch.device("meta"):
-        model = AutoModel.from_config(config)
-    described = sum(x.numel() for tensors in (model.parameters(), model.buffers()) for x in tensors)
-    if described > MOST_TIMES_THE_FILES * held + ALWAYS_ALLOWED:
+        return AutoModel.from_config(config)
+
+
+def require_proportion(card: ModelCard, described: nn.Module) -> None:
+    """Refuse an outline of a far larger model than the files hold, before memory is taken for it."""
+    held = sum(map(numbers, weight_files(card)))
+    count = sum(x.numel() for tensors in (described.parameters(), described.buffers()) for x in tensors)
+    if held and count > MOST_TIMES_THE_FILES * held + ALWAYS_ALLOWED:  # files that are not here are still to come
         raise UnsupportedModel(
-            f"the config.json of '{card.name}' describes a model of {described:,} numbers, and its files hold {held:,}; "
+            f"the config.json of '{card.name}' describes a model of {count:,} numbers, and its files hold {held:,}; "
             "correct the sizes in its config.json, or copy the missing files"
         )
 
 
-def require_weights(card: ModelCard, model: Any, report: Mapping[str, Collection[Any]]) -> None:
+def require_weights(card: ModelCard, described: nn.Module, model: Any, report: Mapping[str, Collection[Any]]) -> None:
     """Refuse a model that is not the checkpoint's; `report` is transformers' on what it loaded.
 
     Weights that the model lacks would be random numbers, and those that it has no place for would be left out. Heads
-    and poolers do not matter, for they come after the blocks. A frozen embedding that is lacking is one that the model
-    makes itself, such as Marian's sinusoidal positions. Raises UnsupportedModel.
+    and poolers do not matter, for they come after the blocks. What the outline has frozen is what the model makes
+    itself, such as Marian's sinusoidal positions. Raises UnsupportedModel.
     """
-    _refuse_lacking(card, model, report["missing_keys"])
+    needed = {name for name, parameter in described.named_parameters() if parameter.requires_grad}
+    _refuse_lacking(card, [key for key in report["missing_keys"] if key in needed and not _of_no_matter(model, key)])
     _refuse_mismatched(card, report["mismatched_keys"])
     _refuse_left_over(card, model, report["unexpected_keys"])
 
@@ -59,14 +62,10 @@ def require_finite(card: ModelCard, model: nn.Module) -> None:
             )
 
 
-def _refuse_lacking(card: ModelCard, model: nn.Module, missing: Iterable[str]) -> None:
-    parameters = dict(model.named_parameters())
-    lacking = sorted(
-        key for key in missing if not _of_no_matter(model, key) and key in parameters and parameters[key].requires_grad
-    )
+def _refuse_lacking(card: ModelCard, lacking: Collection[str]) -> None:
     if lacking:
         raise UnsupportedModel(
-            f"the checkpoint of '{card.name}' lacks {len(lacking)} weights of its model, such as {lacking[0]}; "
+            f"the checkpoint of '{card.name}' lacks {len(lacking)} weights of its model, such as {min(lacking)}; "
             "they would be random numbers; save or download the whole, or correct its config.json"
         )
 
