@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics bench bench-service \
+.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics architectures folders \
+  bench bench-service \
   bench-worker faults soak fuzz clean
 
 help: ## what can be made
@@ -67,6 +68,9 @@ settings: $(VENV)/.runtime ## write docs/settings.md
 metrics: $(VENV)/.runtime ## write docs/metrics.md
 	$(BIN)/python -m docs.metrics
 
+architectures: $(VENV)/.runtime ## write lig_core/architectures.json from the installed transformers
+	$(BIN)/python -m docs.architectures
+
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.quadrature
@@ -90,6 +94,11 @@ soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay
 CASES ?= 10000
 fuzz: $(VENV)/.dev ## Schemathesis against the running service, CASES of them; writes benchmarks/fuzz.md
 	$(BIN)/python -m tests.fuzz.run --cases $(CASES)
+
+SEED ?= 1
+N ?= 1000
+folders: $(VENV)/.dev ## N model folders altered in one place each, drawn from SEED: a right result or a refusal
+	$(BIN)/python tests/altered_folders.py --seed $(SEED) --count $(N)
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info

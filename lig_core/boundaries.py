@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lig_core.catalog import ModelCard, find_model
+from lig_core.checkpoint import DEQUANTISED, quantisation, require_loadable
 from lig_core.families import FAMILIES, Attention, Norms
 
 BLOCK_INPUT = "the block's input"
@@ -32,8 +33,7 @@ def describe_boundaries(model: str, *, device: str | None = None, load_weights: 
     """The nodes z, u, z' of a model, the maps it supports and how that is known.
 
     Without weights the answer comes from the config (here, or on the hub) and the table of families; with weights
-    the model's own blocks are replayed and every statement is verified. Raises ModelNotFound, or UnsupportedModel
-    with weights.
+    the model's own blocks are replayed and every statement is verified. Raises ModelNotFound and UnsupportedModel.
     """
     card = find_model(model, ask_hub=not load_weights)
     if load_weights:
@@ -44,7 +44,11 @@ def describe_boundaries(model: str, *, device: str | None = None, load_weights: 
 
 
 def from_config(card: ModelCard) -> dict[str, Any]:
-    """What the config says. A family that is not in the table needs the weights to be sure."""
+    """What the config says. A family that is not in the table needs the weights to be sure.
+
+    Raises UnsupportedModel for what loading would refuse, as far as the config and the files' names show it.
+    """
+    require_loadable(card)
     family = FAMILIES.get(card.model_type)
     if family is None:
         return document(
@@ -65,6 +69,8 @@ def from_config(card: ModelCard) -> dict[str, Any]:
         notes.append("attention and MLP run side by side: use u_node='heads'")
     if card.config.get("is_encoder_decoder"):
         notes.append("an encoder-decoder model: its encoder is explained")
+    if quantisation(card.config) in DEQUANTISED:
+        notes.append(f"quantised ({quantisation(card.config)}): its numbers are written out in full when it is loaded")
     return document(
         card,
         layout=layout_name(norms, family.architecture),

@@ -8,15 +8,16 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
+from lig_core.architectures import Sizes
 from lig_core.contract import ExplainRequest
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
-from lig_core.families import first_position
 from lig_core.references import BUNDLED, COMMIT, ModelReference, folder_inside, is_revision, resolve, resolve_here
 
 HUB_SECONDS = 5.0
@@ -25,9 +26,6 @@ READ = (".json", ".txt", ".model", ".spm", ".codes", ".tokenizer", ".tiktoken", 
 ADAPTER = "adapter_model.safetensors"
 LOADED = [*(f"*{ending}" for ending in READ), "model*.safetensors", ADAPTER]
 """Of a hub model's files, those that loading reads."""
-LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-POSITION_KEYS = ("max_position_embeddings", "n_positions")
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,20 @@ class ModelCard:
         """The family name that Hugging Face gives the architecture, such as `bert`."""
         return str(self.config.get("model_type", "unknown"))
 
+    @cached_property
+    def sizes(self) -> Sizes:
+        """The sizes that the config gives."""
+        return Sizes.of(self.config)
+
     @property
     def num_layers(self) -> int | None:
         """Number of transformer blocks, where the config says so."""
-        return _first_int(self.config, LAYER_KEYS)
+        return self.sizes.layers
 
     @property
     def num_heads(self) -> int | None:
         """Number of attention heads (query heads), where the config says so."""
-        return _first_int(self.config, HEAD_KEYS)
+        return self.sizes.heads
 
     @property
     def positions(self) -> int | None:
@@ -75,9 +78,7 @@ class ModelCard:
 
         A loaded model is asked itself (`lig_core.models.max_tokens`), and its tokenizer may allow fewer.
         """
-        text = {**self.config, **(self.config.get("text_config") or {})}
-        found = _first_int(text, POSITION_KEYS) or 0
-        return found - first_position(text) if found > 0 else None
+        return self.sizes.positions
 
 
 def find_model(name: str, *, ask_hub: bool = False) -> ModelCard:
@@ -235,12 +236,6 @@ def check_indices(request: ExplainRequest, name: str, num_layers: int | None, nu
         raise InvalidRequest("; ".join(fault.detail for fault in faults), errors=faults)
 
 
-def _first_int(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
-    # A multimodal config keeps what describes its text layers apart.
-    found = (part.get(key) for part in (config, config.get("text_config") or {}) for key in keys)
-    return next((value for value in found if isinstance(value, int)), None)
-
-
 def _bundled_folder(name: str) -> Path:
     # find_spec locates a top-level package without importing it.
     spec = importlib.util.find_spec(BUNDLED[name])
@@ -277,7 +272,9 @@ def _cached_config(repo: str, revision: str | None) -> Mapping[str, Any]:
 
 def _read(config: Path) -> Mapping[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ModelNotFound(f"the config.json of the model is not valid JSON: {error}; save it again") from None
+    if not isinstance(found, dict):
+        raise ModelNotFound("the config.json of the model is no JSON object; save it again")
     return found

@@ -89,8 +89,10 @@ AFTER_PADDING = frozenset(
     {
         "camembert",
         "data2vec-text",
+        "esm",
         "longformer",
         "luke",
+        "markuplm",
         "mpnet",
         "roberta",
         "roberta-prelayernorm",
@@ -99,7 +101,7 @@ AFTER_PADDING = frozenset(
         "xmod",
     }
 )
-"""Model types that number positions from the padding index on: RoBERTa and its kin."""
+"""Model types that number positions from the padding index on, where these are absolute: RoBERTa and its kin."""
 
 USUAL_PADDING = 1
 """Their padding index where the config does not say; MPNet's whatever it says."""
@@ -108,6 +110,6 @@ USUAL_PADDING = 1
 def first_position(config: Mapping[str, Any]) -> int:
     """The position of a text's first token, which is how many of the positions a text cannot have."""
     model_type, padding = config.get("model_type"), config.get("pad_token_id")
-    if model_type not in AFTER_PADDING:
+    if model_type not in AFTER_PADDING or config.get("position_embedding_type") not in ("absolute", None):
         return 0
     return 1 + (padding if isinstance(padding, int) and model_type != "mpnet" else USUAL_PADDING)

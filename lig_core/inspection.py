@@ -22,6 +22,9 @@ from lig_core.maps import SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.quadrature import Adaptive
 
 SPOT_CHECK_AT = 0.61
+ELSEWHERE = (
+    "that is a fault of the model's own code: try the other dtype, another version of transformers or another model"
+)
 SPOT_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 
 
@@ -50,9 +53,11 @@ def inspecting(model: nn.Module) -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):
             raise
+        # What a model of pictures or sound says of tokens; else its own code fails at what it does with them.
+        of_inputs = isinstance(error, TypeError | ValueError | AttributeError)
         raise UnsupportedModel(
             f"{type(model).__name__} could not be run on a sentence and inspected ({first_line(error)}); "
-            "it has to be a text model that takes tokens and nothing else"
+            + ("it has to be a text model that takes tokens and nothing else" if of_inputs else ELSEWHERE)
         ) from error
 
 
@@ -119,5 +124,7 @@ def rates_agree(block: Block, laws: PathLaws | None) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong in code that is not ours, in one line."""
-    return str(error).strip().split("\n")[0].rstrip(".")[:300]
+    """What went wrong in code that is not ours, in one line; a heading goes with what stands under it."""
+    lines = str(error).strip().split("\n")
+    said = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
+    return (said.rstrip(".") or type(error).__name__)[:300]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -20,14 +19,18 @@ from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
 from lig_core.catalog import ModelCard, files_here
+from lig_core.checkpoint import quantisation, require_loadable
 from lig_core.encoding import Encoded, Encoder
-from lig_core.engines.chunking import Budget, out_of_memory
-from lig_core.errors import InvalidRequest, ModelNotFound, UnsupportedModel
+from lig_core.engines.chunking import Budget
+from lig_core.errors import InvalidRequest, UnsupportedModel
 from lig_core.identity import model_identity
-from lig_core.inspection import LayerFacts, first_line, inspect_layers, inspecting
+from lig_core.inspection import LayerFacts, inspect_layers, inspecting
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.precision import working_precision
 from lig_core.quadrature import Quadrature
+from lig_core.reading import make_config, read_config, reading
+from lig_core.weight_files import require_whole_files
+from lig_core.weights import outline, require_finite, require_proportion, require_weights
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 NO_LIMIT = 10**9
@@ -41,7 +44,8 @@ class LoadedModel:
     """A frozen model with its tokenizer, and the facts found about each layer, which do not depend on the text.
 
     `revision` is the commit that the hub's files came from, or the version of a bundled model's package; `files` is
-    what identifies a folder's content (`lig_core.identity`).
+    what identifies a folder's content (`lig_core.identity`). `dequantised` is the method by which its files are
+    quantised, whose numbers were written out; None: they are not.
     """
 
     card: ModelCard
@@ -52,6 +56,7 @@ class LoadedModel:
     facts: tuple[LayerFacts, ...]
     revision: str | None = None
     files: str | None = None
+    dequantised: str | None = None
 
     @classmethod
     def of(cls, card: ModelCard, model: Any, tokenizer: PreTrainedTokenizerBase) -> Self:
@@ -166,43 +171,43 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
 
     `auto` spreads a model that no single device holds over several, with accelerate. Checkpoints of any precision
     are computed in `dtype`. Of an encoder-decoder model the encoder is taken. Raises ModelNotFound when neither a
-    folder, nor the local cache, nor the hub has it, and UnsupportedModel when the checkpoint is not a whole one.
+    folder, nor the local cache, nor the hub has it, OutOfMemory when the device cannot hold it, and UnsupportedModel
+    when the checkpoint is not a whole one, or not that of the model which would be loaded.
     """
     register()
     transformers.utils.logging.disable_progress_bar()
     torch.set_float32_matmul_precision("highest")  # TF32 costs three digits, which no map is allowed to lose
     place, kind = _device(device), DTYPES[dtype]
     # The grouped kernels of routed experts have no float64.
-    experts = {"experts_implementation": "eager"} if kind == torch.float64 else {}
+    options: dict[str, Any] = {"experts_implementation": "eager"} if kind == torch.float64 else {}
     where = {"trust_remote_code": False, "local_files_only": True}
-    try:
+    with reading(card, "files", "download them again"):
         folder = files_here(card)
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **where)
-        with working_precision(kind):  # rotary frequencies are made here
-            model, report = _read_weights(
-                str(folder), dtype=kind, device_map=None if place else "auto", **experts, **where
-            )
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(
-            f"model '{card.name}' could not be loaded: {first_line(error)}; check the name (and, for a Hugging Face "
-            "id, the network), or use 'minilm', which needs none"
-        ) from error
-    except (SafetensorError, RuntimeError) as error:
-        if out_of_memory(error):
-            raise
-        raise UnsupportedModel(
-            f"the weights of '{card.name}' are damaged or do not fit its config ({first_line(error)}); "
-            "save or download them again"
-        ) from error
-    _require_vocabulary(card, tokenizer)
-    missing = report["missing_keys"]
+    here = replace(card, source=str(folder))
+    here = replace(here, config=read_config(here, where))
+    require_loadable(here)
+    with reading(here, "config.json", "correct it, or save it again: model.save_pretrained()"):
+        config = make_config(here.config)
+    with reading(here, "tokenizer", "save it there, too: tokenizer.save_pretrained()"):
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), config=config, **where)
+        _require_vocabulary(here, tokenizer)
+    # Rotary frequencies are made here, too.
+    with reading(here, "weights", "save or download them again"), working_precision(kind):
+        require_whole_files(here)
+        described = outline(config)
+        require_proportion(here, described)
+        model, report = _read_weights(
+            str(folder), config=config, dtype=kind, device_map=None if place else "auto", **options, **where
+        )
+    require_weights(here, described, model, report)
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
-        missing = [key for key in missing if not key.startswith("decoder.")]
-    _require_weights(card, model, missing)
+    require_finite(card, model)
     if place is not None:
-        model = model.to(device=place, dtype=kind)
-    loaded = LoadedModel.of(card, model, tokenizer)
+        with reading(here, "weights", "use a larger device"):
+            model = model.to(device=place, dtype=kind)
+    loaded = LoadedModel.of(replace(card, config=here.config), model, tokenizer)
+    loaded = replace(loaded, dequantised=quantisation(here.config))
     if card.folder is None:
         return replace(loaded, revision=folder.name)  # the cache has a folder for each commit
     identity = model_identity(card)
@@ -211,26 +216,13 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
 
 def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:
     """The model and transformers' report on its weights; attention is plugged in where the class allows it."""
-    options |= {"use_safetensors": True, "output_loading_info": True}
+    options |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
         return AutoModel.from_pretrained(source, attn_implementation=IMPLEMENTATION, **options)
     except KeyError as error:  # a class with a closed list of attentions (Falcon, GPT-J)
         if error.args != (IMPLEMENTATION,):
             raise
         return AutoModel.from_pretrained(source, attn_implementation="eager", **options)
-
-
-def _require_weights(card: ModelCard, model: nn.Module, missing: Collection[str]) -> None:
-    """Refuse random numbers in place of weights; a pooler after the blocks does not matter."""
-    names = dict(model.named_parameters())
-    lacking = sorted(
-        key for key in missing if "pooler" not in key and any(key == name or key.endswith(f".{name}") for name in names)
-    )
-    if lacking:
-        raise UnsupportedModel(
-            f"the checkpoint of '{card.name}' lacks {len(lacking)} weights of its model, such as {lacking[0]}; "
-            "they would be random numbers"
-        )
 
 
 def _require_vocabulary(card: ModelCard, tokenizer: PreTrainedTokenizerBase) -> None:

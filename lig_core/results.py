@@ -132,6 +132,7 @@ def _receipt(request: ExplainRequest, model: LoadedModel) -> dict[str, Any]:
         "model": model.card.name,
         "revision": model.revision,
         "files": model.files,
+        "dequantised": model.dequantised,
         "tokenizer": type(model.tokenizer).__name__,
         "dtype": request.dtype,
         "device": model.device.type,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lig_core.architectures import text_part
 from lig_core.catalog import ModelCard
 from lig_core.families import FAMILIES
 
-HIDDEN_KEYS = ("hidden_size", "n_embd", "d_model", "dim")
 INNER_KEYS = ("intermediate_size", "n_inner", "d_ff", "ffn_dim", "encoder_ffn_dim", "hidden_dim", "ffn_hidden_size")
 GROUP_KEYS = ("num_key_value_heads",)
 HEAD_DIM_KEYS = ("head_dim", "d_kv")
@@ -35,9 +35,8 @@ class Shape:
     @classmethod
     def of(cls, card: ModelCard) -> Shape | None:
         """The shape of a model; None where its config does not say enough."""
-        # A multimodal config keeps what describes its text layers apart.
-        config: Mapping[str, Any] = {**card.config, **(card.config.get("text_config") or {})}
-        hidden, heads, family = _first(config, HIDDEN_KEYS), card.num_heads or 1, FAMILIES.get(card.model_type)
+        config = text_part(card.config)
+        hidden, heads, family = card.sizes.hidden, card.num_heads or 1, FAMILIES.get(card.model_type)
         if hidden is None or card.num_layers is None:
             return None
         activation = str(config.get("hidden_act") or config.get("hidden_activation") or "")

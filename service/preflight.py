@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lig_core.catalog import ModelCard, check_against_model
+from lig_core.checkpoint import require_loadable
 from lig_core.contract import ExplainRequest
 from lig_core.tokens import require_room, require_targets
 from service.digest import request_digest
@@ -67,6 +68,7 @@ class Preflight:
         """The request, by the one spelling of its model, and what was found of it."""
         known = self._models.find(request.model)
         card, request = known.card, request.named(str(known.reference))
+        require_loadable(card)
         check_against_model(request, card)
         tokens = self._tokens.count(request, card)
         check_against_tokens(request, card, tokens)

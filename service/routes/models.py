@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from lig_core.boundaries import from_config
 from lig_core.catalog import ModelCard, installed_models
 from lig_core.contract import MAX_TEXT_CHARACTERS
-from lig_core.errors import ModelNotFound
+from lig_core.errors import ModelNotFound, UnsupportedModel
 from service.errors import UnknownModel
 from service.known_models import KnownModels
 from service.model_names import allowed
-from service.model_shape import Shape
 from service.problems import responses
 from service.settings import Settings
 
@@ -25,6 +24,7 @@ EXAMPLE: dict[str, Any] = {
     "num_heads": 12,
     "positions": 512,
     "supported_granularity": ["att", "composed", "layer", "mlp"],
+    "refusal": None,
 }
 EXAMPLE_LIMITS: dict[str, Any] = {
     "text_characters": 100_000,
@@ -64,18 +64,23 @@ class ModelSummary(BaseModel):
     num_heads: int | None
     positions: int | None = Field(description="Tokens that it has room for, special ones included; null: not said.")
     supported_granularity: list[str] = Field(description="The maps that it has.")
+    refusal: str | None = Field(description="Why it cannot be explained, where its config or files show it.")
 
     @classmethod
     def of(cls, card: ModelCard) -> Self:
         """The summary of a card."""
-        shape = Shape.of(card)
+        try:
+            supported, refusal = from_config(card)["supported_granularity"], None
+        except UnsupportedModel as error:
+            supported, refusal = [], error.detail
         return cls(
             id=card.name,
             model_type=card.model_type,
             num_layers=card.num_layers,
             num_heads=card.num_heads,
-            positions=shape.positions if shape else None,
-            supported_granularity=from_config(card)["supported_granularity"],
+            positions=card.positions,
+            supported_granularity=supported,
+            refusal=refusal,
         )
 
 
@@ -151,7 +156,7 @@ def router(settings: Settings, known: KnownModels) -> APIRouter:
         "/models/{model:path}/boundaries",
         summary="Where a model's nodes sit",
         response_model=ModelBoundaries,
-        responses=responses("not_found", "invalid_request", "unknown_model", "model_not_allowed"),
+        responses=responses("not_found", "invalid_request", "unknown_model", "unsupported_model", "model_not_allowed"),
     )
     def boundaries(model: Model) -> dict[str, Any]:
         """Answers from the config: in the models folder, in the local cache of the Hugging Face hub, or on the hub."""
