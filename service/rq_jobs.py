@@ -259,8 +259,9 @@ class RqJobStore:
         try:
             return call()
         except RedisError as error:
-            if not damaged(error) or not set_aside(self._redis, keys):
+            if not damaged(error):
                 raise
+        set_aside(self._redis, keys)  # unless somebody else just did
         return call()
 
     def _look(self, job_ids: Sequence[str]) -> Iterator[Seen]:

@@ -6,6 +6,7 @@ Redis names is ever imported or called. No fault of Redis ends it or fails a job
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import signal
@@ -24,7 +25,7 @@ from lig_core.errors import LigError
 from lig_core.queue import names
 from lig_core.queue.errors import JobDamaged, JobTimedOut
 from lig_core.queue.moves import Done, Moves, Place, Run, Started
-from lig_core.queue.redis_faults import damaged
+from lig_core.queue.redis_faults import damaged, queue_damaged
 from lig_core.queue.upkeep import keys_of_queue, set_aside, tidy
 from worker.patience import complain, patiently
 from worker.process import ModelProcess, ProcessDied
@@ -111,8 +112,10 @@ class LeaseWorker:
             try:
                 taken = patiently(self._take_or_wait if wait else self._take, lambda: not self.draining)
             except RedisError as error:
-                if damaged(error) and not self._mend(error):
+                if damaged(error):
                     time.sleep(RETRY_SECONDS)
+                    with contextlib.suppress(RedisError):  # asked to stop
+                        self._mend(error)
                 continue
             if taken is not None or not wait:
                 return taken
@@ -214,25 +217,22 @@ class LeaseWorker:
     def _move(self, run: Run, move: Callable[[], Any]) -> Any:
         """Make a move, however long Redis is away; None where what is stored of the computation is damaged, and it
         failed of that. Raises RedisError only where the worker was asked to stop meanwhile."""
-        try:
-            return patiently(move, self._while_moving)
-        except RedisError as error:
-            if not damaged(error):
-                raise
-            mended = self._mend(error)
-        try:
-            if mended:
+        while True:
+            try:
                 return patiently(move, self._while_moving)
-        except RedisError as error:
-            if not damaged(error):
-                raise
+            except RedisError as error:
+                if not damaged(error):
+                    raise
+                self._mend(error)
+                if not queue_damaged(error):
+                    break
         self._spoil(run)
         return None
 
-    def _mend(self, error: RedisError) -> bool:
-        """Set aside what is of another type among the queue's own keys; whether that may have been the fault."""
+    def _mend(self, error: RedisError) -> None:
+        """Set aside what is of another type among the queue's own keys."""
         log.error("something in Redis is damaged: %s", error)
-        return patiently(lambda: set_aside(self._redis, keys_of_queue(self._queue)), self._while_moving)
+        patiently(lambda: set_aside(self._redis, keys_of_queue(self._queue)), self._while_moving)
 
     def _spoil(self, run: Run) -> None:
         try:

@@ -74,6 +74,11 @@ def fault_of(error: RedisError) -> RedisFault:
     return next((fault for kind, fault in FAULT_OF_KIND.items() if isinstance(error, kind)), RedisFault.OTHER)
 
 
+def queue_damaged(error: RedisError) -> bool:
+    """Whether a script changed nothing because a key of the queue is of another type: see `upkeep.set_aside`."""
+    return "WRONGTYPE of the queue" in str(error)
+
+
 def damaged(error: RedisError) -> bool:
     """Whether what the command was about is the fault, so that waiting would not help."""
     return fault_of(error) is RedisFault.DAMAGED

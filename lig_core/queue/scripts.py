@@ -45,5 +45,6 @@ def _constants() -> str:
     return f"""local KEY = {{{prefixes}}}
 local TYPES_OF_QUEUE = {{{types}}}
 local WEBHOOKS, COUNTERS, RATE = '{names.WEBHOOKS}', '{names.COUNTERS}', '{names.RATE}'
+local PROBE = '{names.PROBE}'
 local BOUNDS = {{{bounds}}}
 local ARGUMENTS = cjson.decode(ARGV[1])"""

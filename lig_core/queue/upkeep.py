@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from lig_core.queue import names
 from lig_core.queue.moves import Moves, Place
-from lig_core.queue.redis_faults import damaged
+from lig_core.queue.redis_faults import damaged, queue_damaged
 from lig_core.queue.scripts import Scripts
 
 POPPED_GRACE_SECONDS = 10.0
@@ -57,15 +57,14 @@ def give_back_popped(redis: Redis, queue: str, time: float) -> None:
                 log.warning("taken and never started, so it was queued again", extra={"job_id": computation})
 
 
-def set_aside(redis: Redis, keys: Mapping[str, str]) -> bool:
-    """Rename what is of another type than `keys` says, so that nobody's data are lost; whether there was any."""
+def set_aside(redis: Redis, keys: Mapping[str, str]) -> None:
+    """Rename what is of another type than `keys` says: no script works with it, and nobody's data are lost."""
     asked = [{"key": key, "type": of, "aside": f"{key}:{ASIDE}"} for key, of in keys.items()]
     found = Scripts(redis).call("set_aside", keys=asked)
     for key, of in found:
         log.error(
             "'%s' in Redis was a %s and not this service's; it is now '%s:%s'", *map(_text, (key, of, key)), ASIDE
         )
-    return bool(found)
 
 
 def keys_of_queue(queue: str) -> dict[str, str]:
@@ -97,7 +96,7 @@ def _damage_ends(moves: Moves, queue: str, computation: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, ValueError) as error:
-        if isinstance(error, RedisError) and not damaged(error):
+        if isinstance(error, RedisError) and (not damaged(error) or queue_damaged(error)):
             raise
         moves.spoil(queue, computation)
 

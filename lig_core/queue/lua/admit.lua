@@ -173,6 +173,8 @@ end
 
 local function admit()
   require_sound(queue)
+  -- Changes nothing; but a Redis that is full refuses it, which it would not do after the first write of this script.
+  redis.call('SETRANGE', PROBE, 0, '')
   -- The same call once more, because its answer was lost.
   if redis.call('EXISTS', KEY.job .. submissions[1].job) == 1 then
     local jobs = {}

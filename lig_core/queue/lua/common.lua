@@ -55,10 +55,10 @@ end
 local function require_sound(queue)
   for kind, types in pairs(TYPES_OF_QUEUE) do
     if not of_type(KEY[kind] .. queue, types) then
-      error('WRONGTYPE ' .. KEY[kind] .. queue .. ' is no ' .. types)
+      error('WRONGTYPE of the queue: ' .. KEY[kind] .. queue .. ' is no ' .. types)
     end
   end
-  if not of_type(WEBHOOKS, 'zset') then error('WRONGTYPE ' .. WEBHOOKS .. ' is no zset') end
+  if not of_type(WEBHOOKS, 'zset') then error('WRONGTYPE of the queue: ' .. WEBHOOKS .. ' is no zset') end
 end
 
 local function changed(computation)
