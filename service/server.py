@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import socket
 import sys
 from types import FrameType
@@ -18,6 +19,8 @@ from service.lifecycle import Lifecycle
 from service.queue_metrics import QueueMetrics
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # What is still being sent after that is cut: who waits for a job was let go, but a large result may take longer.
 GRACE_SECONDS = 3
@@ -49,8 +52,8 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         jobs.durability()
     except EvictingRedis as error:
         sys.exit(str(error))
-    except StoreUnavailable:
-        pass  # it may come up later; until then requests are answered 503, and /readyz checks again
+    except StoreUnavailable as error:  # until that is over, requests are answered 503, and /readyz checks again
+        log.warning("%s (%s)", error.detail, error.__cause__)
     lifecycle = Lifecycle()
     try:
         app = create_app(

@@ -41,7 +41,7 @@ def _constants() -> str:
     bounds = ", ".join(
         f"{name} = {{{', '.join(f'{bound:g}' for bound in found)}}}" for name, found in counters.HISTOGRAMS.items()
     )
-    types = ", ".join(f"{kind} = '{of}'" for kind, of in names.TYPES_OF_QUEUE.items())
+    types = ", ".join(f"{kind} = '{of}'" for kind, of in {**names.TYPES_OF_QUEUE, "webhooks": "zset"}.items())
     return f"""local KEY = {{{prefixes}}}
 local TYPES_OF_QUEUE = {{{types}}}
 local WEBHOOKS, COUNTERS, RATE = '{names.WEBHOOKS}', '{names.COUNTERS}', '{names.RATE}'

@@ -10,9 +10,11 @@ import time
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from redis import Redis
 from redis_states import STATES, frozen, full
 from test_faults import child_of, runs, started
 from test_jobs_over_redis import submit, wait_until
+from test_serve import serve  # noqa: F401 - a fixture
 
 from lig_core.queue import names
 from lig_core.queue.moves import Moves, Run
@@ -195,6 +197,18 @@ def test_an_api_says_redis_s_own_words(redis, start_api_process, capfd):
         answer = httpx.post(f"{url}/v1/explain", json={"text": "hi", "model": "minilm"}, timeout=30)
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
     wait_until(lambda: "command not allowed when used memory > 'maxmemory'" in capfd.readouterr().err)
+
+
+def test_an_idle_service_of_one_command_outlives_a_full_redis(serve):  # noqa: F811
+    run = serve().wait_until_ready()
+    with Redis(unix_socket_path=str(run.socket)) as own, httpx.Client(base_url=run.url, timeout=10) as api:
+        with full(own):
+            # Longer than it took for a worker that gave up, and for the supervisor to notice.
+            wait_until(lambda: "maxmemory is reached" in api.get("/readyz").json().get("detail", ""), 30)
+            time.sleep(LONGER_THAN_TWO_TRIES * 3)
+            assert run.process.poll() is None
+        wait_until(lambda: api.get("/readyz").is_success, 30)
+    assert run.end() == 0
 
 
 def test_a_part_that_is_written_again_is_kept_as_long_as_its_pointer(by_hand):

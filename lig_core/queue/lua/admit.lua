@@ -172,7 +172,7 @@ local function trim_list()
 end
 
 local function admit()
-  require_sound(queue)
+  require_sound(queue, 'waiting', 'flows', 'bell', 'backlog')
   -- Changes nothing; but a Redis that is full refuses it, which it would not do after the first write of this script.
   redis.call('SETRANGE', PROBE, 0, '')
   -- The same call once more, because its answer was lost.

@@ -51,14 +51,13 @@ local function observe(name, value)
   redis.pcall('HINCRBYFLOAT', COUNTERS, name .. ':sum', text(value))
 end
 
--- Before anything is changed: a script that ends at a key of another type leaves its change half made.
-local function require_sound(queue)
-  for kind, types in pairs(TYPES_OF_QUEUE) do
-    if not of_type(KEY[kind] .. queue, types) then
-      error('WRONGTYPE of the queue: ' .. KEY[kind] .. queue .. ' is no ' .. types)
-    end
+-- Before anything is changed: a script that meets a key of another type leaves its change half made. Called with the
+-- kinds of keys that it will write, but for those that it reads first anyway.
+local function require_sound(queue, ...)
+  for _, kind in ipairs({...}) do
+    local key = kind == 'webhooks' and WEBHOOKS or KEY[kind] .. queue
+    if not of_type(key, TYPES_OF_QUEUE[kind]) then error('WRONGTYPE of the queue: ' .. key) end
   end
-  if not of_type(WEBHOOKS, 'zset') then error('WRONGTYPE of the queue: ' .. WEBHOOKS .. ' is no zset') end
 end
 
 local function changed(computation)

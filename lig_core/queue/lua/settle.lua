@@ -1,7 +1,7 @@
 -- The end of a computation: finished, failed or canceled. Nothing happens unless it is still where it was seen.
 local computation, how = ARGUMENTS.computation, ARGUMENTS.how
 local key = KEY.computation .. computation
-require_sound(field(key, 'origin') or '')
+require_sound(field(key, 'origin') or '', 'backlog', how, 'dead', 'webhooks')
 local winner = how .. ' ' .. ARGUMENTS.place.member
 if not leave(ARGUMENTS.place) then
   -- Asked again after a lost answer, the lease is gone because the first time worked, if it was not cut short.

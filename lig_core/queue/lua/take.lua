@@ -1,6 +1,6 @@
 -- The next computation, moved to those popped: the first in line, or one close behind it whose model the worker holds.
 local queue, waiting = ARGUMENTS.queue, KEY.waiting .. ARGUMENTS.queue
-require_sound(queue)
+require_sound(queue, 'popped', 'flows')
 local line = redis.call('ZRANGE', waiting, 0, ARGUMENTS.depth - 1, 'WITHSCORES')
 if #line == 0 then
   redis.call('DEL', KEY.bell .. queue)
