@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 import time
@@ -27,6 +28,8 @@ from service.queue_metrics import QueueMetrics
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
 from service.stopping import STOP_SIGNALS
+
+log = logging.getLogger(__name__)
 
 # What is still being sent after that is cut: who waits for a job was let go, but a large result may take longer.
 GRACE_SECONDS = 3
@@ -77,8 +80,8 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         jobs.durability()
     except EvictingRedis as error:
         sys.exit(str(error))
-    except StoreUnavailable:
-        pass  # it may come up later; until then requests are answered 503, and /readyz checks again
+    except StoreUnavailable as error:  # until that is over, requests are answered 503, and /readyz checks again
+        log.warning("%s (%s)", error.detail, error.__cause__)
     lifecycle = Lifecycle()
     try:
         app = create_app(

@@ -7,8 +7,10 @@ import sys
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from lig_core.queue.names import key
+from lig_core.queue.redis_faults import fault_of
 from worker.settings import Settings
 
 
@@ -24,4 +26,7 @@ if __name__ == "__main__":
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL")
     with Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5) as redis:
-        sys.exit(0 if alive(redis, settings.queue) else "no worker of this machine is alive")
+        try:
+            sys.exit(0 if alive(redis, settings.queue) else "no worker of this machine is alive")
+        except RedisError as error:
+            sys.exit(f"{fault_of(error).value} ({error})")

@@ -5,28 +5,34 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 from redis import Redis
+from redis.exceptions import RedisError
 
 from lig_core.catalog import ModelCard, check_against_model, read_card
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import Cancelled, LigError
 from lig_core.queue import blobs
+from lig_core.queue.errors import JobDamaged
 from lig_core.queue.moves import Done, Moves, Part, Run
 from lig_core.queue.names import HEAD, LAYER, blob_key
+from lig_core.queue.redis_faults import damaged
 from lig_core.references import ModelReference, resolve
 from lig_core.result.arrays import LayerArrays
 from worker.engine import Engine, Report, ShouldStop
 from worker.model_pool import ModelPool
+from worker.patience import patiently
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,16 @@ class Explainer:
 
         held = self.pool.get(card, request.dtype, identity, loading=loading)
         held_as = None if card.is_hub else card.name
-        there = self._moves.use_files(run, held.identity, held_as)
+        there = self._patiently(lambda: self._moves.use_files(run, held.identity, held_as), should_stop)
         if there is None:
             raise Cancelled("the lease was lost")
         ready = time.monotonic()
         head, layers = self.engine.stream(request, held.model, report, should_stop, there)
-        self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY))
+        self._patiently(
+            lambda: self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)), should_stop
+        )
         for layer in layers:
-            self.store(run, f"{LAYER}{layer.index}", layer.to_bytes(), layer)
+            self._patiently(partial(self.store, run, f"{LAYER}{layer.index}", layer.to_bytes(), layer), should_stop)
         load, compute = ready - began if loaded else 0.0, time.monotonic() - ready
         return Done(load=load, compute=compute, loaded=loaded, whole=not there)
 
@@ -96,6 +104,17 @@ class Explainer:
     def _card(self, reference: ModelReference, identity: str | None) -> ModelCard:
         commit = identity if reference.kind == "hub" else None
         return read_card(reference, self.models_folder, commit=commit)
+
+    def _patiently(self, do: Callable[[], T], should_stop: ShouldStop) -> T:
+        """What has come of the work is worth waiting for Redis; raises Cancelled where the job is to stop."""
+        try:
+            return patiently(do, lambda: not should_stop())
+        except RedisError as error:
+            if damaged(error):
+                raise JobDamaged(
+                    "what Redis holds of this job was not put there by this service; send it again"
+                ) from error
+            raise Cancelled("stopped on request") from error
 
     @cached_property
     def _moves(self) -> Moves:

@@ -80,6 +80,19 @@ KEYS = {
 }
 """Each kind of key; one that ends in a colon is followed by a name. The scripts get these too: see common.lua."""
 
+TYPES_OF_QUEUE = {
+    **dict.fromkeys(("leases", "finished", "failed", "canceled", "dead", "waiting", "popped", "promises"), "zset"),
+    **dict.fromkeys(("costs", "flows", "queue_limits", "models", "counters", "rate"), "hash"),
+    **dict.fromkeys(("backlog", "healed"), "string"),
+    "webhooks": "zset",
+    "workers": "set",
+    "bell": "list",
+}
+"""Redis's type of each key that there is one of."""
+
+PROBE = "lig:probe"
+"""Never there, so no queue's: it is asked for a write that changes nothing, to see whether Redis takes writes."""
+
 # Fields added to RQ's hash of a job: JSON, numbers, 1 or text. Times are seconds since the epoch by Redis's clock.
 PROGRESS = "progress"
 ERROR = "error"

@@ -41,6 +41,9 @@ def _constants() -> str:
     bounds = ", ".join(
         f"{name} = {{{', '.join(f'{bound:g}' for bound in found)}}}" for name, found in counters.HISTOGRAMS.items()
     )
+    types = ", ".join(f"{kind} = '{of}'" for kind, of in names.TYPES_OF_QUEUE.items())
     return f"""local KEYS_OF_A_QUEUE = {{{keys}}}
+local TYPES_OF_QUEUE = {{{types}}}
+local PROBE = '{names.PROBE}'
 local BOUNDS = {{{bounds}}}
 local ARGUMENTS = cjson.decode(ARGV[1])"""

@@ -239,7 +239,7 @@ def test_a_claim_holds_until_its_lease_ends(redis):
     assert (claim.job, claim.attempt) == ("j", 1)
     assert due.claim(10, lease=30) == []
     assert left(redis) == 1
-    redis.zincrby(names.WEBHOOKS, -31, "j")  # so much later
+    redis.zincrby(names.key("webhooks", "lig"), -31, "j")  # so much later
     (second,) = due.claim(10, lease=30)
     assert second.attempt == 2
     assert not due.settle(claim, "delivered")

@@ -12,10 +12,11 @@ local function accepted(how, group, jobs)
 end
 
 local function replay(key)
-  local found = redis.call('HMGET', key, 'body', 'jobs', 'group')
+  local found = redis.pcall('HMGET', key, 'body', 'jobs', 'group')
   if not found[1] then return nil end
   if found[1] ~= ARGUMENTS.idempotency.body then return {'mismatch'} end
-  local jobs = cjson.decode(found[2])
+  local sound, jobs = pcall(cjson.decode, found[2])
+  if not sound then return nil end
   for _, job in ipairs(jobs) do
     local computation = field(KEY.job .. job, 'computation')
     if not computation or redis.call('EXISTS', KEY.computation .. computation) == 0 then return nil end
@@ -25,10 +26,10 @@ end
 
 -- The computation of the same work, unless its model is known to have other content.
 local function attachable(s)
-  local computation = redis.call('GET', KEY.digest .. s.digest)
-  if not computation then return nil end
+  local computation = redis.pcall('GET', KEY.digest .. s.digest)
+  if type(computation) ~= 'string' then return nil end
   local key = KEY.computation .. computation
-  local told = redis.call('HMGET', key, 'status', 'cancel_requested', 'head', 'identity', 'computed_with')
+  local told = redis.pcall('HMGET', key, 'status', 'cancel_requested', 'head', 'identity', 'computed_with')
   local ends = told[1] == 'finished' and told[3]
   local runs = (told[1] == 'queued' or told[1] == 'started') and not told[2]
   local identity = told[5] and told[5] ~= '' and told[5] or told[4]
@@ -180,6 +181,9 @@ local function trim_list()
 end
 
 local function admit()
+  require_sound('waiting', 'flows', 'bell', 'backlog')
+  -- Changes nothing; but a Redis that is full refuses it, which it would not do after the first write of this script.
+  redis.call('SETRANGE', PROBE, 0, '')
   -- The same call once more, because its answer was lost.
   if redis.call('EXISTS', KEY.job .. submissions[1].job) == 1 then
     local jobs = {}

@@ -10,7 +10,7 @@ end
 redis.call('DEL', KEY.costs)
 for _, computation in ipairs(redis.call('ZRANGE', KEY.waiting, 0, -1)) do
   add(computation)
-  if field(KEY.computation .. computation, 'flow') then joins_line(computation) end
+  if field(KEY.computation .. computation, 'flow') then pcall(joins_line, computation) end
 end
 for _, computation in ipairs(redis.call('ZRANGE', KEY.popped, 0, -1)) do
   add(computation)
@@ -22,5 +22,5 @@ redis.call('SET', KEY.backlog, text(total))
 local time = number(field(KEY.flows, 'time'))
 local flat = redis.call('HGETALL', KEY.flows)
 for i = 1, #flat, 2 do
-  if flat[i] ~= 'time' and tonumber(flat[i + 1]) <= time then redis.call('HDEL', KEY.flows, flat[i]) end
+  if flat[i] ~= 'time' and number(flat[i + 1]) <= time then redis.call('HDEL', KEY.flows, flat[i]) end
 end
