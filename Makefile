@@ -7,8 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test programs test-oldest check format openapi settings metrics architectures folders \
-  bench bench-service \
-  bench-worker faults soak fuzz clean
+  bench bench-service bench-worker faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -87,6 +86,11 @@ LEASE ?= 2
 faults: $(VENV)/.dev ## kill, freeze, cut off everything while jobs run (JOBS, MINUTES, LEASE); writes benchmarks/faults.md
 	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES) --lease $(LEASE)
 	$(BIN)/python -m tests.faults.throughput
+
+N ?= 20
+stops: $(VENV)/.dev ## stop 500 small supervised trees, and `lig serve` N times, each at whatever it is at
+	$(BIN)/python -m tests.faults.trees --count 500
+	$(BIN)/python -m tests.faults.stops --count $(N)
 
 soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat; writes benchmarks/soak.md
 	$(BIN)/python -m tests.faults.soak $(MINUTES)

@@ -7,6 +7,7 @@ say. So newcomers are refused only where all others have requests under way.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import resource
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -37,7 +38,9 @@ class Connections:
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in proxies]
         self._client_of: dict[Connection, str] = {}
         self._counts: Counter[str] = Counter()
-        self._waiting: defaultdict[str, dict[Connection, None]] = defaultdict(dict)  # the longest wait comes first
+        # When each began to wait, as a number that only grows; of one client the longest wait comes first.
+        self._waiting: defaultdict[str, dict[Connection, int]] = defaultdict(dict)
+        self._moments = itertools.count()
 
     def admit(self, connection: Connection) -> bool:
         """Count a new one, closing one that waits where there would be too many; False: there is no place for it."""
@@ -57,7 +60,7 @@ class Connections:
         client = self._client_of.get(connection)
         if client is not None:
             self._waiting[client].pop(connection, None)
-            self._waiting[client][connection] = None
+            self._waiting[client][connection] = next(self._moments)
 
     def works(self, connection: Connection) -> None:
         """A request is under way."""
@@ -76,8 +79,13 @@ class Connections:
                 self._waiting.pop(client, None)
 
     def _largest_that_waits(self) -> str | None:
-        waiting = (client for client, connections in self._waiting.items() if connections)
-        return max(waiting, key=lambda client: self._counts[client], default=None)
+        """The client with the most connections; among those with as many, the one that waits longest."""
+        found = [
+            (self._counts[client], -next(iter(waiting.values())), client)
+            for client, waiting in self._waiting.items()
+            if waiting
+        ]
+        return max(found)[2] if found else None
 
     def _close_one_of(self, client: str | None) -> bool:
         longest = next(iter(self._waiting.get(client, ())), None) if client is not None else None

@@ -22,6 +22,8 @@ from service.settings import Settings
 app = typer.Typer(help="Look at jobs, cancel them, send them again.", no_args_is_help=True, rich_markup_mode=None)
 
 ID_WIDTH = 32
+NARROWEST = 66
+"""Columns that a table of jobs takes at least, with an id and a status whole: lines longer than a terminal wrap."""
 UNCUT = 1000
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
@@ -92,7 +94,7 @@ def _print(jobs: Sequence[Job]) -> None:
     for job in jobs:
         about = (job.owner, job.request.model, f"{job.cost:.1f} s")
         table.add_row(job.id, *about, str(job.status), str(job.attempts), age(job), what(job))
-    console().print(table if jobs else "no jobs", crop=False)
+    console().print(table if jobs else "no jobs")
 
 
 def job_column(title: str = "job") -> Column:
@@ -101,9 +103,11 @@ def job_column(title: str = "job") -> Column:
 
 
 def console() -> Console:
-    """As wide as the terminal; what goes into a file or a pipe is not cut at all."""
+    """As wide as the terminal, but for very narrow ones; what goes into a file or a pipe is not cut at all."""
     found = Console()
-    return found if found.is_terminal else Console(width=UNCUT)
+    if found.is_terminal and found.width >= NARROWEST:
+        return found
+    return Console(width=NARROWEST if found.is_terminal else UNCUT)
 
 
 def age(job: Job) -> str:

@@ -110,7 +110,7 @@ def supervise(
 def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float, stop: StopSignals) -> None:
     for process in processes:
         process.terminate()
-    deadline, asked = time.monotonic() + grace, stop.count
+    deadline, asked = time.monotonic() + grace, min(stop.count, 1)
     while any(process.poll() is None for process in processes):
         if time.monotonic() > deadline or stop.wait(END_LOOK_SECONDS, beyond=asked):
             break

@@ -42,6 +42,18 @@ def test_ids_are_whole_in_a_pipe_and_in_a_narrow_terminal(api, lig, work_off, mo
     assert job in lig("list").output
 
 
+@pytest.mark.parametrize("width", [1, 20, 47, 60, 80, 200])
+def test_the_status_is_whole_however_narrow_the_terminal_is(api, lig, work_off, monkeypatch, width):
+    done, failed = id_of(submit(api, "hello")), id_of(submit(api, "fail"))
+    work_off()
+    cancelled = submit(api, "hello", priority="bulk", labels=True)
+    api.post(f"{cancelled}/cancel")
+    monkeypatch.setattr("service.jobs_cli.Console", functools.partial(Console, width=width, force_terminal=True))
+    lines = lig("list").output.splitlines()
+    for job, status in ((done, "succeeded"), (failed, "failed"), (id_of(cancelled), "cancelled")):
+        assert any(job in line and status in line for line in lines)
+
+
 def test_jobs_are_listed_by_state(api, lig, work_off):
     done, failed = submit(api, "hello"), submit(api, "fail")
     work_off()

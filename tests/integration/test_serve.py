@@ -159,6 +159,48 @@ def test_a_redis_that_cannot_be_started_is_one_line(serve):
     assert "LIG_REDIS_SERVER=/bin/false is not a redis-server" in complaint
 
 
+def mounted(mount, folder):
+    """Runs what comes after it where the mount is in place, for it alone; skips where that is not to be had."""
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{mount} "$0" && exec "$@"', str(folder)]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount anything")
+    return inside
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("mount -t tmpfs -o ro none", "Read-only file system"),
+        ("mount -t tmpfs -o size=64k none", "No space left on device"),
+        ("mount -t tmpfs -o nr_inodes=1 none", "No space left on device"),
+    ],
+    ids=["read-only", "full", "no more files"],
+)
+def test_a_disk_that_takes_nothing_is_one_line(tmp_path, mount, said):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    command = [sys.executable, *SCRIPTED, "--port", "0", "--data-dir", str(folder)]
+    done = subprocess.run(
+        [*mounted(mount, folder), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    line = f"lig serve: jobs cannot be kept in {folder}: {said}; make room there, or choose another --data-dir\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    command = [sys.executable, *SCRIPTED, "--port", "0", "--data-dir", str(tmp_path / "file" / "data")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "Not a directory" in done.stderr
+
+
 def test_a_given_redis_that_does_not_answer_is_one_line_without_its_password(serve):
     run = serve("--redis-url", "redis://user:hunter2@127.0.0.1:1/0")
     assert run.process.wait(PATIENCE) == 1

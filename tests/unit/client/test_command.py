@@ -3,10 +3,12 @@
 import httpx
 import pytest
 from answers import event, job, ok, problem, stream
+from made_results import made_head, made_layer
 from typer.testing import CliRunner
 
 from lig_core import cli
 from lig_core.client import Client
+from lig_core.result.formats import FORMATS
 
 DONE = event(9, "succeeded", '{"converged":true,"result":"/v1/jobs/j/result"}')
 
@@ -59,9 +61,11 @@ def test_the_key_may_be_in_the_environment(lig, asked, monkeypatch):
 )
 def test_the_ending_of_the_file_is_the_format_that_is_fetched(lig, asked, tmp_path, ending, media_type):
     file = tmp_path / f"x{ending}"
-    whole = httpx.Response(200, content=b"bytes", headers={"Content-Type": media_type})
-    assert lig("-o", str(file), answers=[QUEUED, stream(DONE), ENDED, whole]).exit_code == 0
-    assert file.read_bytes() == b"bytes"
+    content = b"".join(FORMATS[ending[1:]].write(made_head(), [made_layer(0), made_layer(1)]))
+    whole = httpx.Response(200, content=content, headers={"Content-Type": media_type})
+    done = lig("-o", str(file), answers=[QUEUED, stream(DONE), ENDED, whole])
+    assert (done.exit_code, done.stderr) == (0, f"lig: wrote {file}: {len(content):,} bytes, 2 layers\n")
+    assert file.read_bytes() == content
     assert asked[-1].headers["accept"] == media_type
 
 

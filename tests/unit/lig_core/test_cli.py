@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from closeness import assert_close, assert_close_maps
+from made_results import made_head, made_layer
 from typer.testing import CliRunner
 
 from lig_core import cli
+from lig_core.client.files import FORMATS_OF_BYTES, layers_in
 from lig_core.models import LoadedModel
+from lig_core.result.formats import FORMATS
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
 OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--steps", "2"]
@@ -25,7 +29,9 @@ def explained(tmp_path: Path, minilm: LoadedModel, monkeypatch: pytest.MonkeyPat
 
     def explained(name: str) -> Path:
         done = CliRunner().invoke(cli.app, [*COMMAND, "-o", str(tmp_path / name)])
-        assert (done.exit_code, done.output) == (0, "")
+        size = (tmp_path / name).stat().st_size
+        said = f"lig: wrote {tmp_path / name}: {size:,} bytes, 1 layer\n"
+        assert (done.exit_code, done.stdout, done.stderr) == (0, "", said)
         return tmp_path / name
 
     return explained
@@ -42,6 +48,19 @@ def test_every_suffix_is_the_same_result(explained) -> None:
     lines = explained("result.ndjson").read_text().splitlines()
     assert_close(json.loads(lines[1])["maps"]["z2z"]["matrix"], matrix, FLOAT32)
     assert "<html" in explained("result.html").read_text()
+
+
+@pytest.mark.parametrize("suffix", sorted(FORMATS_OF_BYTES))
+def test_layers_are_counted_in_files_as_a_service_sends_them(tmp_path: Path, suffix: str) -> None:
+    for layers in ([], [made_layer(3)], [made_layer(index) for index in (0, 2, 11)]):
+        file = tmp_path / f"x{suffix}"
+        file.write_bytes(b"".join(FORMATS[suffix[1:]].write(made_head(), layers)))
+        assert layers_in(file) == len(layers)
+
+
+def test_the_version_is_printed() -> None:
+    done = CliRunner().invoke(cli.app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"lig {version('lig-service')}\n")
 
 
 def test_tokens_are_explained_in_place_of_a_text(explained, tmp_path: Path) -> None:
