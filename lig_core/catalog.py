@@ -278,6 +278,6 @@ def _cached_config(repo: str, revision: str | None) -> Mapping[str, Any]:
 def _read(config: Path) -> Mapping[str, Any]:
     try:
         found: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelNotFound(f"the config.json of the model is not valid JSON: {error}; save it again") from None
     return found
