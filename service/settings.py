@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     )
     allowed_models: list[str] | None = Field(
         default=None,
-        description="Models that may be asked for: ids or patterns such as `google-bert/*`, as a JSON list; absent: any.",
+        description="Models that may be asked for, as a JSON list of ids or patterns (`google-bert/*`); absent: any.",
     )
 
     queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the queue in Redis.")
