@@ -11,7 +11,7 @@ import json
 import os
 import time
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def model_identity(card: ModelCard) -> str | None:
     Reads all weights of a folder the first time, about a second a gigabyte, and again once they changed.
     """
     if card.is_bundled:
-        return version(BUNDLED[card.name])
+        return _package_version(BUNDLED[card.name])
     return cached_commit(card) if card.folder is None else folder_digest(card.folder)
 
 
@@ -55,6 +55,11 @@ def loaded_files(folder: Path) -> list[Path]:
         for file in folder.iterdir()
         if (file.name in names or file.name.endswith(READ)) and not file.name.startswith(".") and file.is_file()
     )
+
+
+@cache
+def _package_version(name: str) -> str:
+    return version(name)
 
 
 def stamp(folder: Path) -> tuple[object, ...]:

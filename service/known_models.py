@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 
 from lig_core.catalog import ModelCard, ask_the_hub, read_card
@@ -95,15 +95,19 @@ class KnownModels:
 
     def _hub_card(self, reference: ModelReference) -> ModelCard:
         """A branch is followed: what the cache has of it may be old."""
-        ask, name = self._settings.ask_hub, str(reference)
-        card = read_card(reference, ask_hub=ask)
+        card, name, now = read_card(reference), str(reference), time.monotonic()
         moves = reference.revision is None or COMMIT.fullmatch(reference.revision) is None
-        if ask and moves and time.monotonic() - self._asked.get(name, 0.0) > HUB_SECONDS:
-            if len(self._asked) >= MOST_MODELS:
-                self._asked = {}
-            self._asked[name] = time.monotonic()
-            with suppress(ModelNotFound):  # it cannot be reached now
-                card = ask_the_hub(card)
+        due = moves and now - self._asked.get(name, -math.inf) > HUB_SECONDS
+        if not self._settings.ask_hub or (card.config and not due):
+            return card
+        try:
+            card = ask_the_hub(card)
+        except ModelNotFound:  # or it cannot be reached now
+            if not card.config:
+                raise
+        if len(self._asked) >= MOST_MODELS:
+            self._asked = {}
+        self._asked[name] = now
         return card
 
     def _identity(self, card: ModelCard) -> str | None:

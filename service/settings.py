@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     )
     allowed_models: list[str] | None = Field(
         default=None,
-        description="Models that may be named, as a JSON list of ids or patterns such as `google-bert/*`; absent: any.",
+        description="Models that may be asked for, as a JSON list of ids or patterns (`google-bert/*`); absent: any.",
     )
 
     queue: str = Field(

@@ -18,10 +18,12 @@ from tiny_models import FAMILIES, USUAL, tiny_tokenizer
 from transformers import AutoModel, ViTConfig
 
 from lig_core import explain
-from lig_core.catalog import find_model
+from lig_core.boundaries import describe_boundaries
+from lig_core.catalog import find_model, read_card
 from lig_core.errors import InvalidRequest, LigError, ModelNotFound, UnsupportedMap, UnsupportedModel
 from lig_core.identity import model_identity
 from lig_core.models import LoadedModel, load_model
+from lig_core.references import ModelReference
 
 TEXT = "the quick cat sat on the mat"
 
@@ -143,6 +145,25 @@ def test_a_revision_chooses_among_the_models_of_one_name(tmp_path: Path, monkeyp
         assert (found.model.config.model_type, found.revision, found.files) == (name, commit, None)
     with pytest.raises(ModelNotFound):
         load_model(find_model("somebody/something@v3"), device="cpu")
+
+
+def test_a_model_of_the_hub_is_not_taken_from_a_folder_of_that_name_nor_a_folder_from_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repo = tmp_path / "hub" / "models--shelf--tiny"
+    saved(repo / "snapshots" / ("a" * 40), "gpt2")
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("a" * 40)
+    saved(tmp_path / "here" / "shelf" / "tiny", "bert")
+    monkeypatch.chdir(tmp_path / "here")
+    there = load_model(read_card(ModelReference("hub", "shelf/tiny")), device="cpu")
+    assert (there.model.config.model_type, there.revision, there.files) == ("gpt2", "a" * 40, None)
+    for name in ("shelf/tiny", "./shelf/tiny", "shelf//tiny/"):
+        found = explain("the cat", model=name, granularity="layer", layers=[0], num_steps=1, device="cpu")
+        assert (found["model_type"], found["model"], found["receipt"]["model"]) == ("bert", *2 * ["./shelf/tiny"])
+    assert describe_boundaries("shelf/tiny")["model_type"] == "bert"
+    assert describe_boundaries("shelf/tiny@main")["model_type"] == "gpt2"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("accelerate") is not None, reason="accelerate is installed")

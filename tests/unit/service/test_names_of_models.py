@@ -3,6 +3,7 @@ allowed models lets another through, and the answer says what to do: traced, ove
 
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 from urllib.parse import quote
@@ -186,6 +187,29 @@ def test_a_hub_model_is_accepted_with_the_commit_that_is_here(disk, jobs):
         "org/name@main",
         f"org/name@{COMMIT}",
     ]
+
+
+def test_a_branch_of_the_hub_is_followed_and_the_hub_seldom_asked(disk, jobs, monkeypatch):
+    moved, asked = "decade" + "0" * 34, []
+    repo = disk / "hub" / "models--org--name"
+
+    def download(name, file, revision):
+        asked.append((name, file, revision))
+        shutil.copytree(repo / "snapshots" / COMMIT, repo / "snapshots" / moved)
+        (repo / "refs" / "main").write_text(moved)
+        return repo / "snapshots" / moved / file
+
+    monkeypatch.setattr("service.known_models.FRESH_SECONDS", 0.0)
+    with TestClient(create_app(Settings(), jobs)) as api:
+        api.post("/v1/explain", json={"text": "a", "model": "org/name"})  # the hub cannot be reached
+        monkeypatch.setattr("lig_core.catalog.hub_has", lambda card: True)
+        monkeypatch.setattr("lig_core.catalog.hf_hub_download", download)
+        api.post("/v1/explain", json={"text": "a", "model": "org/name"})  # and is not asked again so soon
+        monkeypatch.setattr("service.known_models.HUB_SECONDS", 0.0)
+        for name in (f"org/name@{COMMIT}", "org/name"):
+            api.post("/v1/explain", json={"text": "a", "model": name})
+    assert asked == [("org/name", "config.json", None)]
+    assert [submission.identity for submission in jobs.submissions] == [COMMIT] * 3 + [moved]
 
 
 def test_what_only_workers_have_is_accepted_as_what_they_have(jobs):
