@@ -58,13 +58,13 @@ def require_whole_files(card: ModelCard) -> None:
 
 
 def _require_floats(card: ModelCard, file: Path) -> None:
-    """Refuse matrices of integers: what they stand for is known to whoever quantised them."""
+    """Refuse weights that are integers: what they stand for is known to whoever quantised them."""
     if quantisation(card.config) is not None:
         return
     with safe_open(file, framework="numpy") as opened:
         for name in opened.keys():  # noqa: SIM118 (it is no dict)
             found = opened.get_slice(name)
-            if found.get_dtype()[0] in "IU" and len(found.get_shape()) > 1 and NOT_WEIGHTS.search(name) is None:
+            if found.get_dtype()[0] in "IU" and found.get_shape() and NOT_WEIGHTS.search(name) is None:
                 raise UnsupportedModel(
                     f"the weights of '{card.name}' are no floating-point numbers: {name} is stored as "
                     f"{found.get_dtype()}; use the original, or dequantise it and save it with model.save_pretrained()"

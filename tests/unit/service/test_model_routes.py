@@ -27,10 +27,10 @@ def test_the_list_names_bundled_models_and_those_in_the_folder(folder):
     assert answer.status_code == 200
     every = ["att", "composed", "layer", "mlp"]
     assert [tuple(model.values()) for model in answer.json()["models"]] == [
-        ("minilm", "bert", 6, 12, 512, every),
-        ("group/inner", "gemma3", 2, 8, 131_072, every),
-        ("ssm", "mamba", 5, None, None, ["layer"]),
-        ("tiny", "gpt_neox", 3, 4, None, every),
+        ("minilm", "bert", 6, 12, 512, every, None),
+        ("group/inner", "gemma3", 2, 8, 131_072, every, None),
+        ("ssm", "mamba", 5, None, None, ["layer"], None),
+        ("tiny", "gpt_neox", 3, 4, 2048, every, None),
     ]
 
 
