@@ -9,7 +9,7 @@ import zlib
 from redis import Redis
 
 from lig_core.queue import names
-from tests.faults.truth import QUEUE
+from tests.faults import keys
 
 GARBAGE = b"\xff\xfe\x80\x04"
 
@@ -17,12 +17,12 @@ GARBAGE = b"\xff\xfe\x80\x04"
 def without_computation(redis: Redis) -> None:
     """Members of the queue's sets that name nothing, some of them no text."""
     for member in (b"alien", b"alien:attempt", b"", GARBAGE):
-        redis.zadd(names.key("waiting", QUEUE), {member: 0})
-        redis.zadd(names.key("popped", QUEUE), {member: 0})
-        redis.zadd(names.key("leases", QUEUE), {member: 0})
-    redis.sadd(names.key("workers", QUEUE), "alien", GARBAGE)
-    redis.rpush(names.key("bell", QUEUE), GARBAGE)
-    redis.publish(names.key("channel", "alien"), GARBAGE)
+        redis.zadd(keys.of_queue("waiting"), {member: 0})
+        redis.zadd(keys.of_queue("popped"), {member: 0})
+        redis.zadd(keys.of_queue("leases"), {member: 0})
+    redis.sadd(keys.of_queue("workers"), "alien", GARBAGE)
+    redis.rpush(keys.of_queue("bell"), GARBAGE)
+    redis.publish(keys.of("channel", "alien"), GARBAGE)
 
 
 def unreadable(redis: Redis) -> None:
@@ -36,22 +36,22 @@ def unreadable(redis: Redis) -> None:
     _queued(redis, "no-text", {**good, "data": calls, names.MODEL: GARBAGE, names.TRACEPARENT: GARBAGE})
     _queued(redis, "no-numbers", {**good, "data": calls, "timeout": "soon", names.START_BY: "x", names.ATTEMPTS: "x"})
     _queued(redis, "no-time", {**good, "data": calls, "created_at": "then"})
-    redis.hset(names.key("computation", "bare"), mapping={"status": "queued"})
-    redis.zadd(names.key("waiting", QUEUE), {"bare": 0})
+    redis.hset(keys.of("computation", "bare"), mapping={"status": "queued"})
+    redis.zadd(keys.of_queue("waiting"), {"bare": 0})
 
 
 def of_another_type(redis: Redis) -> None:
     """Keys that are strings where hashes are expected."""
     for kind in ("computation", "events", "claims"):
-        redis.set(names.key(kind, "string"), GARBAGE)
-    redis.zadd(names.key("waiting", QUEUE), {"string": 0})
-    redis.zadd(names.key("leases", QUEUE), {"string:attempt": 0})
-    redis.zadd(names.key("popped", QUEUE), {"string": 0})
+        redis.set(keys.of(kind, "string"), GARBAGE)
+    redis.zadd(keys.of_queue("waiting"), {"string": 0})
+    redis.zadd(keys.of_queue("leases"), {"string:attempt": 0})
+    redis.zadd(keys.of_queue("popped"), {"string": 0})
 
 
 def _queued(redis: Redis, name: str, fields: dict[str, str | bytes]) -> None:
     """As it must look for a worker to start it."""
-    own = {"origin": QUEUE, "queued": str(time.time()), "digest": name, "flow": "anonymous:bulk", "cost": "1"}
+    own = {"origin": keys.QUEUE, "queued": str(time.time()), "digest": name, "flow": "anonymous:bulk", "cost": "1"}
     times = dict.fromkeys(("result_ttl", "failure_ttl", "expired_ttl"), "60")
-    redis.hset(names.key("computation", name), mapping={**own, **times, "weight": "1", "retries_left": "0", **fields})
-    redis.zadd(names.key("waiting", QUEUE), {name: 0})
+    redis.hset(keys.of("computation", name), mapping={**own, **times, "weight": "1", "retries_left": "0", **fields})
+    redis.zadd(keys.of_queue("waiting"), {name: 0})

@@ -167,11 +167,13 @@ class RedisServer:
         self.insist("BGSAVE")
         for saving in psutil.Process(self._process.pid).children():
             saving.kill()
+        self._wait_until_saving_ended("err")
         try:
             yield
         finally:
             self.insist("CONFIG", "SET", "rdb-key-save-delay", "0")
             self.insist("BGSAVE")
+            self._wait_until_saving_ended("ok")
             self.insist("DEL", "harness:saved")
             self.insist("CONFIG", "SET", "save", "")
 
@@ -198,6 +200,12 @@ class RedisServer:
             yield
         finally:
             self.insist("CONFIG", "SET", name, usual)
+
+    def _wait_until_saving_ended(self, how: str) -> None:
+        deadline = time.monotonic() + INSIST_SECONDS
+        while self.insist("INFO", "persistence")["rdb_last_bgsave_status"] != how:
+            assert time.monotonic() < deadline, "Redis goes on saving"
+            time.sleep(0.05)
 
     def _limit_files(self, size: int) -> None:
         assert self._process is not None

@@ -12,14 +12,11 @@ from typing import Any
 from redis import Redis
 
 from lig_core.queue import names
+from tests.faults import keys
 from tests.faults.orders import LAYERS
-from worker.settings import Settings
 
-QUEUE: str = Settings.model_fields["queue"].default
-ANYONE = "anonymous"
-"""Who jobs are of where there are no keys."""
 PARTS = (names.HEAD, *(f"{names.LAYER}{n}" for n in range(LAYERS)), "finished")
-COMPUTATION = names.key("computation", "")
+COMPUTATION = keys.of("computation", "")
 
 
 def doubled(files: Iterable[Path], computed: Iterable[str]) -> dict[str, int]:
@@ -37,7 +34,7 @@ def doubled(files: Iterable[Path], computed: Iterable[str]) -> dict[str, int]:
 
 def finished(redis: Redis) -> list[str]:
     """The computations that succeeded."""
-    return [raw.decode() for raw in redis.zrange(names.key("finished", QUEUE), 0, -1)]
+    return [raw.decode() for raw in redis.zrange(keys.of_queue("finished"), 0, -1)]
 
 
 def left_over(redis: Redis, seconds: float) -> dict[str, float]:
@@ -49,9 +46,9 @@ def left_over(redis: Redis, seconds: float) -> dict[str, float]:
 
 
 def _unfinished(redis: Redis) -> dict[str, float]:
-    left = {kind: redis.zcard(names.key(kind, QUEUE)) for kind in ("waiting", "popped", "leases")}
-    owed = float(redis.get(names.key("backlog", QUEUE)) or 0)
-    return {**left, "unfinished": redis.scard(names.key("live", ANYONE)), "backlog": round(owed, 3)}
+    left = {kind: redis.zcard(keys.of_queue(kind)) for kind in ("waiting", "popped", "leases")}
+    owed = float(redis.get(keys.of_queue("backlog")) or 0)
+    return {**left, "unfinished": redis.scard(keys.of("live", keys.ANYONE)), "backlog": round(owed, 3)}
 
 
 def publications(log: Any) -> Counter[tuple[str, str]]:
