@@ -26,9 +26,9 @@ AT_ONCE = 3
 JOBS = 8
 DIES_BEFORE_SECONDS = 1.0
 AWAY_SECONDS = 4.0
-LOAD_SECONDS = (2.0, 6.0)
+LOAD_SECONDS = (2.5, 6.0)
 """How long the models take to load: on into the outage, and some beyond it."""
-END_SECONDS = 60.0
+END_SECONDS = 120.0
 OUTAGES = ("stopped for 4 s", "restarted", "stopped for 4 s, the worker frozen for 0.35 s again and again")
 
 

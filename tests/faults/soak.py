@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
@@ -47,13 +48,17 @@ EXPIRY_SECONDS = 3 * KEPT_SECONDS + 90.0
 """How long after the last job every key of a job is gone: it and what is known of it have expired, a minute on top."""
 WARM_UP_SECONDS = 120.0
 """Left out of a process's life: caches fill, both precisions are loaded."""
+CLIENTS = 3
+"""So that the jobs of a frozen worker do not hold up everything."""
 PACE_SECONDS, SAMPLE_SECONDS, BETWEEN_PAIRS_SECONDS = 0.3, 5.0, 15.0
 END_SECONDS = 180.0
 """How long a job may take in all; later, it is stuck."""
 ANSWER_SECONDS = 60.0
 """How long all APIs may refuse or be silent."""
-GROWTH = {"rss": 1.05, "fds": 1.10}
-"""How much the last quarter of a process's life may exceed the first; medians of each."""
+GROWTH = {"rss": (1.05, 0), "fds": (1.10, 2)}
+"""How much the last quarter of a process's life may exceed the first, as a factor or by so much; medians of each."""
+LEAST_SAMPLES = 24
+"""Of a process that is compared with itself."""
 SPARED = ("rss API 1", "rss worker 1", "rss models 1", "rss worker 2")
 """What must have been compared."""
 OF_JOBS = ("computation", "job", "claims", "group", "live", "digest", "idempotency", "dead", "events", "blob")
@@ -95,15 +100,21 @@ class Balancer(httpx.BaseTransport):
 
 
 class Load:
-    """One client that does in turn whatever clients do, and judges what it gets."""
+    """One of several clients: it does in turn whatever clients do, and judges what it gets."""
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    def __init__(self, client: Client, name: int) -> None:
+        self.client, self.name = client, name
         self.done: Counter[str] = Counter()
         self.found: Counter[Verdict] = Counter()
         self.wrong: list[str] = []
         self.accepted = 0
-        self._number = 0
+        self._number = name  # they do not all do the same at a time
+
+    def work(self, until: float) -> None:
+        """One thing after another."""
+        while time.monotonic() < until:
+            self.step()
+            time.sleep(PACE_SECONDS)
 
     def step(self) -> None:
         """The next thing."""
@@ -131,7 +142,7 @@ class Load:
 
     def _submit(self, text: str | None = None, **fields: Any) -> tuple[str, str]:
         """The job's id and its text."""
-        text = text or f"{' '.join(['word'] * WORDS[self._number % len(WORDS)])} {self._number}"
+        text = text or f"{' '.join(['word'] * WORDS[self._number % len(WORDS)])} {self._number} {self.name}"
         dtype = "float64" if self._number % 5 == 0 else "float32"
         job = self.client.submit(text, **{"model": MODEL, "dtype": dtype, **fields})
         self.accepted += 1
@@ -169,7 +180,7 @@ class Load:
             self._succeeds(job_id, text)
 
     def _batch(self) -> None:
-        texts = [f"text {self._number} {place}" for place in range(3)]
+        texts = [f"text {self._number} {self.name} {place}" for place in range(3)]
         jobs = self.client.batch(texts, model=MODEL, layers=[0])["jobs"]
         self.accepted += len(jobs)
         for job, text in zip(jobs, texts, strict=True):
@@ -231,7 +242,7 @@ class Lives:
             f"{kind} {name}": figure(kind, values) | {"minutes": round((life.ended - life.began) / 60, 1)}
             for name, life in sorted(longest.items())
             for kind, values in life.values.items()
-            if len(values) >= 4
+            if len(values) >= LEAST_SAMPLES
         }
 
     def _measure(self, name: str, process: psutil.Process) -> None:
@@ -247,14 +258,14 @@ class Lives:
 
 def figure(kind: str, values: Sequence[float]) -> dict[str, Any]:
     """Whether what was measured one after the other stayed flat."""
-    quarter = max(1, len(values) // 4)
+    quarter, (factor, more) = max(1, len(values) // 4), GROWTH[kind]
     first, last = statistics.median(values[:quarter]), statistics.median(values[-quarter:])
     return {
         "first": round(first),
         "last": round(last),
         "most": round(max(values)),
         "samples": len(values),
-        "flat": last <= first * GROWTH[kind],
+        "flat": last <= max(first * factor, first + more),
     }
 
 
@@ -302,7 +313,7 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
             "OMP_NUM_THREADS": "1",
         }
         with Stack(folder, workers=3, apis=2, worker=REAL_WORKER, **told) as stack, stack.kept_up():
-            stack.wait_until_ready(120)
+            stack.wait_until_ready()
             victims = Victims(workers=stack.workers[2:], models=stack.workers[1:2], apis=stack.apis[1:])
             faults, choice, hits = all_faults(stack, victims, scripted=False), Random(dice.random()), dice.random()
             hit_dice = Random(hits)
@@ -312,28 +323,29 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
                 pair.hit(hit_dice)
                 pairs[pair.name] += 1
 
-            with (
-                Client(stack.url, transport=Balancer(stack.urls, Random(dice.random())), max_retries=0) as client,
-                beside(lambda: lives.sample(stack), SAMPLE_SECONDS),
-            ):
-                load, began = Load(client), time.monotonic()
-                with beside(break_two, BETWEEN_PAIRS_SECONDS):
-                    while time.monotonic() - began < minutes * 60:
-                        load.step()
-                        time.sleep(PACE_SECONDS)
+            dices = [Random(dice.random()) for _ in range(CLIENTS)]
+            with contextlib.ExitStack() as open_now, beside(lambda: lives.sample(stack), SAMPLE_SECONDS):
+                loads = [
+                    Load(open_now.enter_context(Client(transport=Balancer(stack.urls, each), max_retries=0)), name)
+                    for name, each in enumerate(dices)
+                ]
+                until = time.monotonic() + minutes * 60
+                with beside(break_two, BETWEEN_PAIRS_SECONDS), ThreadPoolExecutor(CLIENTS) as pool:
+                    list(pool.map(Load.work, loads, [until] * CLIENTS))
                 with stack.redis.connect() as redis:
                     most_keys = redis.dbsize()
                     time.sleep(EXPIRY_SECONDS)
                     kept = {"at_end": most_keys, "after_expiry": redis.dbsize(), "of_jobs": keys_of_jobs(redis)}
+            found = sum((load.found for load in loads), Counter[Verdict]())
             return {
                 "minutes": minutes,
                 "seed": seed,
-                "steps": dict(load.done),
+                "steps": dict(sum((load.done for load in loads), Counter[str]())),
                 "pairs": dict(pairs),
-                "accepted": load.accepted,
-                **{str(verdict): load.found[verdict] for verdict in Verdict},
+                "accepted": sum(load.accepted for load in loads),
+                **{str(verdict): found[verdict] for verdict in Verdict},
                 "published_twice": truth.doubled(stack.redis.append_only_file(), ())["published_twice"],
-                "not_as_promised": load.wrong,
+                "not_as_promised": [words for load in loads for words in load.wrong],
                 "exits": [f"{ended.name}: {ended.code}" for ended in stack.exits],
                 "figures": lives.figures(),
                 "keys": kept,
@@ -371,7 +383,7 @@ def page(result: dict[str, Any]) -> str:
     return f"""# {result["minutes"]:g} minutes on end, with pairs of faults
 
 `make soak MINUTES={result["minutes"]:g} SEED={result["seed"]}`: two APIs, three workers with minilm in both \
-precisions, Redis with appendfsync always. What a client did, one thing after another: {steps}. Meanwhile \
+precisions, Redis with appendfsync always. What {CLIENTS} clients did, one thing after another: {steps}. Meanwhile \
 {sum(result["pairs"].values())} pairs of faults were injected, {BETWEEN_PAIRS_SECONDS:g} s apart.
 Results and failures were kept for {KEPT_SECONDS} s; the cache of events held 1 MiB, so that it was full early.
 
@@ -382,7 +394,8 @@ Results and failures were kept for {KEPT_SECONDS} s; the cache of events held 1 
 API 1, worker 1 with its models, and worker 2 were never killed, but for the models of worker 2; they lived through \
 every outage and freeze. Of the others the process that lived longest is shown, where it lived long enough. Medians of \
 the first and the last quarter of a process's life, after {WARM_UP_SECONDS:g} s of warming up.
-Flat: no more than {GROWTH["rss"] - 1:.0%} more memory, {GROWTH["fds"] - 1:.0%} more descriptors.
+Flat: no more than {GROWTH["rss"][0] - 1:.0%} more memory, {GROWTH["fds"][0] - 1:.0%} or {GROWTH["fds"][1]} more \
+descriptors.
 
 {rows(["what", "minutes alive", "first quarter", "last quarter", "most", "flat"], lines)}
 
@@ -396,8 +409,9 @@ Redis held {left["at_end"]} keys at the end, and {left["after_expiry"]} when the
 def main() -> None:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else SystemRandom().randrange(2**32)
-    if minutes * 60 < 1.5 * WARM_UP_SECONDS:
-        sys.exit(f"a run takes at least {1.5 * WARM_UP_SECONDS / 60:g} minutes")
+    least = (WARM_UP_SECONDS + LEAST_SAMPLES * SAMPLE_SECONDS) / 60
+    if minutes < least:
+        sys.exit(f"a run takes at least {least:g} minutes")
     print(f"seed {seed}", flush=True)
     result = soak(minutes, seed)
     OUT.mkdir(exist_ok=True)

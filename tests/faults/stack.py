@@ -154,7 +154,7 @@ class Stack:
             over.set()
             thread.join()
 
-    def wait_until_ready(self, seconds: float = 60) -> None:
+    def wait_until_ready(self, seconds: float = 300) -> None:
         """Until every API counts every worker."""
         deadline = time.monotonic() + seconds
         while not all(self.is_ready(url) for url in self.urls):

@@ -33,7 +33,7 @@ JOB_SECONDS = 6.0
 """Of the job at work: it ends while Redis cannot be used, if Redis lets it."""
 WAITING = 2
 LOOK_SECONDS = 0.25
-AGAIN_SECONDS = 90.0
+AGAIN_SECONDS = 120.0
 """How long a service is given to run jobs again."""
 
 Enter = Callable[[Stack], AbstractContextManager[None]]
@@ -242,7 +242,7 @@ def _readyz(http: httpx.Client, url: str) -> dict[str, Any]:
     return {"status": answer.status_code, "said": f"{answer.status_code} {detail}"}
 
 
-def _wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+def _wait_until(true: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "this does not come to pass"
