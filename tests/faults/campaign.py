@@ -131,7 +131,7 @@ def measure(
             "left_in_redis": left,
             "refused": caller.refused,
             "answers_that_are_errors": caller.errors,
-            "exits": [f"{ended.name}: {ended.code}" for ended in stack.exits],
+            "exits": [str(ended) for ended in stack.exits],
             "seconds": round(time.monotonic() - began, 1),
             "singles": Counter(each.what.name for each in injected if isinstance(each.what, Fault)),
             "pairs": Counter(each.what.name for each in injected if isinstance(each.what, Pair)),

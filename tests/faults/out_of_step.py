@@ -63,7 +63,7 @@ def attempt(folder: Path, outage: str, seed: int) -> dict[str, Any]:
             "outage": outage,
             "load_seconds": load,
             **verdicts.count(stack.urls, caller.accepted),
-            "exits": [f"{ended.name}: {ended.code}" for ended in stack.exits],
+            "exits": [str(ended) for ended in stack.exits],
         }
 
 

@@ -346,7 +346,7 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
                 **{str(verdict): found[verdict] for verdict in Verdict},
                 "published_twice": truth.doubled(stack.redis.append_only_file(), ())["published_twice"],
                 "not_as_promised": [words for load in loads for words in load.wrong],
-                "exits": [f"{ended.name}: {ended.code}" for ended in stack.exits],
+                "exits": [str(ended) for ended in stack.exits],
                 "figures": lives.figures(),
                 "keys": kept,
             }

@@ -70,6 +70,9 @@ class Exit:
     name: str
     code: int
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.code}"
+
 
 class Stack:
     """`workers` and `apis` of them over one Redis.

@@ -10,7 +10,8 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def all_states() -> list[State]:
     """The longest first, as a few are tried at once."""
     return [
         State("away for 150 s", lambda stack: stack.redis.away(), seconds=150),
-        State("away for 40 s, three times, two workers", _three_outages, seconds=0, workers=2),
+        State("away for 40 s, three times, two workers", _three_outages, seconds=40, workers=2),
         State("a worker frozen for 38 s beside another", _worker_frozen, seconds=38, unusable=False, workers=2),
         State("away", lambda stack: stack.redis.away()),
         State("frozen", lambda stack: stack.redis.frozen()),
@@ -68,11 +69,10 @@ def all_states() -> list[State]:
         State("disk full, everysec: refuses writes", lambda stack: stack.redis.disk_full(), fsync="everysec"),
         State("disk full, always: ends itself", lambda stack: stack.redis.disk_full()),
         State("snapshot failed", lambda stack: stack.redis.snapshot_failed()),
-        State("emptied (FLUSHALL)", partial(_at_once, lambda stack: stack.redis.empty()), loses=True, unusable=False),
-        State("an empty one in its place", partial(_at_once, lambda stack: stack.redis.replace()), loses=True,
-              unusable=False),
+        State("emptied (FLUSHALL)", partial(_at_once, lambda stack: stack.redis.empty()), seconds=0, loses=True, unusable=False),
+        State("an empty one in its place", partial(_at_once, lambda stack: stack.redis.replace()), seconds=0, loses=True, unusable=False),
         *(
-            State(f"alien entries: {sort}", partial(_at_once, partial(_plant, plant)), unusable=False)
+            State(f"alien entries: {sort}", partial(_at_once, partial(_plant, plant)), seconds=0, unusable=False)
             for sort, plant in (
                 ("naming no computation", aliens.without_computation),
                 ("computations that cannot be read", aliens.unreadable),
@@ -102,29 +102,30 @@ def attempt(folder: Path, state: State, busy: bool) -> dict[str, Any]:
             _wait_until(lambda: reader.look(running).status == "running")
             for _ in range(WAITING):
                 caller.send(order())
+        at_stake = list(caller.accepted) if state.loses else []
         with _watched(stack.url) as said:
             with state.enter(stack):
                 over = time.monotonic() + state.seconds
                 while time.monotonic() < over:
                     caller.send(order())
                     time.sleep(1)
-                last = list(said)
+                meanwhile = list(said)
             mended = time.monotonic()
-            before = list(caller.accepted) if state.loses else []
             again = _runs_again(caller, reader, order)
             with contextlib.suppress(AssertionError):
                 _wait_until(lambda: stack.is_ready(stack.url), AGAIN_SECONDS)
         ready = stack.is_ready(stack.url)
+        shown = meanwhile[-1] if state.seconds else _worst(said)
         reader.wait_for(list(caller.accepted), 2 * stack.lease)
-        lost = [job_id for job_id in before if reader.look(job_id).status == verdicts.MISSING]
+        lost = [job_id for job_id in at_stake if reader.look(job_id).status == verdicts.MISSING]
         counted = verdicts.count(stack.urls, {i: o for i, o in caller.accepted.items() if i not in lost})
         return {
             "state": state.name,
             "at_work": busy,
             "unusable": state.unusable,
-            "readyz": last[-1] if last else None,
-            "readyz_all": sorted({answer["said"] for answer in last}),
-            "exits": [f"{ended.name}: {ended.code}" for ended in stack.exits],
+            "readyz": shown,
+            "readyz_all": sorted({answer["said"] for answer in said}),
+            "exits": [f"{times} × {name}" for name, times in Counter(map(str, stack.exits)).items()],
             "seconds_until_jobs_ran": again and round(again - mended, 1),
             "ready_again": ready,
             "lost_with_the_store": len(lost),
@@ -157,8 +158,8 @@ def _broken(row: dict[str, Any]) -> list[str]:
         found.append("jobs never ran again")
     if not row["ready_again"]:
         found.append("never ready again")
-    if row["unusable"] and (row["readyz"] or {}).get("status") == 200:
-        found.append("/readyz said 200 all the time")
+    if row["unusable"] and row["readyz"]["status"] == 200:
+        found.append("/readyz said 200")
     if row["errors"]:
         found.append(f"answers that are errors: {row['errors'][0]}")
     return found
@@ -170,7 +171,7 @@ def markdown(table: list[dict[str, Any]]) -> str:
         [
             row["state"],
             "at work" if row["at_work"] else "idle",
-            (row["readyz"] or {}).get("said", ""),
+            row["readyz"]["said"],
             ", ".join(row["exits"]) or "none",
             "**never**" if row["seconds_until_jobs_ran"] is None else row["seconds_until_jobs_ran"],
             "yes" if row["ready_again"] else "**no**",
@@ -180,13 +181,14 @@ def markdown(table: list[dict[str, Any]]) -> str:
         ]
         for row in table
     ]
-    heads = ["Redis", "service", "/readyz at its end", "processes that ended", "seconds until jobs ran", "ready again",
+    heads = ["Redis", "service", "/readyz", "processes that ended", "seconds until jobs ran", "ready again",
              "jobs", "lost with Redis's data", *verdicts.MEANING.values()]  # fmt: skip
     broken = faults_of(table)
     return f"""All defaults, each state for {SECONDS:g} s unless it says so, on an idle service and with a job of \
 {JOB_SECONDS:g} s at work and {WAITING} waiting; one job a second was sent, and the accepted ones count. Seconds \
-are from the end of the state to the end of the first job that was sent after it. A full disk is a limit on the size \
-of Redis's files.
+are from the end of the state to the end of the first job that was sent after it. `/readyz` is its last answer in the \
+state, and for what is over at once the last one that was not 200, if any. A full disk is a limit on the size of \
+Redis's files.
 
 {rows(heads, lines)}
 
@@ -232,6 +234,11 @@ def _watched(url: str) -> Iterator[list[dict[str, Any]]]:
         thread.join()
 
 
+def _worst(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The last answer that was not 200, where there is one."""
+    return next((answer for answer in reversed(said) if answer["status"] != 200), said[-1])
+
+
 def _readyz(http: httpx.Client, url: str) -> dict[str, Any]:
     try:
         answer = http.get(f"{url}/readyz")
@@ -251,7 +258,7 @@ def _wait_until(true: Callable[[], bool], seconds: float = 120.0) -> None:
 
 @contextlib.contextmanager
 def _at_once(change: Callable[[Stack], None], stack: Stack) -> Iterator[None]:
-    """What needs no mending; the service is watched from then on."""
+    """What needs no mending."""
     change(stack)
     yield
 
@@ -262,7 +269,6 @@ def _three_outages(stack: Stack) -> Iterator[None]:
         stack.redis.restart(pause=40)
         time.sleep(5)
     with stack.redis.away():
-        time.sleep(40)
         yield
 
 
