@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from lig_core.queue.names import PREFIXES, key
+from lig_core.queue.redis_faults import fault_of
 
 RECONNECT_SECONDS = 1.0
 # Lost messages are not sent again, and a job whose worker died changes without one.
@@ -73,7 +74,7 @@ class JobChanges:
                 try:
                     await self._pass_on(redis)
                 except RedisError as error:
-                    log.warning("job changes: Redis does not answer (%s), trying again", type(error).__name__)
+                    log.warning("job changes: %s; trying again (%s)", fault_of(error).value, error)
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _pass_on(self, redis: Redis) -> None:
@@ -83,7 +84,7 @@ class JobChanges:
                 if message["type"] == "psubscribe":
                     self._notify(self._watches)  # anything may have changed while nobody listened
                 elif message["type"] == "pmessage":
-                    self._notify([message["channel"].decode()])
+                    self._notify([message["channel"].decode(errors="replace")])  # anybody may tell anything
 
     def _notify(self, channels: Iterable[str]) -> None:
         for channel in channels:

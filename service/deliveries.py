@@ -18,6 +18,7 @@ import orjson
 from fastapi.concurrency import run_in_threadpool
 
 from lig_core.queue.counters import Outcome
+from lig_core.queue.errors import JobDamaged
 from lig_core.queue.webhooks import Claim
 from service.errors import JobExpired, JobNotFound, StoreUnavailable
 from service.jobs import Job, JobStore
@@ -85,8 +86,8 @@ class Deliveries:
                     task = asyncio.create_task(self._deliver(claim))
                     self._under_way.add(task)
                     task.add_done_callback(self._under_way.discard)
-            except StoreUnavailable:
-                log.warning("webhooks: the job store does not answer, trying again")
+            except StoreUnavailable as error:
+                log.warning("webhooks: %s (%s)", error.detail, error.__cause__)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
     async def _deliver(self, claim: Claim) -> None:
@@ -98,8 +99,8 @@ class Deliveries:
             if job.webhook is not None and job.status.final:
                 await self._send(job, job.webhook)
                 outcome = "delivered"
-        except (JobNotFound, JobExpired):
-            pass  # nobody is to be told of it any more
+        except (JobNotFound, JobExpired, JobDamaged):
+            pass  # nobody is to be told of it any more, or can be
         except StoreUnavailable:
             return  # claimed again once the lease ends
         except Undelivered as error:

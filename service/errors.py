@@ -133,10 +133,10 @@ class ResultExpired(LigError):
 
 
 class StoreUnavailable(LigError):
-    """Redis does not answer."""
+    """Redis does not answer, or does not do what it is asked."""
 
     code = "store_unavailable"
-    title = "The job store does not answer"
+    title = "The job store cannot be used"
     retryable = True
 
 

@@ -109,7 +109,7 @@ class Hub:
         except StoreUnavailable as error:
             if not wait:
                 raise
-            log.warning("events: %s", error.detail)
+            log.warning("events: %s (%s)", error.detail, error.__cause__)
             await asyncio.sleep(RETRY_SECONDS)
             return True
         channel.add(page, asked)

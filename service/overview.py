@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,11 @@ from redis import Redis
 
 from lig_core.queue import names
 from service.jobs import Job, JobStatus
-from service.queue_state import REGISTRIES
+from service.queue_state import REGISTRIES, read_holds
 from service.redis_access import connect, reachable
 from service.rq_jobs import RqJobStore
 from service.settings import Settings
+from service.views import number
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Overview:
                 found = self._redis.zrange(key, 0, limit - 1)
             else:
                 found = self._redis.zrevrange(key, 0, limit - 1)
-        return self._jobs_of([raw.decode().partition(":")[0] for raw in found])[:limit]
+        return self._jobs_of([_text(raw).partition(":")[0] for raw in found])[:limit]
 
     def dead(self, limit: int) -> list[Job]:
         """The jobs given up because the process computing them died too often."""
         with reachable():
             found: Any = self._redis.zrevrange(names.key("dead", self._queue), 0, limit - 1)
-        return self._jobs_of([raw.decode() for raw in found])[:limit]
+        return self._jobs_of([_text(raw) for raw in found])[:limit]
 
     def counts(self) -> dict[str, int]:
         """How many computations are where, by status; dead letters are failures too."""
@@ -78,12 +78,12 @@ class Overview:
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
             waiting: Any = self._redis.zrange(names.key("waiting", self._queue), 0, -1)
             for computation in waiting:
-                pipe.hmget(names.key("computation", computation.decode()), "flow", "cost")
+                pipe.hmget(names.key("computation", _text(computation)), "flow", "cost")
             found = pipe.execute()
         costs: dict[str, list[float]] = {}
         for flow, cost in found:
             if flow is not None:
-                costs.setdefault(flow.decode(), []).append(float(cost))
+                costs.setdefault(_text(flow), []).append(number(cost) or 0.0)
         flows = []
         for name, each in costs.items():
             owner, _, priority = name.rpartition(":")
@@ -94,7 +94,7 @@ class Overview:
         """The workers that are alive."""
         with reachable():
             registered: Any = self._redis.smembers(names.key("workers", self._queue))
-            found: Any = [(key.decode(), self._redis.hgetall(key)) for key in sorted(registered)]
+            found: Any = [(_text(key), self._redis.hgetall(key)) for key in sorted(registered)]
         return [_worker(key.rpartition(":")[2], fields) for key, fields in found if b"pid" in fields]
 
     def worker_of(self, job: Job) -> str:
@@ -111,17 +111,21 @@ class Overview:
                 pipe.hget(names.key("computation", computation), names.FIRST)
             found = pipe.execute()
         ids = [claims or [first] for claims, first in zip(found[::2], found[1::2], strict=True)]
-        return self.store.find([raw.decode() for each in ids for raw in each if raw is not None])
+        return self.store.find([_text(raw) for each in ids for raw in each if raw is not None])
 
 
 def _worker(name: str, fields: dict[bytes, bytes]) -> WorkerView:
-    holds = json.loads(fields.get(names.HOLDS.encode(), b"{}"))
+    holds = read_holds(fields.get(names.HOLDS.encode()))
     return WorkerView(
         name=name,
-        host=fields.get(b"hostname", b"").decode(),
-        pid=int(fields[b"pid"]),
-        state=fields.get(b"state", b"").decode(),
+        host=_text(fields.get(b"hostname", b"")),
+        pid=int(number(fields[b"pid"]) or 0),
+        state=_text(fields.get(b"state", b"")),
         models=holds.get("models", []),
         resident=holds.get("resident"),
         device=holds.get("device"),
     )
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")

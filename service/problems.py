@@ -56,6 +56,7 @@ STATUS: Mapping[str, int] = {
     "internal_error": 500,
     "crashed": 500,
     "job_not_allowed": 500,
+    "job_damaged": 500,
     "draining": 503,
     "out_of_memory": 503,
     "store_unavailable": 503,
@@ -151,7 +152,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(LigError)
     def known(request: Request, error: LigError) -> Response:
         if error.__cause__ is not None:
-            log.warning("request %s: %s: %r", request.state.request_id, error.code, error.__cause__)
+            cause = error.__cause__  # whose repr() may leave out its words, as that of redis-py's errors does
+            log.warning("request %s: %s: %s: %s", request.state.request_id, error.code, type(cause).__name__, cause)
         return answer(request, error)
 
     @app.exception_handler(RequestValidationError)

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from lig_core.queue.counters import Histogram
+from lig_core.queue.redis_faults import fault_of
 from service.queue_state import QueueState, read
 from service.redis_access import connect
 from service.settings import Settings
@@ -60,7 +61,7 @@ class QueueMetrics(Collector):
         try:
             state = read(self._redis, self._queue)
         except RedisError as error:
-            log.warning("metrics: Redis does not answer (%s)", type(error).__name__)
+            log.warning("metrics: %s (%s)", fault_of(error).value, error)
             yield _up(0)
             return
         yield from families(state, self._max_backlog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from redis import Redis
 from lig_core.queue import counters, names
 from lig_core.queue.counters import Counters
 from service.jobs import JobStatus
+from service.views import number
 
 REGISTRIES: Mapping[JobStatus, tuple[str, ...]] = {
     JobStatus.QUEUED: ("waiting", "popped"),
@@ -85,14 +87,14 @@ def read(redis: Redis, queue: str) -> QueueState:
         workers = [told for told in pipe.execute() if told[0] is not None]  # the others have expired
     in_line, (dead, webhooks, *kept) = rest[: 2 * len(lines)], rest[2 * len(lines) :]
     sizes = iter(kept)
-    holds = [json.loads(told or "{}") for _, _, told in workers]
+    holds = [read_holds(told) for _, _, told in workers]
     return QueueState(
         time=seconds + microseconds / 1e6,
         lines={
-            priority: Line(length, float(cost or 0), first[0][1] if first else None)
+            priority: Line(length, number(cost) or 0.0, first[0][1] if first else None)
             for priority, cost, length, first in zip(names.PRIORITIES, costs, in_line[::2], in_line[1::2], strict=True)
         },
-        backlog=float(backlog or 0),
+        backlog=number(backlog) or 0.0,
         computations={state: sum(next(sizes) for _ in kinds) for state, kinds in REGISTRIES.items()},
         dead_letters=dead,
         webhooks=webhooks,
@@ -104,10 +106,19 @@ def read(redis: Redis, queue: str) -> QueueState:
     )
 
 
+def read_holds(told: bytes | None) -> dict[str, Any]:
+    """What a worker said it holds; nothing where that cannot be read."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        found = json.loads(told or "{}")
+        models = [{"model": m["model"], "dtype": m["dtype"], "bytes": int(m["bytes"])} for m in found.get("models", ())]
+        return {"models": models, **{name: found.get(name) for name in ("resident", "device")}}
+    return {}
+
+
 def _by_state(told: Iterable[bytes | None]) -> dict[str, int]:
     found = dict.fromkeys(WORKER_STATES, 0)
     for raw in told:
-        state = raw.decode() if raw else "started"
+        state = raw.decode(errors="replace") if raw else "started"
         found[state] = found.get(state, 0) + 1
     return found
 

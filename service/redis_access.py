@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 
+from lig_core.queue.redis_faults import fault_of
 from service.errors import StoreUnavailable
 from service.settings import Settings
 
@@ -42,9 +41,5 @@ def reachable() -> Iterator[None]:
     """Turn what goes wrong with Redis into StoreUnavailable."""
     try:
         yield
-    except (RedisConnectionError, RedisTimeoutError) as error:
-        raise StoreUnavailable("Redis does not answer; nothing was lost, try again in a moment") from error
     except RedisError as error:
-        raise StoreUnavailable(
-            "Redis refused a command, perhaps for lack of memory; the service's log has its words"
-        ) from error
+        raise StoreUnavailable(f"{fault_of(error).value}; try again in a moment") from error

@@ -8,17 +8,22 @@ from __future__ import annotations
 import builtins
 import contextlib
 import hashlib
+import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
 import orjson
+import zstandard
+from redis.exceptions import RedisError
 
 from lig_core.queue import blobs, names
 from lig_core.queue.durability import Durability, read_durability
-from lig_core.queue.errors import IdempotencyMismatch
+from lig_core.queue.errors import IdempotencyMismatch, JobDamaged
+from lig_core.queue.redis_faults import damaged
 from lig_core.queue.scripts import Scripts
+from lig_core.queue.upkeep import keys_of_owner, keys_of_queue, set_aside
 from service.admission import refusal, told
 from service.changes import JobChanges, JobWatch
 from service.due_webhooks import ReachableWebhooks
@@ -26,7 +31,9 @@ from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.jobs import Accepted, EventPage, Job, JobStatus, Limits, Load, Page, StoredPart, Submission
 from service.redis_access import connect, reachable
 from service.settings import Settings
-from service.views import Seen, as_cursor, as_event, as_job, from_cursor, seen
+from service.views import Seen, as_cursor, as_events, as_job, from_cursor, number, seen
+
+log = logging.getLogger(__name__)
 
 LOOKED_AT_ONCE, MOST_LOOKED_AT = 100, 1000
 """Jobs read at a time where only those of one status are listed; jobs read for one page of any list."""
@@ -56,8 +63,9 @@ class RqJobStore:
         if idempotency is not None:
             key = hashlib.sha256(idempotency[0].encode()).hexdigest()
             asked = {"key": key, "body": idempotency[1], "ttl": settings.idempotency_ttl}
-        with reachable():
-            found = self._scripts.call(
+
+        def admit() -> Any:
+            return self._scripts.call(
                 "admit",
                 queue=settings.queue,
                 owner=owner,
@@ -71,7 +79,9 @@ class RqJobStore:
                 idempotency=asked or None,
                 group=uuid.uuid4().hex if group else None,
             )
-        how, *rest = found
+
+        with reachable():
+            how, *rest = self._mending(admit, {**keys_of_queue(settings.queue), **keys_of_owner(owner)})
         if how == b"mismatch":
             raise IdempotencyMismatch("this Idempotency-Key was sent with another body before; send a new key")
         if how == b"refused":
@@ -84,7 +94,7 @@ class RqJobStore:
     def get(self, owner: str | None, job_id: str) -> Job:
         """The job as it stands; raises JobNotFound, JobExpired."""
         ((_, own, shared, position),) = self._look([job_id])
-        if not own or (owner is not None and own["owner"] != owner):
+        if not own or (owner is not None and own.get("owner") != owner):
             raise self._not_found(job_id)
         if not shared:
             raise JobExpired("the job ended long ago and its result is no longer kept; send the request again")
@@ -109,7 +119,7 @@ class RqJobStore:
                 found: Any = self._redis.zrevrangebyscore(
                     key, at[0] if at else "+inf", "-inf", start=0, num=some, withscores=True
                 )
-            rows = [(score, raw.decode()) for raw, score in found]
+            rows = [(score, raw.decode(errors="replace")) for raw, score in found]
             new = [row for row in rows if at is None or row < at]
             there = {job.id: job for job in self.find([job_id for _, job_id in new])}
             for row in new:
@@ -134,7 +144,7 @@ class RqJobStore:
 
     def delete(self, owner: str | None, job_id: str) -> None:
         """Forget a job and, unless another needs it, its result; raises JobNotFound."""
-        with contextlib.suppress(JobExpired):
+        with contextlib.suppress(JobExpired, JobDamaged):
             self.get(owner, job_id)
         with reachable():
             self._scripts.call("detach", job=job_id, forget=True)
@@ -152,12 +162,14 @@ class RqJobStore:
 
     def read_head(self, job: Job) -> dict[str, Any]:
         """The result without `layers` and `converged`; raises ResultExpired."""
-        head: dict[str, Any] = orjson.loads(self._read_part(job.head))
+        with _sound_parts(job):
+            head: dict[str, Any] = orjson.loads(self._read_part(job.head))
         return head
 
     def read_layer(self, job: Job, index: int) -> bytes:
         """One layer, as LayerArrays.to_bytes() made it; raises ResultExpired."""
-        return self._read_part(next((layer for layer in job.layers if layer.index == index), None))
+        with _sound_parts(job):
+            return self._read_part(next((layer for layer in job.layers if layer.index == index), None))
 
     def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
         """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
@@ -169,7 +181,7 @@ class RqJobStore:
             found, forgotten, *told = pipe.execute()
         about = dict(zip(jobs, told, strict=True))
         return EventPage(
-            tuple(as_event(raw_id, fields) for raw_id, fields in found),
+            tuple(as_events(found)),
             forgotten.decode() if forgotten else None,
             {job: last.decode() for job, (_, last) in about.items() if last},
             frozenset(job for job, (owner, _) in about.items() if not owner),
@@ -198,14 +210,15 @@ class RqJobStore:
             pipe.zrange(names.key("waiting", queue), 0, 0)
             pipe.time()
             waiting, running, backlog, first, (seconds, _) = pipe.execute()
-            queued: Any = self._redis.hget(names.key("computation", first[0].decode()), "queued") if first else None
+            first = first[0].decode(errors="replace") if first else ""
+            queued: Any = self._redis.hget(names.key("computation", first), "queued")
         return Load(
             waiting=waiting,
             running=running,
-            backlog=float(backlog or 0),
+            backlog=number(backlog) or 0.0,
             limit=self._settings.max_backlog * max(1, workers),
             workers=workers,
-            oldest=max(0.0, seconds - float(queued)) if queued else 0.0,
+            oldest=max(0.0, seconds - (number(queued) or seconds)),
         )
 
     def live_workers(self) -> int:
@@ -219,7 +232,8 @@ class RqJobStore:
         """Measured seconds per unit of work, over the last jobs."""
         with reachable():
             work, seconds = self._redis.hmget(names.RATE, ["work", "seconds"])
-        return float(seconds) / float(work) if work and seconds and float(work) else None
+        spent, done = number(seconds), number(work)
+        return spent / done if spent and done else None
 
     def durability(self) -> Durability:
         """What Redis promises of accepted jobs; raises EvictingRedis where it may drop them and that is not allowed."""
@@ -230,7 +244,25 @@ class RqJobStore:
 
     def find(self, job_ids: Sequence[str]) -> builtins.list[Job]:
         """Those of these jobs that are there, whoever owns them."""
-        return [as_job(*found) for found in self._look(job_ids) if found[2]]
+        return list(self._sound(found for found in self._look(job_ids) if found[2]))
+
+    def _sound(self, looked: Iterable[Seen]) -> Iterator[Job]:
+        """The jobs, but for those that cannot be read."""
+        for found in looked:
+            try:
+                yield as_job(*found)
+            except JobDamaged as error:
+                log.warning("%s (%r)", error.detail, error.__cause__)
+
+    def _mending(self, call: Callable[[], Any], keys: Mapping[str, str]) -> Any:
+        """What is called, once more where alien keys were in its way."""
+        try:
+            return call()
+        except RedisError as error:
+            if not damaged(error):
+                raise
+        set_aside(self._redis, keys)  # unless somebody else just did
+        return call()
 
     def _look(self, job_ids: Sequence[str]) -> Iterator[Seen]:
         if not job_ids:
@@ -252,3 +284,13 @@ class RqJobStore:
         return JobNotFound(
             f"no job '{job_id[:80]}' here; it never was, or it ended more than {kept} s ago: send the request again"
         )
+
+
+@contextlib.contextmanager
+def _sound_parts(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except (zstandard.ZstdError, orjson.JSONDecodeError) as error:
+        raise JobDamaged(
+            f"the result of job '{job.id}' cannot be read; delete it and send the request again"
+        ) from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +16,7 @@ from rq.job import JobStatus as RqStatus
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.errors import InvalidRequest, LigError
 from lig_core.queue import names
+from lig_core.queue.errors import JobDamaged
 from service.jobs import Event, Job, JobStatus, StoredLayer, StoredPart, Timings
 
 STATUS = {
@@ -37,7 +40,15 @@ def seen(job_ids: Iterable[str], looked: Any) -> Iterator[Seen]:
 
 
 def as_job(job_id: str, own: Mapping[str, str], shared: Mapping[str, str], position: int | None) -> Job:
-    """A job from its own hash and its computation's."""
+    """A job from its own hash and its computation's; raises JobDamaged."""
+    try:
+        return _job(job_id, own, shared, position)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, OSError) as error:
+        detail = f"what is stored of job '{job_id}' is not what was put there; delete it and send the request again"
+        raise JobDamaged(detail) from error
+
+
+def _job(job_id: str, own: Mapping[str, str], shared: Mapping[str, str], position: int | None) -> Job:
     cancelled = own.get("cancelled_at")
     status = JobStatus.CANCELLED if cancelled else STATUS.get(shared["status"], JobStatus.QUEUED)
     ended = cancelled or (shared.get("ended") if status.final else None)
@@ -68,14 +79,18 @@ def as_job(job_id: str, own: Mapping[str, str], shared: Mapping[str, str], posit
         group=own.get("group"),
         webhook=own.get("webhook"),
         traceparent=own.get("traceparent"),
-        timings=Timings(*(_number(shared.get(name)) for name in ("wait_seconds", "load_seconds", "compute_seconds"))),
+        timings=Timings(*(number(shared.get(name)) for name in ("wait_seconds", "load_seconds", "compute_seconds"))),
         cancelled_after=own.get("cancelled_after"),
     )
 
 
-def as_event(event_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
-    """An entry of the stream."""
-    return Event(event_id.decode(), fields[b"kind"].decode(), json.loads(fields.get(b"data", b"{}")))
+def as_events(found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> Iterator[Event]:
+    """The entries of a stream; those that no worker wrote are left out."""
+    for event_id, fields in found:
+        with contextlib.suppress(KeyError, ValueError):
+            data = json.loads(fields.get(b"data", b"{}"))
+            if isinstance(data, dict):
+                yield Event(event_id.decode(), fields[b"kind"].decode(), data)
 
 
 def as_cursor(at: tuple[float, str] | None) -> str | None:
@@ -109,10 +124,14 @@ def _time(seconds: str) -> datetime:
     return datetime.fromtimestamp(float(seconds), UTC)
 
 
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)
+def number(text: str | bytes | None) -> float | None:
+    """A number as Redis holds it; None where there is none."""
+    with contextlib.suppress(TypeError, ValueError):
+        found = float(text)  # type: ignore[arg-type]
+        return found if math.isfinite(found) else None
+    return None
 
 
 def _mapping(flat: Sequence[bytes]) -> dict[str, str]:
-    texts = [text.decode() for text in flat]
+    texts = [text.decode(errors="replace") for text in flat]
     return dict(zip(texts[::2], texts[1::2], strict=True))

@@ -4,8 +4,8 @@ It takes one job at a time from standard input and answers on what was standard 
 
     in   {"queue": …, "computation": …, "execution": …, "request": {…},
           "about": what log lines carry}
-    out  {"ready": true} or {"unfit": "why"}, once;  then {"done": {…}}, {"error": {…}} or {"stopped": true},
-         each with "holds": the models in memory and the bytes used
+    out  {"ready": true} or {"unfit": "why"}, once;  then for each job, with its "execution", {"done": {…}},
+         {"error": {…}} or {"stopped": true};  each with "holds": the models in memory and the bytes used
 
 It decides nothing about a job's state: the worker does, and keeps the lease.
 """
@@ -26,7 +26,7 @@ from lig_core import logs
 from lig_core.catalog import find_model
 from lig_core.errors import Cancelled, LigError
 from lig_core.queue.moves import Moves, Run
-from worker.connection import connect, connect_briefly
+from worker.connection import connect_briefly, connect_for_parts
 from worker.engine import CoreEngine, Engine
 from worker.interrupt import Interrupt, Interrupted
 from worker.memory import resident_memory
@@ -57,14 +57,14 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
     except LigError as error:
         _answer(replies, {"unfit": error.detail})
         return
-    explainer = make_explainer(engine, pool, settings.models_folder, connect(url))
+    explainer = make_explainer(engine, pool, settings.models_folder, connect_for_parts(url))
     progress = Moves(connect_briefly(url))
     _answer(replies, {"ready": True, "holds": holds(pool)})
     for line in requests:
         message = orjson.loads(line)
         with logs.only_about(**message["about"]):
             answer = run_one(message, explainer, interrupt, progress)
-        _answer(replies, {**answer, "holds": holds(pool)})
+        _answer(replies, {**answer, "execution": message["execution"], "holds": holds(pool)})
 
 
 def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt, moves: Moves) -> dict[str, Any]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
-from rq import Queue
+from redis.exceptions import RedisError
 
 from lig_core import logs
 from lig_core.queue.durability import EvictingRedis, read_durability
+from lig_core.settings_text import masked
 from worker.connection import connect, connect_briefly
+from worker.patience import complain, patiently
 from worker.process import ModelProcess, Unfit
 from worker.queue_worker import LeaseWorker
 from worker.settings import Settings
 
 CHILD = (sys.executable, "-m", "worker.child")
+
+log = logging.getLogger(__name__)
 
 
 def main(settings: Settings | None = None, *, burst: bool = False) -> None:
@@ -24,11 +30,10 @@ def main(settings: Settings | None = None, *, burst: bool = False) -> None:
         sys.exit("no Redis: set LIG_REDIS_URL to the one that the API uses, or use `lig serve`, which starts all")
     logs.configure(settings.log_format, settings.log_level)
     try:
-        worked = work(settings, burst=burst)
+        work(settings, burst=burst)
     except (Unfit, EvictingRedis) as error:
         sys.exit(f"lig worker: {error}")
-    if not worked:
-        sys.exit("lig worker: stopped by a fault; see above")
+    log.info("stopped: %s", "the queue is empty" if burst else "as asked")
 
 
 def work(
@@ -37,25 +42,39 @@ def work(
     child: Sequence[str] = CHILD,
     burst: bool = False,
     make: type[LeaseWorker] = LeaseWorker,
-) -> bool:
-    """Work with models in a process of the given command; whether it stopped as asked. Raises Unfit, EvictingRedis."""
+) -> None:
+    """Work with models in a process of the given command. Raises Unfit, EvictingRedis; waits for a Redis that is away,
+    or refuses: what is wrong with it may be put right meanwhile, its password too."""
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    redis, brief = connect(url), connect_briefly(url)
     process = ModelProcess(child, settings.as_environment(), settings.load_timeout)
+    worker = make(settings.queue, process, redis, brief, lease=settings.lease, drain_grace=settings.drain_grace)
+
+    def go_on() -> bool:
+        return not worker.draining
+
+    worker.listen_to_signals()
+    log.info("worker of LIG service %s: %s", version("lig-service"), _described(settings))
+    try:
+        brief.ping()
+    except RedisError as error:  # said at once: loading the models may take minutes
+        complain(error)
     try:
         # Before anything is said to Redis: who cannot compute must not look like a worker.
-        process.make_ready(lambda: True)
-        redis = connect(url)
-        read_durability(redis).require_no_eviction(allowed=settings.allow_eviction)
-        worker = make(
-            Queue(settings.queue, connection=redis, serializer="json"),
-            process,
-            redis,
-            connect_briefly(url),
-            lease=settings.lease,
-            drain_grace=settings.drain_grace,
-        )
-        worker.listen_to_signals()
-        worker.work(burst=burst, logging_level="WARNING")
-        return burst or worker.draining
+        if not process.make_ready(go_on):
+            return
+        try:
+            durability = patiently(lambda: read_durability(redis), go_on)
+        except RedisError:
+            return  # asked to stop
+        durability.require_no_eviction(allowed=settings.allow_eviction)
+        worker.work(burst=burst)
     finally:
         process.close()
+
+
+def _described(settings: Settings) -> str:
+    shown = masked(settings)
+    models = ", ".join(settings.preload) or "each when it is first asked for"
+    device = settings.device or "the best there is"
+    return f"device {device}, queue {settings.queue}, models {models}, Redis {shown['redis_url']}"

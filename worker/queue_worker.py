@@ -1,43 +1,41 @@
 """The worker: takes jobs off the queue, has them computed by the process with the models, and writes what came of it.
 
-A small process without torch, one per device. It is RQ's Worker in what others see of it (its registration, its
-signs of life, the queues), with the taking and running of jobs replaced: every move of a job is one of
-`lig_core.queue.moves`, and nothing that Redis names is ever imported or called.
+A small process without torch, one per device. Every move of a job is one of `lig_core.queue.moves`, and nothing that
+Redis names is ever imported or called. No fault of Redis ends it or fails a job: it waits, says so, and goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import signal
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-import orjson
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from rq import Queue, Worker
+from redis.exceptions import RedisError
 from rq.job import Job
-from rq.utils import now
-from rq.worker import WorkerStatus
-from rq.worker_registration import clean_worker_registry
 
 from lig_core import logs
 from lig_core.errors import LigError
 from lig_core.queue import names
-from lig_core.queue.errors import JobTimedOut
+from lig_core.queue.errors import JobDamaged, JobTimedOut
 from lig_core.queue.moves import Done, Moves, Place, Run, Started
-from lig_core.queue.upkeep import tidy
+from lig_core.queue.redis_faults import damaged, queue_damaged
+from lig_core.queue.upkeep import keys_of_queue, set_aside, tidy
+from worker.patience import complain, patiently
 from worker.process import ModelProcess, ProcessDied
+from worker.registration import ALIVE_SECONDS, Registration, WorkerState
 from worker.supervision import RENEWALS_PER_LEASE, Ended, Stop, Supervision
 
-ALIVE_SECONDS = 30
-"""How long a worker counts as alive without saying so."""
 WAIT_SECONDS = 0.5
 """How long one wait at the bell lasts; so long may it take to notice that the worker is to stop."""
-RECONNECT_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+"""How long after a fault of Redis housekeeping waits."""
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +47,12 @@ class JobNotAllowed(LigError):
     title = "The job is not one of this service"
 
 
-class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
-    """One worker with one process. `redis` waits for Redis to come back, `brief` gives up soon."""
+class LeaseWorker:
+    """One worker with one process. `redis` is for moves, `brief` for what must not take long while a job runs."""
 
     def __init__(
         self,
-        queue: Queue,
+        queue: str,
         process: ModelProcess,
         redis: Redis,
         brief: Redis,
@@ -62,18 +60,14 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         lease: float,
         drain_grace: float,
     ) -> None:
-        self._process, self._brief = process, brief
-        self._moves = Moves(redis)
+        self._queue, self._process, self._redis, self._brief = queue, process, redis, brief
+        self._moves, self._registration = Moves(redis), Registration(brief, queue)
         self._lease, self._drain_grace = lease, drain_grace
         self._drain_from: float | None = None
-        self._alive_until = 0.0
-        super().__init__(
-            [queue],
-            connection=redis,
-            serializer="json",
-            maintenance_interval=lease / RENEWALS_PER_LEASE,
-            log_job_description=False,
-        )
+        self._state = WorkerState.STARTED
+        self._sign_at = self._tidy_at = 0.0
+        # Since when Redis did whatever it was asked, and when that was last.
+        self._steady_since, self._answered_at = math.inf, 0.0
 
     @property
     def draining(self) -> bool:
@@ -82,7 +76,8 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
 
     def listen_to_signals(self) -> None:
         """SIGTERM and SIGINT drain from now on."""
-        self._install_signal_handlers()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, self.request_stop)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Take no more jobs; the one under way may finish within the grace, and goes back to the queue after it.
@@ -93,109 +88,58 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
             self._drain_grace = 0.0
         else:
             self._drain_from = time.monotonic()
-            self._stop_requested = True
 
-    def subscribe(self) -> None:
-        """RQ's commands to workers are not taken: they would stop jobs past the bookkeeping here."""
-
-    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Say that this worker lives; the API counts workers by these signs."""
-        there = self._brief if pipeline is None else pipeline
+    def work(self, *, burst: bool = False) -> None:
+        """Take and run jobs until it was asked to stop; `burst` stops when the queue is empty. Raises Unfit."""
         try:
-            super().heartbeat(ALIVE_SECONDS, there)
-            there.hset(self.key, names.HOLDS, orjson.dumps(self._process.holds))
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            log.warning("no sign of life given: %s", error)
-        self._alive_until = time.monotonic() + ALIVE_SECONDS / RENEWALS_PER_LEASE
+            while (computation := self.take(wait=not burst)) is not None:
+                try:
+                    self.run(computation)
+                except RedisError as error:  # asked to stop, it could not wait any longer
+                    log.warning("left as it is (%s); it will be run again", error, extra={"job_id": computation})
+                except Exception:
+                    log.exception("left as it is; it will be run again", extra={"job_id": computation})
+        finally:
+            self._process.close()
+            self._say_goodbye()
 
-    def dequeue_job_and_maintain_ttl(
-        self, timeout: int | None, max_idle_time: int | None = None
-    ) -> tuple[Job, Queue] | None:
-        """The next job, once there is one and the process with the models is ready for it; None to stop."""
-        burst = timeout is None
+    def take(self, *, wait: bool) -> str | None:
+        """The next computation, once there is one and the process with the models is ready for it; None to stop."""
         while not self.draining:
+            self._keep_house()
+            if not self._process.make_ready(self._while_loading):
+                break
             try:
-                self._keep_house()
-                if not self._process.make_ready(self._while_loading):
-                    break
-                taken = self._take(wait=not burst)
-                if taken is not None or burst:
-                    return taken
-            except (RedisConnectionError, RedisTimeoutError) as error:
-                log.warning("Redis does not answer (%s), trying again", type(error).__name__)
-                time.sleep(RECONNECT_SECONDS)
+                taken = patiently(self._take_or_wait if wait else self._take, lambda: not self.draining)
+            except RedisError as error:
+                if damaged(error):
+                    time.sleep(RETRY_SECONDS)
+                    with contextlib.suppress(RedisError):  # asked to stop
+                        self._mend(error)
+                continue
+            if taken is not None or not wait:
+                return taken
         return None
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
+    def run(self, computation: str) -> None:
         """Run one computation that was taken, and write its outcome."""
+        run = Run(self._queue, computation, uuid.uuid4().hex)
         if self.draining:
-            self._moves.give_back(Place(names.key("popped", queue.name), job.id), job.id, started=False)
+            popped = Place(names.key("popped", self._queue), computation)
+            self._move(run, lambda: self._moves.give_back(popped, computation, started=False))
             return
-        run = Run(queue.name, job.id, uuid.uuid4().hex)
-        started = self._moves.start(run, self.name, self._lease)
+        try:
+            started = self._move(run, lambda: self._moves.start(run, self._registration.name, self._lease))
+        except JobDamaged:
+            self._spoil(run)
+            return
         if started is None:
-            return  # cancelled; or it took so long here that it was given back
+            return  # cancelled, or damaged; or it took so long here that it was given back
         with logs.only_about(**started.about):
             told, begun = {"model": started.fields.get(names.MODEL)}, time.monotonic()
             log.info("job started", extra=told)
             status = self._compute(run, started)
             log.info("job ended", extra={**told, "status": status, "seconds": round(time.monotonic() - begun, 3)})
-        self.set_state(WorkerStatus.IDLE)
-
-    def clean_registries(self) -> None:
-        """Give back what dead workers held. Several workers may do so at once, for the moves are fenced."""
-        for queue in self.queues:
-            tidy(self._brief, queue.name)
-            clean_worker_registry(queue)
-        self.last_cleaned_at = now()
-
-    def clean_group_registries(self) -> None:
-        """There are no groups."""
-
-    def teardown(self) -> None:
-        """End the process, and say goodbye."""
-        self._process.close()
-        super().teardown()
-
-    def _take(self, *, wait: bool) -> tuple[Job, Queue] | None:
-        (queue,) = self.queues
-        holds = [(held["model"], held["dtype"]) for held in self._process.holds.get("models", [])]
-        computation = self._moves.take(queue.name, holds)
-        if computation is None and wait:
-            self._moves.wait(queue.name, WAIT_SECONDS)
-            computation = self._moves.take(queue.name, holds)
-        if computation is None:
-            return None
-        return Job(computation, connection=self.connection, serializer="json"), queue
-
-    def _compute(self, run: Run, started: Started) -> str:
-        try:
-            limits = _limits(started)
-            message = {
-                "queue": run.queue,
-                "computation": run.computation,
-                "execution": run.execution,
-                "request": _request(started.job),
-                "about": started.about,
-            }
-        except LigError as error:
-            self._moves.fail(run.place, run.computation, error)
-            return "failed"
-        try:
-            self._process.send(message)
-            self.set_state(WorkerStatus.BUSY)
-            ended = Supervision(
-                run,
-                self._process,
-                self._brief,
-                lease=self._lease,
-                limits=limits,
-                patience=self._patience,
-                keep_house=self._keep_house,
-            ).until_it_ends()
-        except ProcessDied:
-            ended = Ended(None, None)
-        return self.settle(run, ended, limits)
 
     def settle(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> str:
         """Write what came of a run, and say it in a word. Where the lease was lost, none of this has an effect."""
@@ -210,11 +154,56 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
             log.warning("taken over by another worker; what this run made of it is dropped")
         return status if held else "dropped"
 
+    def _take(self) -> str | None:
+        holds = [(held["model"], held["dtype"]) for held in self._process.holds.get("models", [])]
+        return self._moves.take(self._queue, holds)
+
+    def _take_or_wait(self) -> str | None:
+        taken = self._take()
+        if taken is None:
+            self._moves.wait(self._queue, WAIT_SECONDS)
+        return taken
+
+    def _compute(self, run: Run, started: Started) -> str:
+        try:
+            limits = _limits(started)
+            message = {
+                "queue": run.queue,
+                "computation": run.computation,
+                "request": _request(started.job),
+                "about": started.about,
+            }
+            self._process.send(run.execution, message)
+        except (LigError, TypeError, ValueError) as error:
+            # What is no number where there should be one, say.
+            unread = JobDamaged(f"what is stored of it cannot be read ({type(error).__name__}); send it again")
+            told = error if isinstance(error, LigError) else unread
+            ended, limits = Ended({"error": told.as_dict()}, None), {}
+        except ProcessDied:
+            ended = Ended(None, Stop.NOT_SENT)
+        else:
+            self._say(WorkerState.BUSY)
+            ended = self._supervise(run, limits)
+        status = self._move(run, lambda: self.settle(run, ended, limits))
+        self._say(WorkerState.IDLE)
+        return status or "failed"
+
+    def _supervise(self, run: Run, limits: dict[Stop, float]) -> Ended:
+        return Supervision(
+            run,
+            self._process,
+            self._brief,
+            lease=self._lease,
+            limits=limits,
+            patience=self._patience,
+            keep_house=self._keep_house,
+        ).until_it_ends()
+
     def _settle_stopped(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> tuple[str, bool]:
         stop, computation = ended.stop, run.computation
         if stop is Stop.CANCELLED:
             return "cancelled", self._moves.cancel(run.place, computation)
-        if stop is Stop.DRAINED:
+        if stop in (Stop.DRAINED, Stop.NOT_SENT):
             return "given_back", self._moves.give_back(run.place, computation, started=True)
         if stop in (Stop.RUN_TIME, Stop.TOTAL_TIME):
             limit = f"after {limits[stop]:.0f} s of running" if stop is Stop.RUN_TIME else "at its deadline"
@@ -225,6 +214,34 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         log.warning("the process with the models died")
         return "crashed", self._moves.crashed(run.place, computation)
 
+    def _move(self, run: Run, move: Callable[[], Any]) -> Any:
+        """Make a move, however long Redis is away; None where what is stored of the computation is damaged, and it
+        failed of that. Raises RedisError only where the worker was asked to stop meanwhile."""
+        while True:
+            try:
+                return patiently(move, self._while_moving)
+            except RedisError as error:
+                if not damaged(error):
+                    raise
+                self._mend(error)
+                if not queue_damaged(error):
+                    break
+        self._spoil(run)
+        return None
+
+    def _mend(self, error: RedisError) -> None:
+        """Set aside what is of another type among the queue's own keys."""
+        log.error("something in Redis is damaged: %s", error)
+        patiently(lambda: set_aside(self._redis, keys_of_queue(self._queue)), self._while_moving)
+
+    def _spoil(self, run: Run) -> None:
+        try:
+            patiently(lambda: self._moves.spoil(run.queue, run.computation), self._while_moving)
+        except RedisError as error:
+            if not damaged(error):
+                raise
+            log.error("damaged, and cannot even be failed: %s", error, extra={"job_id": run.computation})
+
     def _patience(self) -> float | None:
         return None if self._drain_from is None else self._drain_from + self._drain_grace - time.monotonic()
 
@@ -232,12 +249,61 @@ class LeaseWorker(Worker):  # type: ignore[misc]  # RQ is untyped
         self._keep_house()
         return not self.draining
 
+    def _while_moving(self) -> bool:
+        patience = self._patience()
+        return patience is None or patience > 0
+
+    def _say(self, state: WorkerState) -> None:
+        self._state = state
+        if self._steady:
+            self._sign_at = 0.0
+            self._keep_house()
+
     def _keep_house(self) -> None:
+        """Signs of life, and what dead workers left. Whatever goes wrong with it goes wrong here alone."""
         with logs.only_about():  # it is not about the job under way
-            if time.monotonic() > self._alive_until:
-                self.heartbeat()
-            if self.should_run_maintenance_tasks:
-                self.run_maintenance_tasks()
+            try:
+                self._keep_house_now()
+            except RedisError as error:
+                complain(error)
+                self._put_off()
+            except Exception:
+                log.exception("housekeeping: trying again")
+                self._put_off()
+
+    def _keep_house_now(self) -> None:
+        if time.monotonic() >= self._sign_at:
+            self._registration.renew(self._state, self._process.holds)
+            self._sign_at = time.monotonic() + ALIVE_SECONDS / RENEWALS_PER_LEASE
+            self._answered()
+        if time.monotonic() >= self._tidy_at:
+            tidy(self._brief, self._queue, leases_count=time.monotonic() - self._steady_since >= self._lease)
+            self._registration.forget_dead()
+            self._tidy_at = time.monotonic() + self._lease / RENEWALS_PER_LEASE
+            self._answered()
+
+    def _answered(self) -> None:
+        now = time.monotonic()
+        if (
+            not self._steady or now - self._answered_at > self._lease / 2
+        ):  # frozen, it could not see others renew theirs
+            self._steady_since = now
+        self._answered_at = now
+
+    def _put_off(self) -> None:
+        self._sign_at = self._tidy_at = time.monotonic() + RETRY_SECONDS
+        self._steady_since = math.inf
+
+    @property
+    def _steady(self) -> bool:
+        """Whether Redis did what it was asked the last time."""
+        return self._steady_since < math.inf
+
+    def _say_goodbye(self) -> None:
+        try:
+            self._registration.remove()
+        except RedisError as error:
+            log.warning("not signed off: %s", error)
 
 
 def _limits(started: Started) -> dict[Stop, float]:

@@ -14,11 +14,14 @@ from redis.exceptions import RedisError
 
 from lig_core.queue import names
 from lig_core.queue.moves import Moves, Run
+from worker.patience import complain
 from worker.process import ModelProcess, ProcessDied
 
 TICK_SECONDS = 0.2
 """How often cancelling is looked for."""
 RENEWALS_PER_LEASE = 6
+RETRY_SECONDS = 1.0
+"""How long after a fault of Redis a lease is renewed again."""
 FORCE_AFTER_SECONDS = 0.7
 KILL_AFTER_SECONDS = 1.4
 """How long after the polite request a job is interrupted, and its process killed if that does not help (a native
@@ -35,6 +38,7 @@ class Stop(Enum):
     TOTAL_TIME = auto()
     DRAINED = auto()
     LEASE_LOST = auto()
+    NOT_SENT = auto()  # the process had died before it got the job
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Supervision:
         self._patience, self._keep_house = patience, keep_house
         started = time.monotonic()
         self._deadlines = {stop: started + seconds for stop, seconds in limits.items()}
-        self._renew_at = started + lease / RENEWALS_PER_LEASE
+        self._renew_at, self._asked_at = started + lease / RENEWALS_PER_LEASE, started
         self._stop: Stop | None = None
         self._stopped_at = 0.0
         self._forced = False
@@ -92,13 +96,19 @@ class Supervision:
             return
         self._renew_at = time.monotonic() + self._lease / RENEWALS_PER_LEASE
         try:
-            if not self._moves.renew(self._run, self._lease) and self._stop is None:
+            held = self._moves.renew(self._run, self._lease)
+        except RedisError as error:
+            complain(error)
+            self._renew_at = time.monotonic() + RETRY_SECONDS
+            if Stop.RUN_TIME in self._deadlines:  # what it waits for Redis is no running time
+                self._deadlines[Stop.RUN_TIME] += time.monotonic() - self._asked_at
+        else:
+            if not held and self._stop is None:
                 self._stop, self._stopped_at = Stop.LEASE_LOST, time.monotonic()
                 log.warning("the lease was lost, so this run is dropped")
                 self._process.interrupt()
             self._keep_house()
-        except RedisError as error:
-            log.warning("lease not renewed: %s", error)
+        self._asked_at = time.monotonic()
 
     def _reason_to_stop(self) -> Stop | None:
         for stop, deadline in self._deadlines.items():

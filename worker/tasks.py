@@ -5,27 +5,33 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 from redis import Redis
+from redis.exceptions import RedisError
 
 from lig_core.catalog import check_against_model, find_model
 from lig_core.contract import Progress, parse_request
 from lig_core.errors import Cancelled, LigError
 from lig_core.queue import blobs
+from lig_core.queue.errors import JobDamaged
 from lig_core.queue.moves import Done, Moves, Part, Run
 from lig_core.queue.names import HEAD, LAYER, blob_key
+from lig_core.queue.redis_faults import damaged
 from lig_core.result.arrays import LayerArrays
 from worker.engine import Engine, Report, ShouldStop
 from worker.model_pool import ModelPool
+from worker.patience import patiently
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Explainer:
             report(Progress(phase="loading", done=0, total=1, unit="models"))
 
         held = self.pool.get(card, request.dtype, loading=loading)
-        basis = self._moves.use_files(run, held.files)
+        basis = self._patiently(lambda: self._moves.use_files(run, held.files), should_stop)
         if basis is None:
             raise Cancelled("the lease was lost")
         if not basis.as_checked:
@@ -64,9 +70,11 @@ class Explainer:
             )
         ready = time.monotonic()
         head, layers = self.engine.stream(request, held.model, report, should_stop, basis.layers)
-        self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY))
+        self._patiently(
+            lambda: self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)), should_stop
+        )
         for layer in layers:
-            self.store(run, f"{LAYER}{layer.index}", layer.to_bytes(), layer)
+            self._patiently(partial(self.store, run, f"{LAYER}{layer.index}", layer.to_bytes(), layer), should_stop)
         load, compute = ready - began if loaded else 0.0, time.monotonic() - ready
         return Done(load=load, compute=compute, loaded=loaded, whole=not basis.layers)
 
@@ -79,6 +87,17 @@ class Explainer:
             part = replace(part, index=layer.index, converged=layer.converged, **_spent(layer))
         if not self._moves.add_part(run, part):
             raise Cancelled("the lease was lost")
+
+    def _patiently(self, do: Callable[[], T], should_stop: ShouldStop) -> T:
+        """What has come of the work is worth waiting for Redis; raises Cancelled where the job is to stop."""
+        try:
+            return patiently(do, lambda: not should_stop())
+        except RedisError as error:
+            if damaged(error):
+                raise JobDamaged(
+                    "what Redis holds of this job was not put there by this service; send it again"
+                ) from error
+            raise Cancelled("stopped on request") from error
 
     @cached_property
     def _moves(self) -> Moves:

@@ -6,6 +6,7 @@ cumulative, and `name:sum`.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +60,10 @@ class Counters:
 
 def parse(found: Mapping[bytes, bytes]) -> Counters:
     """As they stand; `found` is the whole hash."""
-    values = {key.decode(): float(value) for key, value in found.items()}
+    values = {}
+    for key, value in found.items():
+        with contextlib.suppress(ValueError):  # what is no number, nobody here counted
+            values[key.decode()] = float(value)
     return Counters(
         counters={
             name: {label: values.get(f"{name}|{label}" if label else name, 0.0) for label in labels or ("",)}

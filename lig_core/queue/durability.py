@@ -9,6 +9,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from lig_core.errors import LigError
+from lig_core.queue import names
 
 Promise = Literal["always", "last_second", "process", "none"]
 
@@ -53,7 +54,8 @@ class Durability:
 
 
 def read_durability(redis: Redis) -> Durability:
-    """Ask the server."""
+    """Ask the server, which is one that takes writes: raises RedisError where it does not."""
+    redis.setrange(names.PROBE, 0, "")
     info: Any = redis.info()
     kind = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info["redis_version"]

@@ -19,6 +19,13 @@ class JobTimedOut(LigError):
     title = "The job took too long"
 
 
+class JobDamaged(LigError):
+    """What Redis holds of the job is not what this service put there."""
+
+    code = "job_damaged"
+    title = "What is stored of the job is damaged"
+
+
 class QueueFull(LigError):
     """More work waits than the service takes on; `retry_after` says when there will be room."""
 

@@ -11,7 +11,9 @@ is there entirely or not at all. Leases and all times are by the clock of Redis,
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,8 +25,10 @@ from rq.job import Job
 from lig_core.errors import LigError
 from lig_core.queue import names
 from lig_core.queue.counters import buckets
-from lig_core.queue.errors import Crashed
+from lig_core.queue.errors import Crashed, JobDamaged
 from lig_core.queue.scripts import Scripts
+
+log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 30.0
 """Estimated seconds of work by which a computation whose model a worker holds may overtake the first in line."""
@@ -74,7 +78,7 @@ class Started:
     def about(self) -> dict[str, Any]:
         """What log lines about the attempt carry; the trace is that of the request that made the computation."""
         trace = self.fields.get(names.TRACEPARENT)
-        trace_id = trace.split("-")[1] if trace else None
+        trace_id = trace.partition("-")[2].partition("-")[0] if trace else None
         return {"job_id": self.job.id, "trace_id": trace_id, "attempt": int(self.fields[names.ATTEMPTS])}
 
 
@@ -127,9 +131,12 @@ class Moves:
 
     def take(self, queue: str, holds: Iterable[tuple[str, str]] = ()) -> str | None:
         """From waiting to popped: the first in line, or one close behind whose (model, dtype) is held."""
-        held = [list(each) for each in holds]
-        found = self._scripts.call("take", queue=queue, holds=held, window=WINDOW_SECONDS, depth=DEPTH, passes=PASSES)
-        return found.decode() if found is not None else None
+        how = {"holds": [list(each) for each in holds], "window": WINDOW_SECONDS, "depth": DEPTH, "passes": PASSES}
+        while (found := self._scripts.call("take", queue=queue, **how)) is not None:
+            with contextlib.suppress(UnicodeDecodeError):
+                return str(found.decode())
+            self._redis.zrem(names.key("popped", queue), found)  # nobody's here
+        return None
 
     def wait(self, queue: str, seconds: float) -> None:
         """Return when something may have come to wait, or after `seconds`."""
@@ -150,9 +157,12 @@ class Moves:
         time, flat = found
         raw = dict(zip(flat[::2], flat[1::2], strict=True))
         job = Job(run.computation, connection=self._redis, serializer="json")
-        job.restore(raw)
-        fields = {name.decode(): value.decode() for name, value in raw.items() if name != b"data"}
-        return Started(job, fields, float(time))
+        try:
+            job.restore(raw)
+            fields = {name.decode(): value.decode() for name, value in raw.items() if name != b"data"}
+            return Started(job, fields, float(time))
+        except Exception as error:  # RQ's reading of what may be anything
+            raise JobDamaged(f"what is stored of it cannot be read ({type(error).__name__})") from error
 
     def holds(self, run: Run) -> bool:
         """Whether the attempt still has its lease."""
@@ -242,6 +252,12 @@ class Moves:
     def give_back(self, place: Place, computation: str, *, started: bool) -> bool:
         """Back to the head of the queue, as if it had not been taken."""
         return self._queue_again(place, computation, front=True, started=started)
+
+    def spoil(self, queue: str, computation: str) -> None:
+        """It fails, wherever it is, because what Redis holds of it is damaged."""
+        told = json.dumps(JobDamaged("what Redis held of this job was not what was put there; send it again").as_dict())
+        self._scripts.call("spoil", queue=queue, computation=computation, error=told, priorities=list(names.PRIORITIES))
+        log.error("what is stored of it is damaged, so it failed", extra={"job_id": computation})
 
     def _settle(self, place: Place, computation: str, how: str, **what: Any) -> bool:
         return bool(self._scripts.call("settle", place=place.told(), computation=computation, how=how, **what))

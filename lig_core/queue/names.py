@@ -65,6 +65,18 @@ PREFIXES = {
 }
 """What each kind of key begins with; the scripts get these too."""
 
+TYPES_OF_QUEUE = {
+    **dict.fromkeys(("leases", "finished", "failed", "canceled", "dead", "waiting", "popped", "promises"), "zset"),
+    **dict.fromkeys(("costs", "flows"), "hash"),
+    **dict.fromkeys(("backlog", "healed"), "string"),
+    "workers": "set",
+    "bell": "list",
+}
+"""Redis's type of each key that there is one of for a queue."""
+
+PROBE = "lig:probe"
+"""Never there: it is asked for a write that changes nothing, to see whether Redis takes writes."""
+
 WEBHOOKS = "lig:webhooks"
 """Sorted set of the jobs whose end is to be told to their webhook, by when that is due."""
 

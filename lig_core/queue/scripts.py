@@ -41,7 +41,10 @@ def _constants() -> str:
     bounds = ", ".join(
         f"{name} = {{{', '.join(f'{bound:g}' for bound in found)}}}" for name, found in counters.HISTOGRAMS.items()
     )
+    types = ", ".join(f"{kind} = '{of}'" for kind, of in names.TYPES_OF_QUEUE.items())
     return f"""local KEY = {{{prefixes}}}
+local TYPES_OF_QUEUE = {{{types}}}
 local WEBHOOKS, COUNTERS, RATE = '{names.WEBHOOKS}', '{names.COUNTERS}', '{names.RATE}'
+local PROBE = '{names.PROBE}'
 local BOUNDS = {{{bounds}}}
 local ARGUMENTS = cjson.decode(ARGV[1])"""

@@ -2,53 +2,107 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from lig_core.queue import names
 from lig_core.queue.moves import Moves, Place
+from lig_core.queue.redis_faults import damaged, queue_damaged
 from lig_core.queue.scripts import Scripts
 
 POPPED_GRACE_SECONDS = 10.0
 """How long a computation may be between the queue and its start; longer, and the worker that took it must have died."""
+ASIDE = "alien"
+"""What is added to the name of a key that was found with a type that no key of that name has here."""
 HEAL_SECONDS = 60
 """How often the backlog is counted anew."""
 
 log = logging.getLogger(__name__)
 
 
-def tidy(redis: Redis, queue: str) -> None:
-    """One round."""
+def tidy(redis: Redis, queue: str, *, leases_count: bool = True) -> None:
+    """One round. `leases_count`: whether whoever lives has had the time to renew its leases."""
+    set_aside(redis, keys_of_queue(queue))
     time = server_time(redis)
-    take_over(redis, queue, time)
+    if leases_count:
+        take_over(redis, queue, time)
     give_back_popped(redis, queue, time)
     for kind in ("finished", "failed", "canceled", "dead"):
-        redis.zremrangebyscore(names.key(kind, queue), 0, time)
+        redis.zremrangebyscore(names.key(kind, queue), "-inf", time)
     Scripts(redis).call("heal", queue=queue, every=HEAL_SECONDS)
 
 
 def take_over(redis: Redis, queue: str, time: float) -> None:
     """Run again, or give up, the computations whose lease ended."""
     moves, leases = Moves(redis), names.key("leases", queue)
-    expired: Any = redis.zrangebyscore(leases, 0, time)
-    for raw in expired:
-        member = raw.decode()
+    for member in _overdue(redis, leases, time):
         computation = member.partition(":")[0]
-        if moves.crashed(Place(leases, member, latest=time), computation, abandoned=True):
-            log.warning("its worker gave no sign of life, so the job was taken over", extra={"job_id": computation})
+        with _damage_ends(moves, queue, computation):
+            if moves.crashed(Place(leases, member, latest=time), computation, abandoned=True):
+                log.warning("its worker gave no sign of life, so the job was taken over", extra={"job_id": computation})
 
 
 def give_back_popped(redis: Redis, queue: str, time: float) -> None:
     """Queue again the computations that a worker took and did not start."""
     moves, popped = Moves(redis), names.key("popped", queue)
     latest = time - POPPED_GRACE_SECONDS
-    stuck: Any = redis.zrangebyscore(popped, 0, latest)
-    for raw in stuck:
-        computation = raw.decode()
-        if moves.give_back(Place(popped, computation, latest), computation, started=False):
-            log.warning("taken and never started, so it was queued again", extra={"job_id": computation})
+    for computation in _overdue(redis, popped, latest):
+        with _damage_ends(moves, queue, computation):
+            if moves.give_back(Place(popped, computation, latest), computation, started=False):
+                log.warning("taken and never started, so it was queued again", extra={"job_id": computation})
+
+
+def set_aside(redis: Redis, keys: Mapping[str, str]) -> None:
+    """Rename what is of another type than `keys` says: no script works with it, and nobody's data are lost."""
+    asked = [{"key": key, "type": of, "aside": f"{key}:{ASIDE}"} for key, of in keys.items()]
+    found = Scripts(redis).call("set_aside", keys=asked)
+    for key, of in found:
+        log.error(
+            "'%s' in Redis was a %s and not this service's; it is now '%s:%s'", *map(_text, (key, of, key)), ASIDE
+        )
+
+
+def keys_of_queue(queue: str) -> dict[str, str]:
+    """Every key that there is one of for a queue, and its type."""
+    lines = {names.key("line", f"{queue}:{priority}"): "zset" for priority in names.PRIORITIES}
+    own = {names.key(kind, queue): of for kind, of in names.TYPES_OF_QUEUE.items()}
+    whole = {names.WEBHOOKS: "zset", names.COUNTERS: "hash", names.RATE: "hash"}
+    return {**own, **lines, names.key("limits", f":{queue}"): "hash", **whole}
+
+
+def keys_of_owner(owner: str) -> dict[str, str]:
+    """The same for an owner."""
+    return {names.key("jobs", owner): "zset", names.key("live", owner): "set", names.key("limits", owner): "hash"}
+
+
+def _overdue(redis: Redis, key: str, time: float) -> Iterator[str]:
+    """The members of a sorted set up to a time; those that are no text are nobody's here, and taken out."""
+    found: Any = redis.zrangebyscore(key, "-inf", time)
+    for raw in found:
+        try:
+            yield raw.decode()
+        except UnicodeDecodeError:
+            redis.zrem(key, raw)
+
+
+@contextlib.contextmanager
+def _damage_ends(moves: Moves, queue: str, computation: str) -> Iterator[None]:
+    """One that cannot be moved because of what is stored of it must not keep others from being moved."""
+    try:
+        yield
+    except (RedisError, ValueError) as error:
+        if isinstance(error, RedisError) and (not damaged(error) or queue_damaged(error)):
+            raise
+        moves.spoil(queue, computation)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="replace")
 
 
 def server_time(redis: Redis) -> float:

@@ -28,7 +28,9 @@ class DueWebhooks:
     def claim(self, limit: int, lease: float) -> list[Claim]:
         """Those that are due, at most `limit`; whoever does not settle one within `lease` seconds loses it."""
         found = self._scripts.call("claim_webhooks", limit=limit, lease=lease)
-        return [Claim(job.decode(), lease_end.decode(), int(attempt)) for job, lease_end, attempt in found]
+        return [
+            Claim(job.decode(errors="replace"), lease_end.decode(), int(attempt)) for job, lease_end, attempt in found
+        ]
 
     def settle(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
         """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""

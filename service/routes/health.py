@@ -68,16 +68,16 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
     checks: further conditions of readiness, each raises a LigError where it does not hold.
     """
     routes = APIRouter(tags=["health"])
-    last = ""  # READY, or the code of why not
+    last = ""  # READY, or why not
 
     def ready() -> Ready:
         lifecycle.refuse_while_draining()
+        found = jobs.durability()  # first: where the store takes no writes, workers cannot say that they live
         load = jobs.load()
         if load.workers == 0:
             raise NotReady("no worker is alive; start one with: lig worker")
         if load.backlog > load.limit:
             raise QueueFull("more work waits than is taken on", retry_after=(load.backlog - load.limit) / load.workers)
-        found = jobs.durability()
         for check in checks:
             check()
         lifecycle.started = True
@@ -90,14 +90,14 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
 
     @routes.get("/readyz", summary="Can it run a job now", responses=PROBLEMS)
     def readyz() -> Ready:
-        """Redis answers and will not drop jobs, a worker is alive, and the process is not about to stop."""
+        """Redis takes writes and will not drop jobs, a worker is alive, and the process is not about to stop."""
         nonlocal last
         try:
             found = ready()
         except LigError as error:
-            if last != error.code:
+            if last != error.detail:
                 log.warning("not ready: %s", error.detail)
-            last = error.code
+            last = error.detail
             raise
         if last != READY:
             log.info("ready: %s", found.promise_meaning)

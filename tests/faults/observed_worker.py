@@ -65,8 +65,8 @@ class ObservedEngine(CoreEngine):
 
 
 class ObservedWorker(LeaseWorker):
-    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
-        taken = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+    def take(self, *, wait: bool) -> str | None:
+        taken = super().take(wait=wait)
         note("picked up")
         return taken
 

@@ -12,9 +12,9 @@ POINTS = Points(Path(sys.argv[1]))
 
 
 class DyingWorker(LeaseWorker):
-    def execute_job(self, job, queue):
-        POINTS.reach("popped", job.id, "worker")
-        super().execute_job(job, queue)
+    def run(self, computation):
+        POINTS.reach("popped", computation, "worker")
+        super().run(computation)
 
     def settle(self, run, ended, limits):
         POINTS.reach("answered", run.computation, "worker")

@@ -63,7 +63,11 @@ def test_a_redis_that_evicts_makes_the_service_unready(api, start_worker, redis)
 def test_a_worker_refuses_a_redis_that_evicts(evicting, redis_url):
     settings = WorkerSettings(redis_url=SecretStr(redis_url))
     with pytest.raises(EvictingRedis, match="maxmemory-policy allkeys-lru"):
-        work(settings, child=[sys.executable, "-c", "import time; print('{}', flush=True); time.sleep(60)"], burst=True)
+        work(
+            settings,
+            child=[sys.executable, "-c", "import time; print('{\"ready\": true}', flush=True); time.sleep(60)"],
+            burst=True,
+        )
 
 
 def test_serve_refuses_a_redis_that_evicts_in_one_line(evicting, redis_url, serve):  # noqa: F811

@@ -5,17 +5,19 @@ if not holds(ARGUMENTS.place) then
   return 0
 end
 local before = field(key, part)
-if before then
-  -- Asked again because the answer was lost; or somebody else was first.
-  if cjson.decode(before).ref ~= ARGUMENTS.ref then redis.call('UNLINK', ARGUMENTS.ref) end
+if before and cjson.decode(before).ref ~= ARGUMENTS.ref then
+  -- Somebody else was first.
+  redis.call('UNLINK', ARGUMENTS.ref)
   return 1
 end
 redis.call('PERSIST', ARGUMENTS.ref)
+-- Written again and asked again, because the answer was lost.
+if before then return 1 end
 redis.call('HSET', key, part, pointer)
 append(ARGUMENTS.computation, part == 'head' and 'head' or 'layer', ARGUMENTS.event)
 for _, nodes in ipairs(ARGUMENTS.nodes) do
-  redis.call('HINCRBY', COUNTERS, 'nodes<=' .. nodes[1], nodes[2])
+  redis.pcall('HINCRBY', COUNTERS, 'nodes<=' .. nodes[1], nodes[2])
 end
-if ARGUMENTS.nodes_sum > 0 then redis.call('HINCRBYFLOAT', COUNTERS, 'nodes:sum', text(ARGUMENTS.nodes_sum)) end
-if ARGUMENTS.unconverged > 0 then redis.call('HINCRBY', COUNTERS, 'unconverged_targets', ARGUMENTS.unconverged) end
+if ARGUMENTS.nodes_sum > 0 then redis.pcall('HINCRBYFLOAT', COUNTERS, 'nodes:sum', text(ARGUMENTS.nodes_sum)) end
+if ARGUMENTS.unconverged > 0 then redis.pcall('HINCRBY', COUNTERS, 'unconverged_targets', ARGUMENTS.unconverged) end
 return 1

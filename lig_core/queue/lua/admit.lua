@@ -12,10 +12,11 @@ local function accepted(how, group, jobs)
 end
 
 local function replay(key)
-  local found = redis.call('HMGET', key, 'body', 'jobs', 'group')
+  local found = redis.pcall('HMGET', key, 'body', 'jobs', 'group')
   if not found[1] then return nil end
   if found[1] ~= ARGUMENTS.idempotency.body then return {'mismatch'} end
-  local jobs = cjson.decode(found[2])
+  local sound, jobs = pcall(cjson.decode, found[2])
+  if not sound then return nil end
   for _, job in ipairs(jobs) do
     local computation = field(KEY.job .. job, 'computation')
     if not computation or redis.call('EXISTS', KEY.computation .. computation) == 0 then return nil end
@@ -24,9 +25,9 @@ local function replay(key)
 end
 
 local function attachable(digest)
-  local computation = redis.call('GET', KEY.digest .. digest)
-  if not computation then return nil end
-  local told = redis.call('HMGET', KEY.computation .. computation, 'status', 'cancel_requested', 'head')
+  local computation = redis.pcall('GET', KEY.digest .. digest)
+  if type(computation) ~= 'string' then return nil end
+  local told = redis.pcall('HMGET', KEY.computation .. computation, 'status', 'cancel_requested', 'head')
   local ends = told[1] == 'finished' and told[3]
   local runs = (told[1] == 'queued' or told[1] == 'started') and not told[2]
   return (ends or runs) and computation or nil
@@ -171,6 +172,9 @@ local function trim_list()
 end
 
 local function admit()
+  require_sound(queue)
+  -- Changes nothing; but a Redis that is full refuses it, which it would not do after the first write of this script.
+  redis.call('SETRANGE', PROBE, 0, '')
   -- The same call once more, because its answer was lost.
   if redis.call('EXISTS', KEY.job .. submissions[1].job) == 1 then
     local jobs = {}

@@ -2,9 +2,10 @@
 local claimed = {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', WEBHOOKS, '-inf', NOW, 'LIMIT', 0, ARGUMENTS.limit)) do
   local key, until_ = KEY.job .. job, text(NOW + ARGUMENTS.lease)
-  if redis.call('EXISTS', key) == 1 then
+  local attempt = redis.call('EXISTS', key) == 1 and redis.pcall('HINCRBY', key, 'webhook_attempts', 1)
+  if type(attempt) == 'number' then
     redis.call('ZADD', WEBHOOKS, until_, job)
-    claimed[#claimed + 1] = {job, until_, redis.call('HINCRBY', key, 'webhook_attempts', 1)}
+    claimed[#claimed + 1] = {job, until_, attempt}
   else
     redis.call('ZREM', WEBHOOKS, job)
   end

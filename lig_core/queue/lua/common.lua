@@ -13,20 +13,30 @@ local function text(number)
   return string.format('%.17g', number)
 end
 
-local function field(key, name)
-  return redis.call('HGET', key, name) or nil
+local function of_type(key, kind)
+  local found = redis.call('TYPE', key).ok
+  return found == kind or found == 'none'
 end
 
+-- Of a key that is no hash: nothing.
+local function field(key, name)
+  local found = redis.pcall('HGET', key, name)
+  return type(found) == 'string' and found or nil
+end
+
+-- What is no finite number counts as none.
 local function number(value)
-  return tonumber(value or 0) or 0
+  local found = tonumber(value or 0) or 0
+  return (found ~= found or math.abs(found) == math.huge) and 0 or found
 end
 
 local function given(value)
   return value ~= nil and value ~= cjson.null
 end
 
+-- What is counted decides nothing: where it cannot be, a job goes on.
 local function count(name, label)
-  redis.call('HINCRBY', COUNTERS, label and (name .. '|' .. label) or name, 1)
+  redis.pcall('HINCRBY', COUNTERS, label and (name .. '|' .. label) or name, 1)
 end
 
 local function observe(name, value)
@@ -37,8 +47,18 @@ local function observe(name, value)
       break
     end
   end
-  redis.call('HINCRBY', COUNTERS, name .. '<=' .. bucket, 1)
-  redis.call('HINCRBYFLOAT', COUNTERS, name .. ':sum', text(value))
+  redis.pcall('HINCRBY', COUNTERS, name .. '<=' .. bucket, 1)
+  redis.pcall('HINCRBYFLOAT', COUNTERS, name .. ':sum', text(value))
+end
+
+-- Before anything is changed: a script that ends at a key of another type leaves its change half made.
+local function require_sound(queue)
+  for kind, types in pairs(TYPES_OF_QUEUE) do
+    if not of_type(KEY[kind] .. queue, types) then
+      error('WRONGTYPE of the queue: ' .. KEY[kind] .. queue .. ' is no ' .. types)
+    end
+  end
+  if not of_type(WEBHOOKS, 'zset') then error('WRONGTYPE of the queue: ' .. WEBHOOKS .. ' is no zset') end
 end
 
 local function changed(computation)
@@ -81,7 +101,10 @@ local function each_part(computation, use)
   local flat = redis.call('HGETALL', KEY.computation .. computation)
   for i = 1, #flat, 2 do
     if flat[i] == 'head' or string.sub(flat[i], 1, 6) == 'layer:' then
-      use(cjson.decode(flat[i + 1]).ref, flat[i], flat[i + 1])
+      local sound, pointer = pcall(cjson.decode, flat[i + 1])
+      if sound and type(pointer) == 'table' and type(pointer.ref) == 'string' then
+        use(pointer.ref, flat[i], flat[i + 1])
+      end
     end
   end
 end
@@ -104,7 +127,7 @@ end
 
 local function let_go_of_digest(computation)
   local digest = field(KEY.computation .. computation, 'digest')
-  if digest and redis.call('GET', KEY.digest .. digest) == computation then
+  if digest and redis.pcall('GET', KEY.digest .. digest) == computation then
     redis.call('DEL', KEY.digest .. digest)
   end
 end
@@ -112,7 +135,7 @@ end
 -- What is left of a job that ended: it is known for `ttl` and, as expired, for `expired_ttl` more.
 local function job_ended(job, owner, status, ttl, expired_ttl)
   local key = KEY.job .. job
-  redis.call('SREM', KEY.live .. owner, job)
+  redis.pcall('SREM', KEY.live .. owner, job)
   redis.call('EXPIRE', key, ttl + expired_ttl)
   local group = field(key, 'group')
   if group then redis.call('EXPIRE', KEY.group .. owner .. ':' .. group, ttl + expired_ttl) end
@@ -183,12 +206,12 @@ local function joins_line(computation)
   local told = redis.call('HMGET', KEY.computation .. computation, 'origin', 'flow', 'cost', 'queued')
   local queue, priority = told[1], string.match(told[2], '[^:]*$')
   if redis.call('ZADD', KEY.line .. queue .. ':' .. priority, told[4], computation) == 1 then
-    redis.call('HINCRBYFLOAT', KEY.costs .. queue, priority, told[3])
+    redis.pcall('HINCRBYFLOAT', KEY.costs .. queue, priority, told[3])
   end
 end
 
 local function leaves_line(computation)
-  local told = redis.call('HMGET', KEY.computation .. computation, 'origin', 'flow', 'cost')
+  local told = redis.pcall('HMGET', KEY.computation .. computation, 'origin', 'flow', 'cost')
   if not told[1] or not told[2] then return end
   local queue, priority = told[1], string.match(told[2], '[^:]*$')
   local line = KEY.line .. queue .. ':' .. priority
@@ -196,7 +219,7 @@ local function leaves_line(computation)
   if redis.call('EXISTS', line) == 0 then
     redis.call('HDEL', KEY.costs .. queue, priority)
   else
-    redis.call('HINCRBYFLOAT', KEY.costs .. queue, priority, text(-number(told[3])))
+    redis.pcall('HINCRBYFLOAT', KEY.costs .. queue, priority, text(-number(told[3])))
   end
 end
 
@@ -241,13 +264,17 @@ local function live_workers(queue)
   return alive
 end
 
+local function whole(key)
+  return of_type(key, 'hash') and redis.call('HGETALL', key) or {}
+end
+
 -- For each job: its hash, its computation's hash, its place in the queue.
 local function look(jobs)
   local found = {}
   for i, job in ipairs(jobs) do
-    local own = redis.call('HGETALL', KEY.job .. job)
+    local own = whole(KEY.job .. job)
     local computation = field(KEY.job .. job, 'computation') or ''
-    local shared = redis.call('HGETALL', KEY.computation .. computation)
+    local shared = whole(KEY.computation .. computation)
     local queue = field(KEY.computation .. computation, 'origin') or ''
     found[i] = {own, shared, redis.call('ZRANK', KEY.waiting .. queue, computation)}
   end

@@ -11,7 +11,7 @@ end
 redis.call('DEL', KEY.costs .. queue)
 for _, computation in ipairs(redis.call('ZRANGE', KEY.waiting .. queue, 0, -1)) do
   add(computation)
-  if field(KEY.computation .. computation, 'flow') then joins_line(computation) end
+  if field(KEY.computation .. computation, 'flow') then pcall(joins_line, computation) end
 end
 for _, computation in ipairs(redis.call('ZRANGE', KEY.popped .. queue, 0, -1)) do
   add(computation)
@@ -23,5 +23,5 @@ redis.call('SET', KEY.backlog .. queue, text(total))
 local flows, time = KEY.flows .. queue, number(field(KEY.flows .. queue, 'time'))
 local flat = redis.call('HGETALL', flows)
 for i = 1, #flat, 2 do
-  if flat[i] ~= 'time' and tonumber(flat[i + 1]) <= time then redis.call('HDEL', flows, flat[i]) end
+  if flat[i] ~= 'time' and number(flat[i + 1]) <= time then redis.call('HDEL', flows, flat[i]) end
 end

@@ -1,5 +1,6 @@
 -- Back into the queue, if still where it was seen: after a crash, or as if it had not been taken.
 local computation, key = ARGUMENTS.computation, KEY.computation .. ARGUMENTS.computation
+require_sound(field(key, 'origin') or '')
 if not leave(ARGUMENTS.place) then return 0 end
 if redis.call('EXISTS', key) == 0 then return 0 end
 if ARGUMENTS.crashed then

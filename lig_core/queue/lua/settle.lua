@@ -1,10 +1,12 @@
 -- The end of a computation: finished, failed or canceled. Nothing happens unless it is still where it was seen.
 local computation, how = ARGUMENTS.computation, ARGUMENTS.how
 local key = KEY.computation .. computation
+require_sound(field(key, 'origin') or '')
 local winner = how .. ' ' .. ARGUMENTS.place.member
 if not leave(ARGUMENTS.place) then
-  -- Asked again after a lost answer, the lease is gone because the first time worked.
-  return field(key, 'winner') == winner and 1 or 0
+  -- Asked again after a lost answer, the lease is gone because the first time worked, if it was not cut short.
+  if field(key, 'winner') ~= winner then return 0 end
+  if field(key, 'status') ~= 'started' then return 1 end
 end
 if redis.call('EXISTS', key) == 0 then return 0 end
 redis.call('HSET', key, 'winner', winner)
@@ -13,10 +15,10 @@ redis.call('HSET', key, 'winner', winner)
 local function learn(seconds)
   local work = number(field(key, 'work'))
   if work <= 0 or seconds <= 0 then return end
-  local before = redis.call('HMGET', RATE, 'work', 'seconds')
+  local before = redis.pcall('HMGET', RATE, 'work', 'seconds')
   local FADE = 0.9
-  redis.call('HSET', RATE, 'work', text(FADE * number(before[1]) + work))
-  redis.call('HSET', RATE, 'seconds', text(FADE * number(before[2]) + seconds))
+  redis.pcall('HSET', RATE, 'work', text(FADE * number(before[1]) + work))
+  redis.pcall('HSET', RATE, 'seconds', text(FADE * number(before[2]) + seconds))
 end
 
 local event = given(ARGUMENTS.error) and ARGUMENTS.error or nil

@@ -1,6 +1,7 @@
 -- From popped to leased. Returns what the attempt has to know, or nothing if it may not start.
 local computation, place = ARGUMENTS.computation, ARGUMENTS.place
 local key = KEY.computation .. computation
+require_sound(field(key, 'origin') or '')
 
 local function begin()
   local told = redis.call('HMGET', key, 'cancel_requested', 'origin', 'queued', 'digest')

@@ -1,5 +1,6 @@
 -- The next computation, moved to those popped: the first in line, or one close behind it whose model the worker holds.
 local queue, waiting = ARGUMENTS.queue, KEY.waiting .. ARGUMENTS.queue
+require_sound(queue)
 local line = redis.call('ZRANGE', waiting, 0, ARGUMENTS.depth - 1, 'WITHSCORES')
 if #line == 0 then
   redis.call('DEL', KEY.bell .. queue)
@@ -7,7 +8,7 @@ if #line == 0 then
 end
 
 local function is_held(computation)
-  local told = redis.call('HMGET', KEY.computation .. computation, 'model', 'dtype')
+  local told = redis.pcall('HMGET', KEY.computation .. computation, 'model', 'dtype')
   for _, held in ipairs(ARGUMENTS.holds) do
     if held[1] == told[1] and held[2] == told[2] then return true end
   end
@@ -16,13 +17,13 @@ end
 
 -- The first in line is passed by a bounded number of others, and only by those within `window` of its tag.
 local function choose()
-  local first, furthest = line[1], tonumber(line[2]) + ARGUMENTS.window
+  local first, furthest = line[1], number(line[2]) + ARGUMENTS.window
   if #ARGUMENTS.holds == 0 then return 1 end
   if number(field(KEY.computation .. first, 'passed')) >= ARGUMENTS.passes then return 1 end
   for i = 1, #line, 2 do
-    if tonumber(line[i + 1]) > furthest then break end
+    if number(line[i + 1]) > furthest then break end
     if is_held(line[i]) then
-      if i > 1 then redis.call('HINCRBY', KEY.computation .. first, 'passed', 1) end
+      if i > 1 then redis.pcall('HINCRBY', KEY.computation .. first, 'passed', 1) end
       return i
     end
   end
@@ -30,10 +31,10 @@ local function choose()
 end
 
 local chosen = choose()
-local computation, tag = line[chosen], tonumber(line[chosen + 1])
+local computation, tag = line[chosen], number(line[chosen + 1])
 redis.call('ZREM', waiting, computation)
-leaves_line(computation)
 redis.call('ZADD', KEY.popped .. queue, NOW, computation)
+leaves_line(computation)
 local flows = KEY.flows .. queue
 local time = math.max(number(field(flows, 'time')), tag)
 if #line == 2 then
