@@ -69,16 +69,11 @@ def all_states() -> list[State]:
         State("disk full, everysec: refuses writes", lambda stack: stack.redis.disk_full(), fsync="everysec"),
         State("disk full, always: ends itself", lambda stack: stack.redis.disk_full()),
         State("snapshot failed", lambda stack: stack.redis.snapshot_failed()),
-        State("emptied (FLUSHALL)", partial(_at_once, lambda stack: stack.redis.empty()), seconds=0, loses=True, unusable=False),
-        State("an empty one in its place", partial(_at_once, lambda stack: stack.redis.replace()), seconds=0, loses=True, unusable=False),
-        *(
-            State(f"alien entries: {sort}", partial(_at_once, partial(_plant, plant)), seconds=0, unusable=False)
-            for sort, plant in (
-                ("naming no computation", aliens.without_computation),
-                ("computations that cannot be read", aliens.unreadable),
-                ("keys of another type", aliens.of_another_type),
-            )
-        ),
+        _at_once("emptied (FLUSHALL)", lambda stack: stack.redis.empty(), loses=True),
+        _at_once("an empty one in its place", lambda stack: stack.redis.replace(), loses=True),
+        _at_once("alien entries: naming no computation", partial(_plant, aliens.without_computation)),
+        _at_once("alien entries: computations that cannot be read", partial(_plant, aliens.unreadable)),
+        _at_once("alien entries: keys of another type", partial(_plant, aliens.of_another_type)),
     ]  # fmt: skip
 
 
@@ -256,11 +251,15 @@ def _wait_until(true: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-@contextlib.contextmanager
-def _at_once(change: Callable[[Stack], None], stack: Stack) -> Iterator[None]:
+def _at_once(name: str, change: Callable[[Stack], None], *, loses: bool = False) -> State:
     """What needs no mending."""
-    change(stack)
-    yield
+
+    @contextlib.contextmanager
+    def enter(stack: Stack) -> Iterator[None]:
+        change(stack)
+        yield
+
+    return State(name, enter, seconds=0, loses=loses, unusable=False)
 
 
 @contextlib.contextmanager
