@@ -81,19 +81,19 @@ bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes b
 	$(BIN)/python -m benchmarks.warm_worker
 
 JOBS ?= 450
-MINUTES ?= 3
-LEASE ?= 2
-faults: $(VENV)/.dev ## kill, freeze, cut off everything while jobs run (JOBS, MINUTES, LEASE); writes benchmarks/faults.md
-	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES) --lease $(LEASE)
-	$(BIN)/python -m tests.faults.throughput
+MINUTES ?= 5
+LEASE ?=
+SEED ?=
+faults: $(VENV)/.dev ## break everything, one by one and in pairs, while jobs run (JOBS, MINUTES, LEASE, SEED); writes benchmarks/faults.md
+	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES) $(LEASE:%=--lease %) $(SEED:%=--seed %)
 
 N ?= 20
 stops: $(VENV)/.dev ## stop 500 small supervised trees, and `lig serve` N times, each at whatever it is at
 	$(BIN)/python -m tests.faults.trees --count 500
 	$(BIN)/python -m tests.faults.stops --count $(N)
 
-soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat; writes benchmarks/soak.md
-	$(BIN)/python -m tests.faults.soak $(MINUTES)
+soak: $(VENV)/.dev ## jobs and pairs of faults for MINUTES on end (SEED): memory, descriptors, keys stay flat; writes benchmarks/soak.md
+	$(BIN)/python -m tests.faults.soak $(MINUTES) $(SEED)
 
 CASES ?= 10000
 fuzz: $(VENV)/.dev ## Schemathesis against the running service, CASES of them; writes benchmarks/fuzz.md

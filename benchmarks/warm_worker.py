@@ -59,7 +59,7 @@ def observed(models: Path, **variables: str) -> Iterator[Observed]:
         folder = Path(name)
         notes = folder / "notes"
         told = {"LIG_MODELS_FOLDER": str(models), "LIG_MAX_BACKLOG": "1e9", **variables}
-        with Stack(folder, workers=1, lease=20, worker=(str(OBSERVED), str(notes)), **told) as stack:
+        with Stack(folder, workers=1, fsync="everysec", worker=(str(OBSERVED), str(notes)), **told) as stack:
             notes.touch()
             stack.wait_until_ready()
             yield Observed(stack.url, notes)
