@@ -5,7 +5,8 @@ import random
 import signal
 
 import pytest
-from test_jobs_over_redis import submit, wait_until
+from test_jobs_over_redis import submit
+from waiting import ended, wait_until
 
 from lig_core.queue import names
 from lig_core.queue.upkeep import ASIDE, keys_of_queue, tidy
@@ -86,7 +87,7 @@ def marked(tmp_path, monkeypatch):
 
 
 def succeeds(api, text="hello"):
-    shown = api.get(f"{submit(api, text)}?wait=30").json()
+    shown = ended(api, submit(api, text))
     return shown.get("status") == "succeeded", shown
 
 
@@ -181,7 +182,7 @@ def test_alien_keys_of_an_owner_neither_keep_it_nor_others_from_sending(api, red
 def test_an_alien_part_of_a_result_is_told_of_as_such(api, redis, start_worker, plant):
     start_worker(lease=2)
     job = submit(api, "hello")
-    assert api.get(f"{job}?wait=30").json()["status"] == "succeeded"
+    assert ended(api, job)["status"] == "succeeded"
     for key in redis.keys(names.key("blob", "lig", "*")):
         redis.set(key, NO_TEXT)
     answer = api.get(f"{job}/result")

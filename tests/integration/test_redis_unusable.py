@@ -12,9 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 from redis_states import STATES, frozen, full
-from test_faults import child_of, runs, started
-from test_jobs_over_redis import submit, wait_until
+from test_faults import child_of, runs
+from test_jobs_over_redis import submit
 from test_serve import serve  # noqa: F401 - a fixture
+from waiting import PATIENCE, ended, wait_until
 
 from lig_core.queue import names
 from lig_core.queue.moves import Moves, Run
@@ -49,14 +50,14 @@ def said(capfd):
 def test_an_idle_worker_waits_says_so_and_goes_on(api, start_worker, redis, said, state):
     enter, words = STATES[state]
     worker = start_worker()
-    wait_until(lambda: ready(api), 30)
+    wait_until(lambda: ready(api))
     with enter(redis):
-        wait_until(lambda: sum(words in message for message in said()) >= 2, 30)
+        wait_until(lambda: sum(words in message for message in said()) >= 2)
         answer = api.get("/readyz")
         assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
         assert words in answer.json()["detail"]
         assert worker.poll() is None
-    assert api.get(f"{submit(api, 'hello')}?wait=30").json()["status"] == "succeeded"
+    assert ended(api, submit(api, "hello"))["status"] == "succeeded"
     assert ready(api)
     assert worker.poll() is None
 
@@ -66,13 +67,13 @@ def test_a_job_at_work_is_computed_once_and_its_result_delivered(api, start_work
     enter, _ = STATES[state]
     start_worker()
     job, waiting = submit(api, "sleep 1"), submit(api, "hello")
-    started(api, job)
+    wait_until(lambda: "sleep 1" in runs(tmp_path))
     with enter(redis):
         time.sleep(LONGER_THAN_TWO_TRIES)  # the job is over before that
-    shown = api.get(f"{job}?wait=30").json()
+    shown = ended(api, job)
     assert (shown["status"], shown["attempts"], shown.get("problem")) == ("succeeded", 1, None)
     assert shown["result"]["text"] == "sleep 1"
-    assert api.get(f"{waiting}?wait=30").json()["status"] == "succeeded"
+    assert ended(api, waiting)["status"] == "succeeded"
     assert sorted(runs(tmp_path)) == ["hello", "sleep 1"]
 
 
@@ -81,31 +82,31 @@ def test_a_job_stopped_by_nothing_but_redis_is_neither_taken_over_nor_counted_as
 ):
     start_worker(lease=2)
     start_worker(lease=2)
-    wait_until(lambda: ready(api) and api.get("/readyz").json()["workers"] == 2, 30)
+    wait_until(lambda: ready(api) and api.get("/readyz").json()["workers"] == 2)
     job = submit(api, "sleep 1")
-    started(api, job)
+    wait_until(lambda: "sleep 1" in runs(tmp_path))
     with frozen(redis):
         time.sleep(4)  # the lease is over, and nobody could renew it
-    shown = api.get(f"{job}?wait=30").json()
+    shown = ended(api, job)
     assert (shown["status"], shown["attempts"]) == ("succeeded", 1)
     assert runs(tmp_path) == ["sleep 1"]
 
 
-def test_time_without_redis_is_no_running_time(redis_url, redis, start_worker):
+def test_time_without_redis_is_no_running_time(redis_url, redis, start_worker, tmp_path):
     settings = Settings(job_timeout=3)
     start_worker(lease=3)
     with TestClient(create_app(settings, RqJobStore(redis_url, settings))) as api:
         job = submit(api, "sleep 1")
-        started(api, job)
+        wait_until(lambda: "sleep 1" in runs(tmp_path))
         with full(redis):
             time.sleep(5)
-        assert api.get(f"{job}?wait=20").json()["status"] == "succeeded"
+        assert ended(api, job)["status"] == "succeeded"
 
 
 @pytest.mark.parametrize("outage", ["frozen", "frozen, and the worker now and then"])
 def test_a_process_that_died_while_redis_was_away_leaves_nobody_out_of_step(api, start_worker, redis, outage):
     worker = start_worker()
-    wait_until(lambda: ready(api), 30)
+    wait_until(lambda: ready(api))
     child_of(worker).kill()
     time.sleep(1)
     with frozen(redis):
@@ -119,7 +120,7 @@ def test_a_process_that_died_while_redis_was_away_leaves_nobody_out_of_step(api,
         worker.send_signal(signal.SIGCONT)
         time.sleep(0.35)
     for text, job in jobs.items():
-        shown = api.get(f"{job}?wait=30").json()
+        shown = ended(api, job)
         if text.startswith("fail"):
             assert (shown["status"], shown["problem"]["code"]) == ("failed", "not_converged")
         else:
@@ -130,15 +131,15 @@ def test_a_process_that_died_while_redis_was_away_leaves_nobody_out_of_step(api,
 
 def test_every_sign_of_life_registers_a_worker_anew(api, start_worker, redis):
     start_worker()
-    wait_until(lambda: ready(api), 30)
+    wait_until(lambda: ready(api))
     redis.flushall()
     assert not ready(api)
-    wait_until(lambda: ready(api), 10)
+    wait_until(lambda: ready(api))
     # Frozen beside another one, it was cleaned away.
     (key,) = redis.smembers(names.key("workers", "lig"))
     redis.delete(key)
     redis.srem(names.key("workers", "lig"), key)
-    wait_until(lambda: ready(api), 10)
+    wait_until(lambda: ready(api))
     assert redis.hget(key, "pid")
 
 
@@ -148,12 +149,12 @@ def test_a_worker_goes_on_with_an_empty_redis_in_the_place_of_the_one_it_knew(tm
         url = server.url
         worker = start_worker(LIG_REDIS_URL=url)
         with TestClient(create_app(settings, RqJobStore(url, settings))) as api:
-            wait_until(lambda: ready(api), 30)
+            wait_until(lambda: ready(api))
     for file in place.rglob("*.aof*"):
         file.unlink()
     with embedded_redis(place), TestClient(create_app(settings, RqJobStore(url, settings))) as api:
-        wait_until(lambda: ready(api), 30)
-        assert api.get(f"{submit(api, 'hello')}?wait=30").json()["status"] == "succeeded"
+        wait_until(lambda: ready(api))
+        assert ended(api, submit(api, "hello"))["status"] == "succeeded"
         assert worker.poll() is None
 
 
@@ -163,21 +164,21 @@ def test_a_worker_says_at_once_what_it_is_and_that_redis_is_not_there(start_work
         LIG_DEVICE="cpu",
         LIG_QUEUE="mine",
     )
-    wait_until(lambda: sum("does not answer" in message for message in said()) >= 3, 30)
+    wait_until(lambda: sum("does not answer" in message for message in said()) >= 3)
     lines = said()
     assert all(word in lines[0] for word in ("device cpu", "queue mine", "models", "redis://ada:***@127.0.0.1:1"))
     assert "Connection refused" in lines[1]
     assert not any("secret" in line for line in lines)
     worker.terminate()
-    assert worker.wait(20) == 0
+    assert worker.wait(PATIENCE) == 0
 
 
 def test_a_wrong_password_is_waited_for(api, redis, start_worker, said):
     enter, words = STATES["refusing"]
     with enter(redis):
         worker = start_worker()
-        wait_until(lambda: sum(words in message for message in said()) >= 2, 30)
-    wait_until(lambda: ready(api), 30)
+        wait_until(lambda: sum(words in message for message in said()) >= 2)
+    wait_until(lambda: ready(api))
     assert worker.poll() is None
 
 
@@ -194,20 +195,20 @@ def test_the_worker_command_says_how_it_began_and_how_it_ended(redis_url):
 def test_an_api_says_redis_s_own_words(redis, start_api_process, capfd):
     url, _ = start_api_process(**QUICK)
     with full(redis):
-        answer = httpx.post(f"{url}/v1/explain", json={"text": "hi", "model": "minilm"}, timeout=30)
+        answer = httpx.post(f"{url}/v1/explain", json={"text": "hi", "model": "minilm"}, timeout=PATIENCE)
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
     wait_until(lambda: "command not allowed when used memory > 'maxmemory'" in capfd.readouterr().err)
 
 
 def test_an_idle_service_of_one_command_outlives_a_full_redis(serve):  # noqa: F811
     run = serve().wait_until_ready()
-    with Redis(unix_socket_path=str(run.socket)) as own, httpx.Client(base_url=run.url, timeout=10) as api:
+    with Redis(unix_socket_path=str(run.socket)) as own, httpx.Client(base_url=run.url, timeout=PATIENCE) as api:
         with full(own):
             # Longer than it took for a worker that gave up, and for the supervisor to notice.
-            wait_until(lambda: "maxmemory is reached" in api.get("/readyz").json().get("detail", ""), 30)
+            wait_until(lambda: "maxmemory is reached" in api.get("/readyz").json().get("detail", ""))
             time.sleep(LONGER_THAN_TWO_TRIES * 3)
             assert run.process.poll() is None
-        wait_until(lambda: api.get("/readyz").is_success, 30)
+        wait_until(lambda: api.get("/readyz").is_success)
     assert run.end() == 0
 
 
@@ -217,7 +218,7 @@ def test_a_part_that_is_written_again_is_kept_as_long_as_its_pointer(by_hand):
     run = b.start()
     for _ in range(2):  # the answer to the first was lost
         b.add_layer(run, 0)
-    ref = names.blob_key(run.computation, run.execution, "layer:0")
+    ref = names.blob_key("lig", run.computation, run.execution, "layer:0")
     assert b.redis.ttl(ref) == -1
 
 
@@ -225,7 +226,7 @@ def test_leases_that_nobody_could_renew_are_left_alone(by_hand):
     b = by_hand()
     b.send_one("ada")
     run = Run("lig", b.take(), "a")
-    assert Moves(b.redis).start(run, "w1", lease=-1)
+    assert Moves(b.redis, "lig").start(run, "w1", lease=-1)
     tidy(b.redis, "lig", leases_count=False)
     assert b.moves.renew(run, 30)
     b.redis.zadd(run.place.key, {run.place.member: 0})
@@ -233,13 +234,13 @@ def test_leases_that_nobody_could_renew_are_left_alone(by_hand):
     assert not b.moves.renew(run, 30)
 
 
-def test_a_worker_told_to_stop_while_redis_is_away_stops(api, start_worker, redis):
+def test_a_worker_told_to_stop_while_redis_is_away_stops(api, start_worker, redis, tmp_path):
     worker = start_worker(lease=2, LIG_DRAIN_GRACE="1")
     job = submit(api, "sleep 1")
-    started(api, job)
+    wait_until(lambda: "sleep 1" in runs(tmp_path))
     with frozen(redis):
         time.sleep(1.5)  # its outcome cannot be written
         worker.terminate()
-        assert worker.wait(25) == 0
+        assert worker.wait(PATIENCE) == 0
     start_worker(lease=2)
-    assert api.get(f"{job}?wait=30").json()["status"] == "succeeded"
+    assert ended(api, job)["status"] == "succeeded"
