@@ -28,5 +28,5 @@ each_part(computation, function(ref, part)
 end)
 if dropped then drop_events() end
 redis.call('HSET', key, 'computed_with', identity)
-if given(ARGUMENTS.held_as) then redis.call('HSET', KEY.models, ARGUMENTS.held_as, identity) end
+if given(ARGUMENTS.held_as) then redis.pcall('HSET', KEY.models, ARGUMENTS.held_as, identity) end
 return layers
