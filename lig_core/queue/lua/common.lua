@@ -249,10 +249,13 @@ end
 local function look(jobs)
   local found = {}
   for i, job in ipairs(jobs) do
-    local own = redis.call('HGETALL', KEY.job .. job)
-    local computation = field(KEY.job .. job, 'computation') or ''
-    local shared = redis.call('HGETALL', KEY.computation .. computation)
-    found[i] = {own, shared, redis.call('ZRANK', KEY.waiting, computation)}
+    local own, computation = redis.call('HGETALL', KEY.job .. job), field(KEY.job .. job, 'computation')
+    local shared, position = {}, false
+    if computation then
+      shared = redis.call('HGETALL', KEY.computation .. computation)
+      position = redis.call('ZRANK', KEY.waiting, computation)
+    end
+    found[i] = {own, shared, position}
   end
   return found
 end
