@@ -284,4 +284,4 @@ class JobStore(Protocol):
         """Measured seconds per unit of `Submission.work`, over the last jobs; None before the first."""
 
     def durability(self) -> Durability:
-        """What the store promises of accepted jobs; raises EvictingRedis where it may drop them."""
+        """What the store promises of accepted jobs; raises UnfitRedis where it cannot promise enough."""

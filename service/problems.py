@@ -60,6 +60,7 @@ STATUS: Mapping[str, int] = {
     "out_of_memory": 503,
     "store_unavailable": 503,
     "evicting_redis": 503,
+    "unfit_redis": 503,
     "queue_full": 503,
     "not_ready": 503,
     "model_changed": 503,

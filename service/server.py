@@ -10,7 +10,8 @@ from types import FrameType
 import uvicorn
 
 from lig_core import logs
-from lig_core.queue.durability import EvictingRedis
+from lig_core.queue.durability import UnfitRedis
+from lig_core.settings_text import faults
 from service.app import create_app
 from service.errors import StoreUnavailable
 from service.keys import KeysError
@@ -47,7 +48,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     jobs = RqJobStore(redis_url, settings)
     try:
         jobs.durability()
-    except EvictingRedis as error:
+    except UnfitRedis as error:
         sys.exit(str(error))
     except StoreUnavailable:
         pass  # it may come up later; until then requests are answered 503, and /readyz checks again
@@ -78,4 +79,8 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description="The HTTP API of the LIG service.")
     arguments.add_argument("--listener-fd", type=int, help="an inherited listening socket")
     fd = arguments.parse_args().listener_fd
-    run(Settings(), socket.socket(fileno=fd) if fd is not None else None)
+    try:
+        settings = Settings()
+    except ValueError as error:
+        arguments.exit(2, f"settings: {faults(error)}\n")
+    run(settings, socket.socket(fileno=fd) if fd is not None else None)

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lig_core.queue import address
 from lig_core.queue.names import QUEUE_NAME
 from lig_core.settings_text import as_variables
 
@@ -25,9 +26,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Settings(BaseSettings):
     """Settings of the service; every field is the variable `LIG_<FIELD>`. Durations are seconds, sizes bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
-    redis_url: SecretStr | None = Field(default=None, description="Redis to use; absent: `lig serve` starts its own.")
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis to use: `redis://`, `rediss://`, `unix://`, or "
+        "`redis+sentinel://host:26379,…/name-of-the-master` (a master that fails takes along what its replicas had not got "
+        "yet); absent: `lig serve` starts its own.",
+    )
     redis_server: Path | None = Field(default=None, description="The redis-server or valkey-server binary to start.")
     redis_fsync: Literal["everysec", "always"] = Field(
         default="everysec", description="How soon the embedded Redis has what it accepted on disk."
@@ -120,6 +126,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged; other libraries' from `warning` on."
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_can_be_there(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            address.check(url.get_secret_value())
+        return url
 
     @field_validator("webhook_secret")
     @classmethod

@@ -6,10 +6,12 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
+from lig_core.queue import address
+
 
 def connect(url: str) -> Redis:
     """One that rides out two minutes without Redis: a finished explanation is worth waiting for."""
-    return Redis.from_url(
+    return address.connect(
         url,
         socket_timeout=20,
         retry=Retry(ExponentialBackoff(cap=2, base=0.05), 60),
@@ -19,4 +21,4 @@ def connect(url: str) -> Redis:
 
 def connect_briefly(url: str) -> Redis:
     """One that gives up soon: for what is asked again in a moment anyway while a job runs."""
-    return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1))
+    return address.connect(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1))

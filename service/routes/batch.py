@@ -35,7 +35,9 @@ REQUEST_BODY = {
         }
     },
 }
-PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
+PROBLEMS = responses(
+    *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
+)
 
 
 class BatchResource(BaseModel):

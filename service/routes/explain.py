@@ -102,7 +102,9 @@ CHECKS = (
     "store_unavailable",
 )
 """What any request may be refused for."""
-PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
+PROBLEMS = responses(
+    *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
+)
 
 
 def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook, lifecycle: Lifecycle) -> APIRouter:
