@@ -21,6 +21,7 @@ from service.key_source import key_source
 from service.lifecycle import Lifecycle
 from service.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
 from service.outlook import Outlook
+from service.prefix import RootPath
 from service.preflight import Preflight
 from service.routes import batch, diff, estimate, events, explain, health, models, results
 from service.routes import jobs as job_routes
@@ -62,6 +63,7 @@ def create_app(
         docs_url=None,  # pages.py has one that loads nothing from elsewhere
         redoc_url=None,
         middleware=[
+            Middleware(RootPath, root_path=settings.root_path, proxies=settings.trusted_proxies),
             Middleware(RequestId),
             Middleware(AccessLog),
             Middleware(metrics.Measured, metrics=measured),
@@ -76,7 +78,7 @@ def create_app(
     preflight = Preflight(settings, TokenCounter(), rate=outlook.rate, queue_seconds=outlook.queue_seconds)
     intake = Intake(jobs, preflight, policy, stages, settings.max_batch)
     hub = Hub(jobs, stages, settings.max_events)
-    deliveries = Deliveries(jobs, policy, settings.webhook_retries)
+    deliveries = Deliveries(jobs, policy, settings.webhook_retries, settings.root_path)
     health_routes, metrics_routes = health.router(jobs, stages, checks), metrics.router(measured)
     app.include_router(health_routes)
     measured.expect(health_routes)

@@ -44,7 +44,7 @@ def list_jobs(
 def show(job_id: JobId) -> None:
     """Print one job as JSON, without its result."""
     with overview() as jobs:
-        sys.stdout.write(job_json(jobs.store.get(None, job_id)).decode() + "\n")
+        sys.stdout.write(job_json(jobs.store.get(None, job_id), jobs.root).decode() + "\n")
 
 
 @app.command()

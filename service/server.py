@@ -71,6 +71,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         log_config=None,  # its loggers' lines go the way of all others
         access_log=False,  # there is one of our own
         server_header=False,
+        proxy_headers=False,  # who sent a request is asked of the connection: service.prefix
     )
     Server(config, lifecycle).run(sockets=[listener] if listener else None)
 

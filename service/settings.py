@@ -15,9 +15,25 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from lig_core.queue import address
 from lig_core.queue.names import QUEUE_NAME
 from lig_core.settings_text import as_variables
+from service import prefix
 
 SECRET_BYTES = (24, 64)
 """How long a secret for webhooks is (standardwebhooks.com)."""
+
+OWN_PATHS = {
+    "v1",
+    "explain",
+    "jobs",
+    "diff",
+    "models",
+    "docs",
+    "openapi.json",
+    "livez",
+    "readyz",
+    "startupz",
+    "metrics",
+}
+"""What the paths of routes begin with."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """This machine's own hosts."""
@@ -31,8 +47,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         default=None,
         description="Redis to use: `redis://`, `rediss://`, `unix://`, or "
-        "`redis+sentinel://host:26379,…/name-of-the-master` (a master that fails takes along what its replicas had not got "
-        "yet); absent: `lig serve` starts its own.",
+        "`redis+sentinel://host:26379,…/name-of-the-master` (a master that fails takes along what its replicas had not "
+        "got yet); absent: `lig serve` starts its own.",
     )
     redis_server: Path | None = Field(default=None, description="The redis-server or valkey-server binary to start.")
     redis_fsync: Literal["everysec", "always"] = Field(
@@ -59,6 +75,16 @@ class Settings(BaseSettings):
         default=None,
         description="Hosts or patterns, as a JSON list, that requests may name in `Host` beside this machine's own; "
         "absent: any, but on loopback without keys none.",
+    )
+    root_path: str = Field(
+        default="",
+        description="Path prefix such as `/lig` under which a proxy serves this; it may take the prefix off or leave "
+        "it. Links in webhooks and in `lig jobs show` have it too.",
+    )
+    trusted_proxies: list[str] = Field(
+        default=["127.0.0.0/8", "::1/128"],
+        description="Addresses or networks of proxies, as a JSON list, whose `X-Forwarded-Prefix` (what they took off "
+        "the path) goes before LIG_ROOT_PATH.",
     )
     cors_origins: list[str] = Field(
         default=[],
@@ -126,6 +152,26 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged; other libraries' from `warning` on."
     )
+
+    @field_validator("root_path")
+    @classmethod
+    def _root_path_is_one(cls, path: str) -> str:
+        found = prefix.joined([path])
+        if found is None:
+            raise ValueError("write it as /a or /a/b, of letters, digits and ._~!$&'()*+;=:@-")
+        if found.split("/")[1:2] and found.split("/")[1] in OWN_PATHS:
+            raise ValueError(f"paths of the service itself begin with /{found.split('/')[1]}; choose another prefix")
+        return found
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_have_addresses(cls, proxies: list[str]) -> list[str]:
+        for proxy in proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"{error}; write 10.0.0.7 or 10.0.0.0/8") from None
+        return proxies
 
     @field_validator("redis_url")
     @classmethod
