@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 PREFIX = "LIG_"
 URL = "redis_url"
 """The one secret of which the rest may be seen."""
+PASSWORDS = re.compile(r"([^&=]*password)=[^&]*", re.IGNORECASE)
 
 
 def as_variables(settings: Iterable[tuple[str, object]]) -> dict[str, str]:
@@ -27,6 +29,14 @@ def masked(settings: Iterable[tuple[str, object]]) -> dict[str, str]:
 def lines(settings: Iterable[tuple[str, object]]) -> str:
     """All as `VARIABLE=value`, one a line, fit to be printed."""
     return "\n".join(f"{PREFIX}{name.upper()}={value}" for name, value in masked(settings).items())
+
+
+def faults(error: ValueError) -> str:
+    """What is wrong with settings that could not be read, by variable: one line without their values."""
+    if not isinstance(error, ValidationError):  # of a variable that is no JSON; pydantic-settings names the field
+        return " ".join(str(error).split())
+    told = ((fault["loc"], fault["msg"].removeprefix("Value error, ")) for fault in error.errors(include_input=False))
+    return "; ".join(f"{PREFIX}{str(place[0]).upper()}: {text}" for place, text in told)
 
 
 def _shown(name: str, value: object) -> str:
@@ -47,5 +57,8 @@ def _plain(value: object) -> str:
 
 
 def _without_password(url: str) -> str:
-    password = urlsplit(url).password
-    return url.replace(f":{password}@", ":***@") if password else url
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    shown = parts._replace(netloc=f"{name}{colon and ':***'}{at}{host}", query=PASSWORDS.sub(r"\1=***", parts.query))
+    return shown.geturl()

@@ -22,6 +22,7 @@ from service.known_models import KnownModels
 from service.lifecycle import Lifecycle
 from service.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
 from service.outlook import Outlook
+from service.prefix import RootPath
 from service.preflight import Preflight
 from service.routes import batch, diff, estimate, events, explain, health, models, results
 from service.routes import jobs as job_routes
@@ -63,6 +64,7 @@ def create_app(
         docs_url=None,  # pages.py has one that loads nothing from elsewhere
         redoc_url=None,
         middleware=[
+            Middleware(RootPath, root_path=settings.root_path, proxies=settings.trusted_proxies),
             Middleware(RequestId),
             Middleware(AccessLog),
             Middleware(metrics.Measured, metrics=measured),
@@ -80,7 +82,7 @@ def create_app(
     )
     intake = Intake(jobs, preflight, policy, stages, settings.max_batch)
     hub = Hub(jobs, stages, settings.max_events)
-    deliveries = Deliveries(jobs, policy, settings.webhook_retries)
+    deliveries = Deliveries(jobs, policy, settings.webhook_retries, settings.root_path)
     health_routes, metrics_routes = health.router(jobs, stages, checks), metrics.router(measured)
     app.include_router(health_routes)
     measured.expect(health_routes)

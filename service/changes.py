@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from lig_core.queue import address
 from lig_core.queue.names import key
 from lig_core.queue.redis_faults import fault_of
 
@@ -69,7 +70,7 @@ class JobChanges:
                 await listener
 
     async def _listen(self) -> None:
-        async with Redis.from_url(self._redis_url) as redis:
+        async with address.connected(self._redis_url) as redis:
             while True:
                 try:
                     await self._pass_on(redis)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from lig_core import settings_text
 from service import supervisor
@@ -37,9 +37,8 @@ def serve(
     }
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        faults = "; ".join(f"LIG_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        raise _stop(f"settings: {faults}", 2) from None
+    except ValueError as error:
+        raise _stop(f"settings: {settings_text.faults(error)}", 2) from None
     if check:
         typer.echo(settings_text.lines(settings))
         return

@@ -50,12 +50,15 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 class Deliveries:
-    """Delivers the webhooks that are due. `retries` are the seconds to wait after each attempt that failed."""
+    """Delivers the webhooks that are due. `retries` are the seconds to wait after each attempt that failed.
+
+    root: what the paths of links in them begin with.
+    """
 
     def __init__(
-        self, jobs: JobStore, policy: WebhookPolicy, retries: Sequence[float], resolve: Resolve = resolve
+        self, jobs: JobStore, policy: WebhookPolicy, retries: Sequence[float], root: str, resolve: Resolve = resolve
     ) -> None:
-        self._jobs, self._policy, self._retries, self._resolve = jobs, policy, retries, resolve
+        self._jobs, self._policy, self._retries, self._root, self._resolve = jobs, policy, retries, root, resolve
         # No connection is kept: it may have been made to the same address for another host.
         self._http = httpx.AsyncClient(
             follow_redirects=False,
@@ -122,7 +125,7 @@ class Deliveries:
         fault = self._policy.fault(webhook)
         if fault is not None:
             raise Undelivered(fault)
-        body = payload(job)
+        body = payload(job, self._root)
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "lig-service",
@@ -157,8 +160,8 @@ class Deliveries:
         return answer.status_code
 
 
-def payload(job: Job) -> str:
+def payload(job: Job, root: str) -> str:
     """What is told: the job as GET shows it, without its result."""
     ended = job.finished_at.isoformat() if job.finished_at else None
-    told = {"type": f"job.{job.status}", "timestamp": ended, "data": orjson.Fragment(job_json(job))}
+    told = {"type": f"job.{job.status}", "timestamp": ended, "data": orjson.Fragment(job_json(job, root))}
     return orjson.dumps(told).decode()

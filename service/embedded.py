@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
+from urllib.parse import quote
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -77,7 +78,7 @@ def embedded_redis(
         )
         try:
             _wait_until_it_answers(process, path, folder / "redis.log", sleep)
-            yield EmbeddedRedis(f"unix://{path}", process)
+            yield EmbeddedRedis(f"unix://{quote(str(path))}", process)
         finally:
             child.stop(process, STOP_SECONDS)
             path.unlink(missing_ok=True)  # a killed server leaves it

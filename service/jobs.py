@@ -289,4 +289,4 @@ class JobStore(Protocol):
         """Measured seconds per unit of `Submission.work`, over the last jobs; None before the first."""
 
     def durability(self) -> Durability:
-        """What the store promises of jobs, if it accepts any now; raises EvictingRedis where it may drop them."""
+        """What the store promises of jobs, if it accepts any now; raises UnfitRedis where it cannot promise enough."""

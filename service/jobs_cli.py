@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
 from lig_core.errors import LigError
+from lig_core.settings_text import faults
 from service.jobs import Job, JobStatus
 from service.overview import Overview
 from service.representation import job_json
@@ -44,7 +46,7 @@ def list_jobs(
 def show(job_id: JobId) -> None:
     """Print one job as JSON, without its result."""
     with overview() as jobs:
-        sys.stdout.write(job_json(jobs.store.get(None, job_id)).decode() + "\n")
+        sys.stdout.write(job_json(jobs.store.get(None, job_id), jobs.root).decode() + "\n")
 
 
 @app.command()
@@ -72,11 +74,18 @@ def dead(limit: Limit = 20) -> None:
 def overview() -> Iterator[Overview]:
     """The jobs in LIG_REDIS_URL, or of the `lig serve` whose data lies in LIG_DATA_DIR. Errors are one line."""
     try:
-        settings = Settings()
+        settings = _settings()
         yield Overview(_address(settings), settings)
-    except (LigError, ValueError) as error:
+    except LigError as error:
         typer.echo(f"lig: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValueError as error:
+        raise LigError(f"settings: {faults(error)}") from None
 
 
 def _address(settings: Settings) -> str:
@@ -85,7 +94,7 @@ def _address(settings: Settings) -> str:
     socket = Path(settings.data_dir).absolute() / "redis.sock"
     if not socket.exists():
         raise LigError(f"no Redis: set LIG_REDIS_URL, or LIG_DATA_DIR to that of a running `lig serve` (not {socket})")
-    return f"unix://{socket}"
+    return f"unix://{quote(str(socket))}"
 
 
 def _print(jobs: Sequence[Job]) -> None:

@@ -46,6 +46,7 @@ class Overview:
         self.store = RqJobStore(redis_url, settings)
         self._redis: Redis = connect(redis_url, settings)
         self._queue = settings.queue
+        self.root = settings.root_path
 
     def jobs(self, status: JobStatus, limit: int) -> list[Job]:
         """The jobs in a state: waiting ones in their order, ended ones from the last to expire."""

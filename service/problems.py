@@ -18,6 +18,7 @@ from starlette.routing import Match
 
 from lig_core.errors import FieldError, InvalidRequest, LigError
 from service.errors import MethodNotAllowed, NotFound, RequestTimeout, Unauthorized
+from service.prefix import root_of
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
@@ -65,6 +66,7 @@ STATUS: Mapping[str, int] = {
     "out_of_memory": 503,
     "store_unavailable": 503,
     "evicting_redis": 503,
+    "unfit_redis": 503,
     "queue_full": 503,
     "not_ready": 503,
     "too_many_connections": 503,
@@ -186,7 +188,7 @@ def install(app: FastAPI) -> None:
 def _routing_error(request: Request, error: HTTPException) -> LigError:
     path = request.url.path
     if error.status_code == 404:
-        return NotFound(f"no route {path}; see /docs for the routes there are")
+        return NotFound(f"no route {path}; see {root_of(request)}/docs for the routes there are")
     if error.status_code == 405:
         return MethodNotAllowed(f"{path} does not take {request.method}; it takes {', '.join(_allowed(request))}")
     return LigError(f"{error.status_code}: {error.detail}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from redis import BlockingConnectionPool, Redis
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry as RedisRetry
 
+from lig_core.queue import address
 from lig_core.queue.redis_faults import fault_of
 from service.errors import StoreUnavailable
 from service.settings import Settings
@@ -24,16 +25,14 @@ def connect(redis_url: str, settings: Settings, *, timeout: float | None = None)
     timeout: seconds that a command may take, where that is not the setting's.
     """
     timeout = timeout or settings.redis_timeout
-    pool = BlockingConnectionPool.from_url(
+    return address.connect(
         redis_url,
-        max_connections=CONNECTIONS,
-        timeout=timeout,
+        most=CONNECTIONS,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
         # redis-py's own default of many retries would hold a request for up to a minute.
         retry=RedisRetry(NoBackoff(), 1),
     )
-    return Redis.from_pool(pool)
 
 
 @contextlib.contextmanager

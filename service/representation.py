@@ -90,19 +90,19 @@ class JobPage(BaseModel):
     next: str | None = Field(description="The `cursor` of the next page; null on the last one.")
 
 
-def job_url(job_id: str) -> str:
-    """The path of a job."""
-    return f"/v1/jobs/{job_id}"
+def job_url(job_id: str, root: str) -> str:
+    """The path of a job; `root` is what the paths of all links begin with (service.prefix)."""
+    return f"{root}/v1/jobs/{job_id}"
 
 
-def job_json(job: Job, *, result: bytes | None = None) -> bytes:
+def job_json(job: Job, root: str, *, result: bytes | None = None) -> bytes:
     """A JobResource as JSON; `result` is the result's own JSON, taken over without being parsed."""
-    return orjson.dumps(_shown(job, result), option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
+    return orjson.dumps(_shown(job, root, result), option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
 
 
-def page_json(page: Page) -> bytes:
+def page_json(page: Page, root: str) -> bytes:
     """A JobPage as JSON."""
-    shown = {"jobs": [_shown(job) for job in page.jobs], "next": page.next_cursor}
+    shown = {"jobs": [_shown(job, root) for job in page.jobs], "next": page.next_cursor}
     return orjson.dumps(shown, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
 
 
@@ -120,13 +120,13 @@ def server_timing(job: Job) -> dict[str, str]:
     return {"Server-Timing": told} if told else {}
 
 
-def job_problem(job: Job, error: Mapping[str, Any]) -> dict[str, Any]:
+def job_problem(job: Job, error: Mapping[str, Any], root: str) -> dict[str, Any]:
     """What went wrong with a job, as a Problem."""
-    return describe(error, instance=job_url(job.id), job_id=job.id)
+    return describe(error, instance=job_url(job.id, root), job_id=job.id)
 
 
-def _shown(job: Job, result: bytes | None = None) -> dict[str, Any]:
-    url = job_url(job.id)
+def _shown(job: Job, root: str, result: bytes | None = None) -> dict[str, Any]:
+    url = job_url(job.id, root)
     shown: dict[str, Any] = {
         "id": job.id,
         "status": job.status,
@@ -150,7 +150,7 @@ def _shown(job: Job, result: bytes | None = None) -> dict[str, Any]:
     if result is not None:
         shown["result"] = orjson.Fragment(result)
     if job.error is not None:
-        shown["problem"] = job_problem(job, job.error)
+        shown["problem"] = job_problem(job, job.error, root)
     return shown
 
 

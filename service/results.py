@@ -6,7 +6,6 @@ from lig_core.result.arrays import LayerArrays, Result
 from lig_core.result.formats import write_json
 from service.errors import JobHasNoResult, JobNotFinished
 from service.jobs import Job, JobStatus, JobStore
-from service.representation import job_url
 
 
 def stored_result(jobs: JobStore, job: Job) -> Result:
@@ -38,4 +37,4 @@ def _require_success(job: Job) -> None:
         raise JobHasNoResult(f"the job failed: {job.error['detail']}")
     if job.status is JobStatus.CANCELLED:
         raise JobHasNoResult("the job was cancelled; send the request again")
-    raise JobNotFinished(f"the job is {job.status}; wait with GET {job_url(job.id)}?wait=60")
+    raise JobNotFinished(f"the job is {job.status}; wait with GET …/v1/jobs/{job.id}?wait=60")

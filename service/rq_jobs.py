@@ -48,6 +48,7 @@ class RqJobStore:
         self._scripts = Scripts(self._redis, settings.queue)
         self._changes = JobChanges(redis_url, settings.queue)
         self._webhooks = ReachableWebhooks(self._redis, settings.queue)
+        self._known_to_be_fit = False
 
     def submit(
         self,
@@ -58,7 +59,12 @@ class RqJobStore:
         idempotency: tuple[str, str] | None = None,
         group: bool = False,
     ) -> Accepted:
-        """Accept all of them or none; raises QueueFull, QuotaExceeded, IdempotencyMismatch, InvalidRequest."""
+        """Accept all of them or none.
+
+        Raises QueueFull, QuotaExceeded, IdempotencyMismatch, InvalidRequest, UnfitRedis.
+        """
+        if not self._known_to_be_fit:  # the process may have started before Redis did
+            self.durability()
         settings, asked = self._settings, {}
         if idempotency is not None:
             key = hashlib.sha256(idempotency[0].encode()).hexdigest()
@@ -241,10 +247,11 @@ class RqJobStore:
         return spent / done if spent and done else None
 
     def durability(self) -> Durability:
-        """What Redis promises of accepted jobs; raises EvictingRedis where it may drop them and that is not allowed."""
+        """What Redis promises of accepted jobs; raises UnfitRedis where they cannot be kept there as promised."""
         with reachable():
             found = read_durability(self._redis)
-        found.require_no_eviction(allowed=self._settings.allow_eviction)
+        found.require_fit(allow_eviction=self._settings.allow_eviction)
+        self._known_to_be_fit = True
         return found
 
     def find(self, job_ids: Sequence[str]) -> builtins.list[Job]:

@@ -17,7 +17,8 @@ from typing import cast
 import uvicorn
 
 from lig_core import logs
-from lig_core.queue.durability import EvictingRedis
+from lig_core.queue.durability import UnfitRedis
+from lig_core.settings_text import faults
 from service.app import create_app
 from service.connections import Connections, places
 from service.errors import StoreUnavailable
@@ -78,7 +79,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     jobs = RqJobStore(redis_url, settings)
     try:
         jobs.durability()
-    except EvictingRedis as error:
+    except UnfitRedis as error:
         sys.exit(str(error))
     except StoreUnavailable as error:  # until that is over, requests are answered 503, and /readyz checks again
         log.warning("%s (%s)", error.detail, error.__cause__)
@@ -101,11 +102,11 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         port=settings.port,
         http=cast("type[LimitedProtocol]", partial(LimitedProtocol, limits=Limits.of(settings), peers=peers)),
         ws="none",
-        forwarded_allow_ips=settings.trusted_proxies or None,
         timeout_graceful_shutdown=GRACE_SECONDS,
         log_config=None,  # its loggers' lines go the way of all others
         access_log=False,  # there is one of our own
         server_header=False,
+        proxy_headers=False,  # who sent a request is asked of the connection: service.prefix
     )
     Server(config, lifecycle).run(sockets=[listener] if listener else None)
 
@@ -114,4 +115,8 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description="The HTTP API of the LIG service.")
     arguments.add_argument("--listener-fd", type=int, help="an inherited listening socket")
     fd = arguments.parse_args().listener_fd
-    run(Settings(), socket.socket(fileno=fd) if fd is not None else None)
+    try:
+        settings = Settings()
+    except ValueError as error:
+        arguments.exit(2, f"settings: {faults(error)}\n")
+    run(settings, socket.socket(fileno=fd) if fd is not None else None)

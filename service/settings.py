@@ -12,11 +12,28 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lig_core.queue import address
 from lig_core.queue.names import QUEUE_NAME
 from lig_core.settings_text import as_variables
+from service import prefix
 
 SECRET_BYTES = (24, 64)
 """How long a secret for webhooks is (standardwebhooks.com)."""
+
+OWN_PATHS = {
+    "v1",
+    "explain",
+    "jobs",
+    "diff",
+    "models",
+    "docs",
+    "openapi.json",
+    "livez",
+    "readyz",
+    "startupz",
+    "metrics",
+}
+"""What the paths of routes begin with."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """This machine's own hosts."""
@@ -25,9 +42,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Settings(BaseSettings):
     """Settings of the service; every field is the variable `LIG_<FIELD>`. Durations are seconds, sizes bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
-    redis_url: SecretStr | None = Field(default=None, description="Redis to use; absent: `lig serve` starts its own.")
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis to use: `redis://`, `rediss://`, `unix://`, or "
+        "`redis+sentinel://host:26379,…/name-of-the-master` (a master that fails takes along what its replicas had not "
+        "got yet); absent: `lig serve` starts its own.",
+    )
     redis_server: Path | None = Field(default=None, description="The redis-server or valkey-server binary to start.")
     redis_fsync: Literal["everysec", "always"] = Field(
         default="everysec", description="How soon the embedded Redis has what it accepted on disk."
@@ -53,6 +75,16 @@ class Settings(BaseSettings):
         default=None,
         description="Hosts or patterns, as a JSON list, that requests may name in `Host` beside this machine's own; "
         "absent: any, but on loopback without keys none.",
+    )
+    root_path: str = Field(
+        default="",
+        description="Path prefix such as `/lig` under which a proxy serves this; it may take the prefix off or leave "
+        "it. Links in webhooks and in `lig jobs show` have it too.",
+    )
+    trusted_proxies: list[str] = Field(
+        default=["127.0.0.0/8", "::1/128"],
+        description="Addresses or networks of proxies and load balancers in front, as a JSON list: not limited as one "
+        "client is, and their `X-Forwarded-Prefix` (what they took off the path) goes before LIG_ROOT_PATH.",
     )
     cors_origins: list[str] = Field(
         default=[],
@@ -92,11 +124,6 @@ class Settings(BaseSettings):
         default=4096,
         ge=1,
         description="Most connections of one address (IPv6: of one /64), and never more than half of all.",
-    )
-    trusted_proxies: list[str] = Field(
-        default=[],
-        description="Addresses or networks, as a JSON list, of load balancers in front: not limited as one client is, "
-        "and believed in `X-Forwarded-For` and `X-Forwarded-Proto`.",
     )
     max_result_bytes: int = Field(
         default=512 * 2**20, ge=1, description="Largest result accepted, by its estimated size as JSON."
@@ -148,12 +175,32 @@ class Settings(BaseSettings):
         default="info", description="Least level that is logged; other libraries' from `warning` on."
     )
 
+    @field_validator("root_path")
+    @classmethod
+    def _root_path_is_one(cls, path: str) -> str:
+        found = prefix.joined([path])
+        if found is None:
+            raise ValueError("write it as /a or /a/b, of letters, digits and ._~!$&'()*+;=:@-")
+        if found.split("/")[1:2] and found.split("/")[1] in OWN_PATHS:
+            raise ValueError(f"paths of the service itself begin with /{found.split('/')[1]}; choose another prefix")
+        return found
+
     @field_validator("trusted_proxies")
     @classmethod
-    def _proxies_are_networks(cls, proxies: list[str]) -> list[str]:
+    def _proxies_have_addresses(cls, proxies: list[str]) -> list[str]:
         for proxy in proxies:
-            ipaddress.ip_network(proxy, strict=False)
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"{error}; write 10.0.0.7 or 10.0.0.0/8") from None
         return proxies
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_can_be_there(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            address.check(url.get_secret_value())
+        return url
 
     @field_validator("webhook_secret")
     @classmethod

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import httpx
 from pydantic import SecretStr
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from lig_core.queue.durability import EvictingRedis, read_durability
+from lig_core.queue import address
+from lig_core.queue.durability import UnfitRedis, read_durability
 from lig_core.settings_text import masked
 from service import child
 from service.embedded import EmbeddedRedisError, embedded_redis
@@ -157,11 +157,11 @@ def _redis(settings: Settings, stop: StopSignals) -> Iterator[tuple[str, Mapping
 def _require_answer(settings: Settings) -> None:
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     try:
-        with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as redis:
-            read_durability(redis).require_no_eviction(allowed=settings.allow_eviction)
-    except EvictingRedis as error:
+        with address.connect(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as redis:
+            read_durability(redis).require_fit(allow_eviction=settings.allow_eviction)
+    except UnfitRedis as error:
         raise ServeError(str(error)) from None
-    except (RedisError, ValueError) as error:
+    except RedisError as error:
         shown = masked(settings)["redis_url"]
         raise ServeError(f"Redis at {shown} does not answer ({error}); start it, or leave LIG_REDIS_URL out") from None
 

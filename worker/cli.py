@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from lig_core import settings_text
 from worker.main import main
@@ -25,9 +24,8 @@ def worker(
     }
     try:
         settings = Settings(**given)
-    except ValidationError as error:
-        faults = "; ".join(f"LIG_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        typer.echo(f"lig worker: settings: {faults}", err=True)
+    except ValueError as error:
+        typer.echo(f"lig worker: settings: {settings_text.faults(error)}", err=True)
         raise typer.Exit(2) from None
     if check:
         typer.echo(settings_text.lines(settings))

@@ -7,6 +7,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from lig_core.queue import address
+
 
 def connect(url: str) -> Redis:
     """One for moves: what Redis does in a moment."""
@@ -26,4 +28,4 @@ def connect_for_parts(url: str) -> Redis:
 def _connect(url: str, seconds: float) -> Redis:
     # Tried once more at once: a connection that broke while nobody looked is no fault of Redis.
     again = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
-    return Redis.from_url(url, socket_timeout=seconds, retry=again, health_check_interval=15)
+    return address.connect(url, socket_timeout=seconds, retry=again, health_check_interval=15)

@@ -9,8 +9,10 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from lig_core.queue import address
 from lig_core.queue.names import key
 from lig_core.queue.redis_faults import fault_of
+from lig_core.settings_text import faults
 from worker.settings import Settings
 
 
@@ -22,10 +24,13 @@ def alive(redis: Redis, queue: str) -> bool:
 
 
 if __name__ == "__main__":
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValueError as error:
+        sys.exit(f"settings: {faults(error)}")
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL")
-    with Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5) as redis:
+    with address.connect(settings.redis_url.get_secret_value(), socket_timeout=5) as redis:
         try:
             sys.exit(0 if alive(redis, settings.queue) else "no worker of this machine is alive")
         except RedisError as error:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from redis.exceptions import RedisError
 
 from lig_core import logs
-from lig_core.queue.durability import EvictingRedis, read_durability
+from lig_core.queue.durability import UnfitRedis, read_durability
 from lig_core.settings_text import masked
 from worker.connection import connect, connect_briefly
 from worker.patience import complain, patiently
@@ -25,15 +25,14 @@ CHILD = (sys.executable, "-m", "worker.child")
 log = logging.getLogger(__name__)
 
 
-def main(settings: Settings | None = None, *, burst: bool = False) -> None:
+def main(settings: Settings, *, burst: bool = False) -> None:
     """Work until SIGTERM or SIGINT. `burst` stops when the queue is empty."""
-    settings = settings or Settings()
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL to the one that the API uses, or use `lig serve`, which starts all")
     logs.configure(settings.log_format, settings.log_level)
     try:
         work(settings, burst=burst)
-    except (Unfit, EvictingRedis) as error:
+    except (Unfit, UnfitRedis) as error:
         sys.exit(f"lig worker: {error}")
     log.info("stopped: %s", "the queue is empty" if burst else "as asked")
 
@@ -45,7 +44,7 @@ def work(
     burst: bool = False,
     make: type[LeaseWorker] = LeaseWorker,
 ) -> None:
-    """Work with models in a process of the given command. Raises Unfit, EvictingRedis; waits for a Redis that is away,
+    """Work with models in a process of the given command. Raises Unfit, UnfitRedis; waits for a Redis that is away,
     or refuses: what is wrong with it may be put right meanwhile, its password too."""
     url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     stopping = Stopping(settings.drain_grace)
@@ -70,7 +69,7 @@ def work(
             durability = patiently(lambda: read_durability(redis), go_on)
         except RedisError:
             return  # asked to stop
-        durability.require_no_eviction(allowed=settings.allow_eviction)
+        durability.require_fit(allow_eviction=settings.allow_eviction)
         make(settings.queue, process, redis, brief, lease=settings.lease, stopping=stopping).work(burst=burst)
 
 

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lig_core.queue import address
 from lig_core.queue.names import QUEUE_NAME
 from lig_core.settings_text import as_variables
 
@@ -17,7 +18,7 @@ from lig_core.settings_text import as_variables
 class Settings(BaseSettings):
     """Settings of a worker; every field is the variable `LIG_<FIELD>`. Durations are seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
     redis_url: SecretStr | None = Field(default=None, description="The Redis that the API uses.")
     queue: str = Field(
@@ -42,6 +43,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level that is logged; other libraries' from `warning` on."
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_can_be_there(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            address.check(url.get_secret_value())
+        return url
 
     def as_environment(self) -> dict[str, str]:
         """These settings as the environment of the process with the models, on top of this process's own."""

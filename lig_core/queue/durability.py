@@ -22,9 +22,22 @@ MEANING: dict[Promise, str] = {
     "none": "a restart of Redis loses jobs, for it keeps no append-only file (appendonly no)",
 }
 HARMLESS_POLICY = "noeviction"
+UNSUPPORTED: dict[str, str] = {
+    "cluster": "this Redis is a cluster, on which what belongs to one job may lie on several servers; use one with "
+    "cluster-enabled no, with replicas and Sentinels where it must not fail",
+    "sentinel": "this is a Sentinel, which keeps no jobs; write redis+sentinel://host:26379/name-of-the-master",
+}
+"""Kinds of server that jobs cannot be kept on, and what to do."""
 
 
-class EvictingRedis(LigError):
+class UnfitRedis(LigError):
+    """Jobs cannot be kept in this Redis as promised."""
+
+    code = "unfit_redis"
+    title = "Jobs cannot be kept in this Redis"
+
+
+class EvictingRedis(UnfitRedis):
     """Redis may drop jobs or results when its memory runs out."""
 
     code = "evicting_redis"
@@ -38,15 +51,18 @@ class Durability:
     server: str
     promise: Promise
     eviction: str
+    kind: str = "standalone"
 
     @property
     def meaning(self) -> str:
         """The promise in words."""
         return MEANING[self.promise]
 
-    def require_no_eviction(self, *, allowed: bool) -> None:
-        """Raise EvictingRedis where memory running out may cost jobs, unless that was allowed."""
-        if self.eviction != HARMLESS_POLICY and not allowed:
+    def require_fit(self, *, allow_eviction: bool) -> None:
+        """Raise UnfitRedis of a cluster or a Sentinel, and EvictingRedis where memory running out may cost jobs."""
+        if self.kind in UNSUPPORTED:
+            raise UnfitRedis(UNSUPPORTED[self.kind])
+        if self.eviction != HARMLESS_POLICY and not allow_eviction:
             raise EvictingRedis(
                 f"Redis has maxmemory-policy {self.eviction}: short of memory, it drops jobs or results that were "
                 "promised. Set it to noeviction, or accept that with LIG_ALLOW_EVICTION=true"
@@ -63,6 +79,7 @@ def read_durability(redis: Redis) -> Durability:
         server=f"{kind} {version}",
         promise=_promise(bool(info.get("aof_enabled")), _fsync(redis)),
         eviction=str(info.get("maxmemory_policy", "unknown")),
+        kind="cluster" if info.get("cluster_enabled") else str(info.get("redis_mode") or info.get("server_mode")),
     )
 
 

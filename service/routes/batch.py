@@ -14,6 +14,7 @@ from starlette.responses import Response
 from service.auth import CurrentCaller
 from service.intake import Intake
 from service.outlook import Outlook
+from service.prefix import Root
 from service.problems import responses
 from service.representation import EXAMPLE_JOB, JobResource, job_json
 from service.routes.explain import CHECKS, REPLAYED, RETRY_AFTER
@@ -35,7 +36,9 @@ REQUEST_BODY = {
         }
     },
 }
-PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
+PROBLEMS = responses(
+    *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
+)
 
 
 class BatchResource(BaseModel):
@@ -68,17 +71,17 @@ def router(intake: Intake, outlook: Outlook) -> APIRouter:
         openapi_extra={"requestBody": REQUEST_BODY, "parameters": HEADERS[1:]},
     )
     async def explain_batch(
-        request: Request, caller: CurrentCaller, body: Annotated[Any, Depends(read_json)]
+        request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]
     ) -> Response:
         """Accepts all texts or none; what is wrong with one is told with a pointer such as `/texts/3`."""
         terms = read_terms(request, PATH, body)
         accepted = await run_in_threadpool(intake.accept_batch, caller, body, terms)
         unfinished = [job for job in accepted.jobs if not job.status.final]
         seconds = await run_in_threadpool(outlook.seconds_until_done, unfinished[-1]) if unfinished else 0.0
-        headers = {"Location": f"/v1/jobs?group={accepted.group}", "Retry-After": str(max(1, math.ceil(seconds)))}
+        headers = {"Location": f"{root}/v1/jobs?group={accepted.group}", "Retry-After": str(max(1, math.ceil(seconds)))}
         if accepted.replayed:
             headers["Idempotent-Replayed"] = "true"
-        shown = {"group": accepted.group, "jobs": [orjson.Fragment(job_json(job)) for job in accepted.jobs]}
+        shown = {"group": accepted.group, "jobs": [orjson.Fragment(job_json(job, root)) for job in accepted.jobs]}
         return Response(orjson.dumps(shown), status_code=202, media_type="application/json", headers=headers)
 
     return routes

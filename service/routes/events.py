@@ -19,6 +19,7 @@ from service.auth import Owner
 from service.following import Listener
 from service.hub import Hub
 from service.jobs import Event, Job, JobStore, StoredLayer
+from service.prefix import Root
 from service.problems import responses
 from service.representation import job_problem, job_url
 from service.routes.jobs import JobId
@@ -107,6 +108,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
     )
     async def events(
         owner: Owner,
+        root: Root,
         job_id: JobId,
         after: After = "",
         last_event_id: LastEventId = "",
@@ -120,12 +122,12 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
         if job.status.final and not listener.pending:
             return Response(status_code=204)
         return StreamedResponse(
-            _stream(job, listener, layers),
+            _stream(job, listener, layers, root),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def _stream(job: Job, listener: Listener, layers: bool) -> AsyncIterator[bytes]:
+    async def _stream(job: Job, listener: Listener, layers: bool, root: str) -> AsyncIterator[bytes]:
         with listener.listening():
             yield RETRY
             async for event in listener.events(settings.event_comment_seconds):
@@ -135,7 +137,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
                     async for piece in _large(job, event):
                         yield piece
                 else:
-                    yield _beginning(event) + orjson.dumps(_told(job, event)) + b"\n\n"
+                    yield _beginning(event) + orjson.dumps(_told(job, event, root)) + b"\n\n"
 
     async def _large(job: Job, event: Event) -> AsyncIterator[bytes]:
         name = f"{job.computation} {event.id}"
@@ -167,12 +169,12 @@ def _beginning(event: Event) -> bytes:
     return f"id: {event.id}\nevent: {event.kind}\ndata: ".encode()
 
 
-def _told(job: Job, event: Event) -> dict[str, Any]:
+def _told(job: Job, event: Event, root: str) -> dict[str, Any]:
     """The data of an event as clients see it."""
     if event.kind == "layer":
         return {"layer": event.data["index"]}
     if event.kind == "succeeded":
-        return {**event.data, "result": f"{job_url(job.id)}/result"}
+        return {**event.data, "result": f"{job_url(job.id, root)}/result"}
     if event.kind == "failed":
-        return job_problem(job, event.data)
+        return job_problem(job, event.data, root)
     return event.data

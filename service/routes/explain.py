@@ -16,6 +16,7 @@ from service.jobs import Job, JobStore
 from service.keys import Caller
 from service.lifecycle import Lifecycle
 from service.outlook import Outlook
+from service.prefix import Root
 from service.problems import responses
 from service.representation import JobResource, job_json, job_url, server_timing
 from service.results import small_result
@@ -102,7 +103,9 @@ CHECKS = (
     "store_unavailable",
 )
 """What any request may be refused for."""
-PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
+PROBLEMS = responses(
+    *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
+)
 
 
 def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook, lifecycle: Lifecycle) -> APIRouter:
@@ -116,14 +119,16 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook,
         responses={200: ENDED, 202: ACCEPTED, **PROBLEMS},
         openapi_extra={"requestBody": REQUEST_BODY, "parameters": HEADERS},
     )
-    async def explain(request: Request, caller: CurrentCaller, body: Annotated[Any, Depends(read_json)]) -> Response:
+    async def explain(
+        request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]
+    ) -> Response:
         """Checks the request against the model and queues it. Work that cannot be done is refused here.
 
         The same work is done once: a job for what runs already joins it, and a stored result is the answer.
         """
         terms = read_terms(request, PATH, body)
         (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, terms)
-        headers = {"Location": job_url(job.id)}
+        headers = {"Location": job_url(job.id, root)}
         if replayed:
             headers["Idempotent-Replayed"] = "true"
         if terms.wait is not None:
@@ -134,9 +139,9 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook,
         if job.status.final:
             result = await run_in_threadpool(small_result, jobs, job, settings.max_embedded_result_bytes)
             headers |= server_timing(job)
-            return Response(job_json(job, result=result), media_type="application/json", headers=headers)
+            return Response(job_json(job, root, result=result), media_type="application/json", headers=headers)
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
-        return Response(job_json(job), status_code=202, media_type="application/json", headers=headers)
+        return Response(job_json(job, root), status_code=202, media_type="application/json", headers=headers)
 
     def accept(caller: Caller, body: Any, terms: Terms) -> tuple[Sequence[Job], bool, float]:
         """All that blocks, in one go: the job, whether it is a replay, and the seconds until it is likely to end."""

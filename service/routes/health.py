@@ -59,7 +59,7 @@ class Ready(BaseModel):
     promise_meaning: str
 
 
-PROBLEMS = responses("not_ready", "draining", "queue_full", "evicting_redis", "store_unavailable")
+PROBLEMS = responses("not_ready", "draining", "queue_full", "evicting_redis", "unfit_redis", "store_unavailable")
 
 
 def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], None]] = ()) -> APIRouter:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from service.auth import Owner
 from service.jobs import JobStatus, JobStore
 from service.lifecycle import Lifecycle
+from service.prefix import Root
 from service.problems import responses
 from service.representation import JobPage, JobResource, job_headers, job_json, page_json
 from service.results import small_result
@@ -61,7 +62,7 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
         },
     )
     def list_jobs(
-        owner: Owner, limit: Limit = 50, cursor: Cursor = "", group: Group = "", status: Status = None
+        owner: Owner, root: Root, limit: Limit = 50, cursor: Cursor = "", group: Group = "", status: Status = None
     ) -> Response:
         """The newest first, without results. A group that is not there has no jobs."""
         page = jobs.list(owner, limit=limit, cursor=cursor or None, group=group or None, status=status)
@@ -69,8 +70,8 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
         if page.next_cursor is not None:
             query = {"limit": limit, "cursor": page.next_cursor, "group": group, "status": status}
             given = urlencode({name: value for name, value in query.items() if value})
-            headers["Link"] = f'</v1/jobs?{given}>; rel="next"'
-        return Response(page_json(page), media_type="application/json", headers=headers)
+            headers["Link"] = f'<{root}/v1/jobs?{given}>; rel="next"'
+        return Response(page_json(page, root), media_type="application/json", headers=headers)
 
     @routes.get(
         "/jobs/{job_id}",
@@ -80,13 +81,13 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
             **responses("job_not_found", "job_expired", "invalid_request", "store_unavailable"),
         },
     )
-    async def read_job(owner: Owner, job_id: JobId, wait: Wait = 0, embed: Embed = True) -> Response:
+    async def read_job(owner: Owner, root: Root, job_id: JobId, wait: Wait = 0, embed: Embed = True) -> Response:
         """The job, with its result once that is there. `wait` long-polls until the job ends."""
         job = await run_in_threadpool(jobs.get, owner, job_id)
         job = await wait_for_end(jobs, lifecycle, owner, job, min(wait, settings.max_wait))
         most = settings.max_embedded_result_bytes
         result = await run_in_threadpool(small_result, jobs, job, most) if embed else None
-        return Response(job_json(job, result=result), media_type="application/json", headers=job_headers(job))
+        return Response(job_json(job, root, result=result), media_type="application/json", headers=job_headers(job))
 
     @routes.post(
         "/jobs/{job_id}/cancel",
@@ -102,12 +103,12 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
             **responses("job_not_found", "job_expired", "job_ended", "store_unavailable"),
         },
     )
-    def cancel_job(owner: Owner, job_id: JobId) -> Response:
+    def cancel_job(owner: Owner, root: Root, job_id: JobId) -> Response:
         """A queued job never starts; a running one stops, unless another job shares its work."""
         before = jobs.get(owner, job_id).status
         job = jobs.cancel(owner, job_id)
         code = 200 if before is JobStatus.CANCELLED else 202
-        return Response(job_json(job), status_code=code, media_type="application/json", headers=job_headers(job))
+        return Response(job_json(job, root), status_code=code, media_type="application/json", headers=job_headers(job))
 
     @routes.delete(
         "/jobs/{job_id}",

@@ -27,9 +27,10 @@ class ByHand:
     """A store, and the worker's side of it."""
 
     def __init__(self, redis_url, redis, **settings):
-        self.redis = redis
-        self.store = RqJobStore(redis_url, Settings(**settings))
-        self.moves = Moves(redis, QUEUE)
+        found = Settings(**settings)
+        self.redis, self.queue = redis, found.queue
+        self.store = RqJobStore(redis_url, found)
+        self.moves = Moves(redis, self.queue)
 
     def send(self, owner, *submissions, limits=NO_LIMITS, **how):
         return self.store.submit(owner, submissions or [asked()], limits=limits, **how)
@@ -42,7 +43,7 @@ class ByHand:
         return self.moves.take(held)
 
     def run(self, computation):
-        return Run(QUEUE, computation, f"by-hand-{next(NUMBERS)}")
+        return Run(self.queue, computation, f"by-hand-{next(NUMBERS)}")
 
     def start(self, computation=None, lease=30):
         run = self.run(computation or self.take())
@@ -50,7 +51,7 @@ class ByHand:
         return run
 
     def add_part(self, run, name, plain, index=None, **more):
-        ref = names.blob_key(QUEUE, run.computation, run.execution, name)
+        ref = names.blob_key(self.queue, run.computation, run.execution, name)
         stored = blobs.write(self.redis, ref, plain)
         return self.moves.add_part(run, Part(name, ref, len(plain), stored, index, **more))
 
@@ -84,5 +85,5 @@ class ByHand:
         return run.computation
 
     def worker_alive(self, name="w1"):
-        self.redis.sadd(names.key("workers", QUEUE), f"rq:worker:{name}")
+        self.redis.sadd(names.key("workers", self.queue), f"rq:worker:{name}")
         self.redis.hset(f"rq:worker:{name}", "pid", 1)

@@ -28,7 +28,7 @@ def test_the_embedded_redis_promises_what_it_was_told_to(tmp_path, fsync, promis
         found = read_durability(redis)
         assert (found.promise, found.eviction) == (promise, "noeviction")
         assert f"appendfsync {fsync}" in found.meaning
-        found.require_no_eviction(allowed=False)
+        found.require_fit(allow_eviction=False)
 
 
 def test_without_an_append_only_file_nothing_is_promised(redis):

@@ -274,10 +274,13 @@ end
 local function look(jobs)
   local found = {}
   for i, job in ipairs(jobs) do
-    local own = whole(KEY.job .. job)
-    local computation = field(KEY.job .. job, 'computation') or ''
-    local shared = whole(KEY.computation .. computation)
-    found[i] = {own, shared, redis.call('ZRANK', KEY.waiting, computation)}
+    local own, computation = whole(KEY.job .. job), field(KEY.job .. job, 'computation')
+    local shared, position = {}, false
+    if computation then
+      shared = whole(KEY.computation .. computation)
+      position = redis.call('ZRANK', KEY.waiting, computation)
+    end
+    found[i] = {own, shared, position}
   end
   return found
 end

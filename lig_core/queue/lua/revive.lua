@@ -2,11 +2,11 @@
 local job = ARGUMENTS.job
 local key = KEY.job .. job
 local told = redis.call('HMGET', key, 'computation', 'owner', 'cancelled_at')
-local computation = told[1]
-local shared = KEY.computation .. (computation or '')
+if not told[1] then return 'missing' end
+local computation, shared = told[1], KEY.computation .. told[1]
 local state = redis.call('HMGET', shared, 'status', 'cancel_requested', 'digest', 'cost')
 local status = state[1]
-if not computation or not status then return 'missing' end
+if not status then return 'missing' end
 local ended = status == 'failed' or status == 'canceled'
 if not ended and not told[3] then return status end
 if status == 'started' and state[2] then return 'stopping' end
