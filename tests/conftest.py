@@ -10,8 +10,8 @@ import pytest
 
 for _name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TERMINAL_WIDTH", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
     os.environ.pop(_name, None)  # what rich, typer and pytest make of a terminal
-for _name in [name for name in os.environ if name.startswith(("LIG_", "HF_"))]:
-    del os.environ[_name]  # the user's own service and cache of models
+for _name in [name for name in os.environ if name.startswith(("LIG_", "HF_")) or name.lower().endswith("_proxy")]:
+    del os.environ[_name]  # the user's own service and cache of models; and nothing here is beyond this machine
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs the hub
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' matrices are small, and tests run side by side
 
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         random.Random(seed).shuffle(items)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def other_rounding(request: pytest.FixtureRequest) -> Iterator[None]:
     seed = request.config.getoption("--rounding")
     if seed is None:

@@ -17,9 +17,10 @@ from xml.etree import ElementTree
 from tests import programs
 
 ROOT = Path(__file__).parents[1]
+SIDE_BY_SIDE = ("--numprocesses", "logical", "--maxprocesses", "8")
 SUITES = {
-    "unit": ("--numprocesses", "logical", "--maxprocesses", "8", "tests/unit"),
-    "integration": ("tests/integration", "tests/gpu"),
+    "unit": (*SIDE_BY_SIDE, "tests/unit"),
+    "integration": (*SIDE_BY_SIDE, "--dist", "loadfile", "tests/integration", "tests/gpu"),
 }
 
 
