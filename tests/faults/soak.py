@@ -314,7 +314,7 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
         with Stack(folder, workers=3, apis=2, worker=REAL_WORKER, **told) as stack, stack.kept_up():
             began = time.monotonic()
             stack.wait_until_ready()
-            # No pair comes while a process still loads after the one before: a worker gives up after three deaths of it.
+            # No pair comes while a process loads after the one before: after three deaths in a row a worker gives up.
             pause = max(BETWEEN_PAIRS_SECONDS, time.monotonic() - began)
             victims = Victims(workers=stack.workers[2:], models=stack.workers[1:2], apis=stack.apis[1:])
             faults, choice, hits = all_faults(stack, victims, scripted=False), Random(dice.random()), dice.random()
