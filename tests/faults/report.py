@@ -31,6 +31,15 @@ def write(out: Path, section: str, figures: Any, text: str) -> None:
     page.write_text("\n\n".join([TITLE, *parts]) + "\n")
 
 
+def keep_log(folder: Path, kept: Path) -> None:
+    """What the processes wrote, where a promise was broken."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with kept.open("wb") as whole:
+        for log in sorted(folder.rglob("log")):
+            whole.write(f"==> {log.relative_to(folder)}\n".encode() + log.read_bytes())
+    print(f"the processes' log is in {kept}")
+
+
 def rows(heads: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     """A table."""
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (heads, ["---"] * len(heads), *lines))

@@ -39,7 +39,7 @@ def main() -> None:
             result = make(Path(folder))
             found = module.faults_of(result)
             if found:
-                _keep_log(Path(folder), given.out / f"{section}.log")
+                report.keep_log(Path(folder), given.out / f"{section}.log")
         report.write(given.out, section, result, module.markdown(result))
         print(f"## {report.SECTIONS[section]}\n\n{module.markdown(result)}", flush=True)
         broken += found
@@ -60,15 +60,6 @@ def _arguments() -> argparse.Namespace:
     arguments.add_argument("--state", default="", help="only the states of Redis whose name contains this")
     arguments.add_argument("--out", type=Path, default=report.OUT)
     return arguments.parse_args()
-
-
-def _keep_log(folder: Path, kept: Path) -> None:
-    """What the processes wrote, where a promise was broken."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with kept.open("wb") as whole:
-        for log in sorted(folder.rglob("log")):
-            whole.write(f"==> {log.relative_to(folder)}\n".encode() + log.read_bytes())
-    print(f"the processes' log is in {kept}")
 
 
 if __name__ == "__main__":

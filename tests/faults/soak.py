@@ -37,7 +37,7 @@ from lig_core.errors import LigError, ServiceError
 from tests.faults import keys, truth, verdicts
 from tests.faults.campaign import CRASH_RETRIES, draw_pair
 from tests.faults.faults import Victims, all_faults
-from tests.faults.report import rows
+from tests.faults.report import OUT, keep_log, rows
 from tests.faults.stack import REAL_WORKER, Stack
 from tests.faults.verdicts import Verdict
 
@@ -68,7 +68,6 @@ FORMATS = ("json", "ndjson", "npz", "safetensors")
 MODEL, DAMAGED = "minilm", "damaged"
 VERDICTS = {"job_not_found": Verdict.LOST, "job_expired": Verdict.LOST, "result_expired": Verdict.GONE}
 """What the service's words mean for a job that it accepted."""
-OUT = Path("benchmarks")
 
 
 class Balancer(httpx.BaseTransport):
@@ -313,7 +312,10 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
             "OMP_NUM_THREADS": "1",
         }
         with Stack(folder, workers=3, apis=2, worker=REAL_WORKER, **told) as stack, stack.kept_up():
+            began = time.monotonic()
             stack.wait_until_ready()
+            # No pair comes while a process loads after the one before: after three deaths in a row a worker gives up.
+            pause = max(BETWEEN_PAIRS_SECONDS, time.monotonic() - began)
             victims = Victims(workers=stack.workers[2:], models=stack.workers[1:2], apis=stack.apis[1:])
             faults, choice, hits = all_faults(stack, victims, scripted=False), Random(dice.random()), dice.random()
             hit_dice = Random(hits)
@@ -326,20 +328,21 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
             dices = [Random(dice.random()) for _ in range(CLIENTS)]
             with contextlib.ExitStack() as open_now, beside(lambda: lives.sample(stack), SAMPLE_SECONDS):
                 loads = [
-                    Load(open_now.enter_context(Client(transport=Balancer(stack.urls, each), max_retries=0)), name)
+                    Load(open_now.enter_context(Client(transport=Balancer(stack.urls, each))), name)
                     for name, each in enumerate(dices)
                 ]
                 until = time.monotonic() + minutes * 60
-                with beside(break_two, BETWEEN_PAIRS_SECONDS), ThreadPoolExecutor(CLIENTS) as pool:
+                with beside(break_two, pause), ThreadPoolExecutor(CLIENTS) as pool:
                     list(pool.map(Load.work, loads, [until] * CLIENTS))
                 with stack.redis.connect() as redis:
                     most_keys = redis.dbsize()
                     time.sleep(EXPIRY_SECONDS)
                     kept = {"at_end": most_keys, "after_expiry": redis.dbsize(), "of_jobs": keys_of_jobs(redis)}
             found = sum((load.found for load in loads), Counter[Verdict]())
-            return {
+            result = {
                 "minutes": minutes,
                 "seed": seed,
+                "pause_seconds": round(pause, 1),
                 "steps": dict(sum((load.done for load in loads), Counter[str]())),
                 "pairs": dict(pairs),
                 "accepted": sum(load.accepted for load in loads),
@@ -350,6 +353,9 @@ def soak(minutes: float, seed: int) -> dict[str, Any]:
                 "figures": lives.figures(),
                 "keys": kept,
             }
+        if faults_of(result):
+            keep_log(folder, OUT / "soak.log")
+        return result
 
 
 def faults_of(result: dict[str, Any]) -> list[str]:
@@ -384,7 +390,7 @@ def page(result: dict[str, Any]) -> str:
 
 `make soak MINUTES={result["minutes"]:g} SEED={result["seed"]}`: two APIs, three workers with minilm in both \
 precisions, Redis with appendfsync always. What {CLIENTS} clients did, one thing after another: {steps}. Meanwhile \
-{sum(result["pairs"].values())} pairs of faults were injected, {BETWEEN_PAIRS_SECONDS:g} s apart.
+{sum(result["pairs"].values())} pairs of faults were injected, {result["pause_seconds"]:g} s apart.
 Results and failures were kept for {KEPT_SECONDS} s; the cache of events held 1 MiB, so that it was full early.
 
 {rows(list(heads.values()), [[result[name] for name in heads]])}

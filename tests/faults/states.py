@@ -217,6 +217,7 @@ def _watched(url: str) -> Iterator[list[dict[str, Any]]]:
 
     def look() -> None:
         with httpx.Client(timeout=10) as http:
+            said.append(_readyz(http, url))
             while not over.wait(LOOK_SECONDS):
                 said.append(_readyz(http, url))
 
