@@ -25,6 +25,7 @@ HUB_SECONDS = 5.0
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 POSITION_KEYS = ("max_position_embeddings", "n_positions")
+VOCABULARY_KEYS = ("vocab_size", "n_words")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,19 @@ class ModelCard:
 
         A loaded model is asked itself (`lig_core.models.max_tokens`), and its tokenizer may allow fewer.
         """
-        text = {**self.config, **(self.config.get("text_config") or {})}
+        text = self._text_config
         found = _first_int(text, POSITION_KEYS) or 0
         return found - first_position(text) if found > 0 else None
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Rows of the embedding of tokens, where the config says so: ids of tokens are below it."""
+        return _first_int(self._text_config, VOCABULARY_KEYS)
+
+    @property
+    def _text_config(self) -> Mapping[str, Any]:
+        # A multimodal config keeps what describes its text layers apart.
+        return {**self.config, **(self.config.get("text_config") or {})}
 
 
 def find_model(name: str, models_folder: Path | None = None, *, ask_hub: bool = False) -> ModelCard:

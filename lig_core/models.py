@@ -13,24 +13,23 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedTokenizerBase
 
 from lig_core import boundaries
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
 from lig_core.catalog import ModelCard, cached_commit, files_fingerprint, hub_has
-from lig_core.encoding import Encoded, Encoder
+from lig_core.encoding import Encoded, Encoder, load_tokenizer
 from lig_core.engines.chunking import Budget, out_of_memory
 from lig_core.errors import InvalidRequest, ModelNotFound, UnsupportedModel
 from lig_core.inspection import LayerFacts, first_line, inspect_layers, inspecting
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.precision import working_precision
 from lig_core.quadrature import Quadrature
+from lig_core.tokenizer_files import limit_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-NO_LIMIT = 10**9
-"""Tokenizers write 'no limit' as a number beyond this."""
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
 """What a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
 
@@ -128,7 +127,8 @@ class LoadedModel:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        rows = getattr(self._text_config(), "vocab_size", None)
+        embedding = _input_embeddings(self.model)
+        rows = None if embedding is None else embedding.num_embeddings
         return Encoder(self.tokenizer, self.card.name, limit=self.max_tokens, rows=rows)
 
     def capture(self, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
@@ -153,10 +153,19 @@ def max_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | No
     """
     positions = getattr(text_config(model), "max_position_embeddings", None)
     if isinstance(positions, int):
+        words = _input_embeddings(model)  # of as many words as positions, maybe
         tables = (m for m in model.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == positions)
-        positions -= max((m.padding_idx + 1 for m in tables if m.padding_idx is not None), default=0)
-    limits = [n for n in (positions, tokenizer.model_max_length) if isinstance(n, int) and 0 < n < NO_LIMIT]
-    return min(limits, default=None)
+        positions -= max((m.padding_idx + 1 for m in tables if m is not words and m.padding_idx is not None), default=0)
+    return min((n for n in map(limit_of, (positions, tokenizer.model_max_length)) if n is not None), default=None)
+
+
+def _input_embeddings(model: Any) -> nn.Embedding | None:
+    """The embedding of a model's tokens; None where it has none that is a table."""
+    try:
+        found = model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    return found if isinstance(found, nn.Embedding) else None
 
 
 def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:
@@ -174,7 +183,7 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     experts = {"experts_implementation": "eager"} if kind == torch.float64 else {}
     where = {"revision": card.revision, "trust_remote_code": False, "local_files_only": not hub_has(card)}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(card.source, **where)
+        tokenizer = load_tokenizer(card, **where)
         with working_precision(kind):  # rotary frequencies are made here
             model, report = _read_weights(
                 card.source, dtype=kind, device_map=None if place else "auto", **experts, **where
@@ -191,7 +200,6 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
             f"the weights of '{card.name}' are damaged or do not fit its config ({first_line(error)}); "
             "save or download them again"
         ) from error
-    _require_vocabulary(card, tokenizer)
     missing = report["missing_keys"]
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
@@ -225,15 +233,6 @@ def _require_weights(card: ModelCard, model: nn.Module, missing: Collection[str]
         raise UnsupportedModel(
             f"the checkpoint of '{card.name}' lacks {len(lacking)} weights of its model, such as {lacking[0]}; "
             "they would be random numbers"
-        )
-
-
-def _require_vocabulary(card: ModelCard, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse the tokenizer that transformers makes up where there is none: special tokens, and one more at most."""
-    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) <= 1:
-        raise UnsupportedModel(
-            f"model '{card.name}' comes without the vocabulary of its tokenizer; save it there, too: "
-            "tokenizer.save_pretrained()"
         )
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lig_core import cli
 from lig_core.models import LoadedModel
 
-OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--steps", "2"]
+OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--rtol", "0.1"]
 COMMAND = ["explain", "The cat sat.", *OPTIONS]
 
 

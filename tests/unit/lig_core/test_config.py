@@ -39,7 +39,7 @@ def test_explaining_with_it_is_explaining_with_its_options(
         return minilm
 
     monkeypatch.setattr("lig_core.method.load_model", load_model)
-    options = {"model": "minilm", "layers": [1], "granularity": "layer", "num_steps": 3, "device": "cpu"}
+    options = {"model": "minilm", "layers": [1], "granularity": "layer", "rtol": 0.1, "device": "cpu"}
     with_options = explain("A cat sat.", **options)
     with_config = explain("A cat sat.", config=LIGConfig(**options), model="unheard of")
     assert with_config["layers"] == with_options["layers"]
