@@ -126,9 +126,15 @@ class Service:
 
     def __init__(self, result: dict[str, Any], failed: bool = False) -> None:
         self.result, self.asked = result, []
-        self.job = {"id": "j", "status": "failed" if failed else "succeeded", "converged": result["converged"]}
+        progress = {"phase": "done", "done": 2, "total": 2, "unit": "layers"}
+        self.job: dict[str, Any] = {"id": "j", "status": "succeeded", "converged": result["converged"]}
+        self.job["progress"] = progress
         if failed:
-            self.job |= {"converged": None, "problem": {"code": "not_converged", "detail": "layer 1 misses it"}}
+            self.job |= {
+                "status": "failed",
+                "converged": None,
+                "problem": {"code": "not_converged", "detail": "layer 1 misses it"},
+            }
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
