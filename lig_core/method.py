@@ -20,7 +20,7 @@ from torch import Tensor
 from lig_core.blocks.capture import BlockCall
 from lig_core.catalog import check_against_model, check_indices, find_model
 from lig_core.compose import Composition, compose
-from lig_core.config import LIGConfig
+from lig_core.config import LIGConfig, with_plain_indices
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
@@ -67,7 +67,7 @@ def explain(
     """
     if config is not None:
         return _explain(config.request(text, tokens), config.device, progress)
-    request = parse_request(
+    asked = with_plain_indices(
         {
             "text": text,
             "tokens": tokens,
@@ -85,7 +85,7 @@ def explain(
             **more,
         }
     )
-    return _explain(request, device, progress)
+    return _explain(parse_request(asked), device, progress)
 
 
 def _explain(
