@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from lig_core.boundaries import describe_boundaries
     from lig_core.config import LIGConfig
     from lig_core.contract import ExplainRequest
+    from lig_core.errors import NotConvergedWarning
     from lig_core.method import explain
 
-__all__ = ["ExplainRequest", "LIGConfig", "__version__", "describe_boundaries", "explain"]
+__all__ = ["ExplainRequest", "LIGConfig", "NotConvergedWarning", "__version__", "describe_boundaries", "explain"]
 __version__ = version("lig-service")
 
 
@@ -35,6 +36,10 @@ def __getattr__(name: str) -> Any:
         from lig_core.contract import ExplainRequest
 
         return ExplainRequest
+    if name == "NotConvergedWarning":
+        from lig_core.errors import NotConvergedWarning
+
+        return NotConvergedWarning
     if name == "LIGConfig":
         from lig_core.config import LIGConfig
 

@@ -80,6 +80,11 @@ class ModelCard:
         """
         return self.sizes.positions
 
+    @property
+    def vocabulary(self) -> int | None:
+        """Rows of the embedding of tokens, where the config says so: ids of tokens are below it."""
+        return self.sizes.rows
+
 
 def find_model(name: str, *, ask_hub: bool = False) -> ModelCard:
     """The card of what a name given on this machine means: see `lig_core.references.resolve_here` and `read_card`."""

@@ -93,7 +93,12 @@ class ExplainRequest(BaseModel):
     rtol: float = Field(
         1e-3, ge=1e-8, le=0.1, strict=True, description="Relative tolerance of the adaptive quadrature."
     )
-    on_unconverged: Literal["warn", "fail"] = "warn"
+    on_unconverged: Literal["warn", "fail", "ignore"] = Field(
+        "warn",
+        description="Where a column does not converge: `fail` with `not_converged`, or give all values with their "
+        "certificates. With `warn` the Python library and client issue a NotConvergedWarning and the command writes a "
+        "line to standard error; `ignore` does neither.",
+    )
     dtype: Literal["float32", "float64"] = "float32"
     priority: Literal["interactive", "bulk"] = Field(
         "interactive", description="Bulk jobs get an eighth of the share that interactive ones get. Changes no number."
@@ -162,7 +167,9 @@ class ExplainRequest(BaseModel):
     def canonical(self) -> dict[str, Any]:
         """What the result depends on, as JSON data: equal for requests that ask for the same in other words."""
         absent = "tokens" if self.tokens is None else "text"
-        return {**self.model_dump(mode="json", exclude={"priority", absent}), "granularity": list(self.maps)}
+        told = self.model_dump(mode="json", exclude={"priority", absent})
+        heard = "fail" if self.on_unconverged == "fail" else "warn"  # whoever hears of it gets the same
+        return {**told, "granularity": list(self.maps), "on_unconverged": heard}
 
     def named(self, model: str) -> ExplainRequest:
         """The same of the model by the one spelling of its name."""
@@ -213,8 +220,10 @@ class Certificate(BaseModel):
     `total` is L_j(1) = ‖F_j(z) − F_j(z⁰)‖₂; the contributions of a column sum to it up to
     `completeness_error` (relative to the total, or to a thousandth of the largest value the path met if that
     is more). `status` is ok, zero_path (nothing moves along the path: all contributions are 0),
-    noise_limited, discontinuous, budget, or fixed (a fixed rule, judged by the same tolerance but not refined).
-    Entries of targets that were not asked for are null.
+    noise_limited (rounding alone hides whether it met `rtol`), discontinuous, budget, or fixed (a fixed rule, judged
+    by the same tolerance but not refined). `converged`: the error is within `rtol`; or rounding alone may have made
+    it, and all that rounding can make in this column is within `rtol` of the largest total among the map's columns
+    that were asked for. Entries of targets that were not asked for are null.
     """
 
     total: list[float | None]
@@ -273,6 +282,14 @@ Receipt = Annotated[
 ]
 
 
+class Unconverged(BaseModel):
+    """How many columns of one map of one layer did not converge."""
+
+    layer: int
+    map: MapName
+    columns: int
+
+
 class ExplainResult(BaseModel):
     """The answer to an ExplainRequest, as stored and served."""
 
@@ -290,7 +307,12 @@ class ExplainResult(BaseModel):
     config: dict[str, Any]
     boundaries: dict[str, Any]
     layers: dict[str, LayerResult]
-    converged: bool
+    converged: bool = Field(description="Whether every column of every map converged, as its certificate says.")
+    columns: dict[str, int] = Field(
+        description="How many columns ended with each status. A column is one target of one map, in `att` of one head; "
+        "`composed`, made of the others, has none of its own."
+    )
+    unconverged: list[Unconverged] = Field(description="Where columns did not converge; empty where `converged`.")
     receipt: Receipt
 
 

@@ -10,9 +10,40 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lig_core import tokens
+from lig_core.catalog import ModelCard
+from lig_core.engines.chunking import out_of_memory
+from lig_core.errors import UnsupportedModel
+from lig_core.inspection import first_line
+from lig_core.tokenizer_files import require_packages, require_tokenizer
+
+
+def load_tokenizer(card: ModelCard, **where: Any) -> PreTrainedTokenizerBase:
+    """A model's own tokenizer, from the folder of its files.
+
+    Raises UnsupportedModel where it lacks one, or packages to read it, or it cannot be read.
+    """
+    require_tokenizer(card)
+    require_packages(card)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(card.source, **where)
+    except Exception as error:  # each class of tokenizers, and each library below them, has its own
+        if out_of_memory(error):
+            raise
+        require_packages(card)  # its files may be here only now
+        raise UnsupportedModel(
+            f"the tokenizer of '{card.name}' cannot be read ({first_line(error)}); "
+            "save it again: tokenizer.save_pretrained()"
+        ) from error
+    # Where there is no vocabulary, transformers makes one up: special tokens, and one more at most.
+    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) <= 1:
+        raise UnsupportedModel(
+            f"model '{card.name}' comes without the vocabulary of its tokenizer; save it there, too: "
+            "tokenizer.save_pretrained()"
+        )
+    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -54,9 +85,6 @@ class Encoder:
         Raises TextTooLong rather than cut one, and InvalidRequest for a token that the model does not have.
         """
         found = [self._of_text(text) if isinstance(text, str) else self._of_tokens(text) for text in texts]
-        for text, given in zip(texts, found, strict=True):
-            pointer = "/text" if isinstance(text, str) else "/tokens"
-            tokens.require_room(len(given["input_ids"]), self.limit, self.model, pointer=pointer)
         padding = {"input_ids": self.tokenizer.pad_token_id or 0}
         inputs = {
             name: pad_sequence([torch.tensor(given[name]) for given in found], True, padding.get(name, 0)).to(device)
@@ -78,12 +106,18 @@ class Encoder:
         return tokens.is_byte_level(self.tokenizer.get_vocab())
 
     def _of_text(self, text: str) -> Any:
-        return self.tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=self.tokenizer.is_fast)
+        given = self.tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=self.tokenizer.is_fast)
+        ids = given["input_ids"]
+        tokens.require_room(len(ids), self.limit, self.model, pointer="/text")
+        names, spans = self.tokenizer.convert_ids_to_tokens(ids), given.get("offset_mapping")
+        tokens.require_embedded(names, ids, self.rows, self.model, spans=spans)
+        return given
 
     def _of_tokens(self, names: Sequence[str]) -> dict[str, list[int]]:
         """The same of tokens, nothing added."""
         ids = [self._id(name) for name in names]
         tokens.require_known(names, ids, self.model)
+        tokens.require_room(len(names), self.limit, self.model, pointer="/tokens")
         given = self.tokenizer("a", verbose=False)  # the names of its inputs
         # Some tokenizers give special tokens a type of their own (XLNet, Funnel).
         types = dict(zip(given["input_ids"], given.get("token_type_ids", ()), strict=False))

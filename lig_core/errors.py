@@ -109,6 +109,10 @@ class NotConverged(LigError):
     title = "The quadrature did not converge"
 
 
+class NotConvergedWarning(UserWarning):
+    """Some columns of a result have not converged; `on_unconverged` makes it an error, or silences it."""
+
+
 class NotComparable(LigError):
     """Two results are about different tokens, or share no map of any layer."""
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from lig_core.blocks.capture import BlockCall
 from lig_core.catalog import check_against_model, check_indices, find_model
 from lig_core.compose import Composition, compose
-from lig_core.config import LIGConfig
+from lig_core.config import LIGConfig, with_plain_indices
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
@@ -29,9 +29,11 @@ from lig_core.models import LoadedModel, load_model
 from lig_core.quadrature import Adaptive, GaussLegendre, Quadrature
 from lig_core.result.arrays import LayerArrays
 from lig_core.result.render import document, plain
+from lig_core.result.verdict import Verdict
 from lig_core.result.words import Words
 from lig_core.results import LayerMaps, layer_arrays, result_head
-from lig_core.tokens import require_targets, require_word_marker
+from lig_core.tokens import require_targets, require_word_marker, whole_words
+from lig_core.unconverged import warn_unconverged
 
 
 def explain(
@@ -60,11 +62,12 @@ def explain(
     num_steps None integrates adaptively to `rtol` (1e-3); a number takes that many Gauss-Legendre nodes.
     device is `cpu` or `cuda`; None takes a GPU where there is one. `more` are the further fields of
     `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords. `config` stands in place of all options.
-    Matrices are [source][target]. Raises a LigError that says what to do.
+    Matrices are [source][target]. Raises a LigError that says what to do. Where a column does not converge, it issues
+    a NotConvergedWarning, once a call, that says in which maps, and what to do; on_unconverged 'ignore' silences it.
     """
     if config is not None:
         return _explain(config.request(text, tokens), config.device, progress)
-    request = parse_request(
+    asked = with_plain_indices(
         {
             "text": text,
             "tokens": tokens,
@@ -82,7 +85,7 @@ def explain(
             **more,
         }
     )
-    return _explain(request, device, progress)
+    return _explain(parse_request(asked), device, progress)
 
 
 def _explain(
@@ -91,7 +94,9 @@ def _explain(
     card = find_model(request.model)
     request = request.named(card.name)
     check_against_model(request, card)
-    return plain(run(request, load_model(card, device=device, dtype=request.dtype), progress=progress))
+    result = plain(run(request, load_model(card, device=device, dtype=request.dtype), progress=progress))
+    warn_unconverged(request.on_unconverged, result, stacklevel=3)
+    return result
 
 
 def run(
@@ -163,7 +168,7 @@ def _stream_batch(
             return model.capture(encoded.inputs)
 
     asked = [r.layers if r.layers is not None else list(range(model.num_layers)) for r in requests]
-    targets = [_targets(r, len(t), model.device) for r, t in zip(requests, encoded.tokens, strict=True)]
+    targets = [_targets(r, t.words, model.device) for r, t in zip(requests, encoded.texts, strict=True)]
     skipped = sum(layer in skip for layers in asked for layer in layers)
     counter = _Counter(progress, done=skipped, total=sum(map(len, asked)))
 
@@ -249,15 +254,18 @@ def quadrature_for(request: ExplainRequest) -> Quadrature:
     return GaussLegendre(request.num_steps, rtol=request.rtol)
 
 
-def _targets(request: ExplainRequest, count: int, device: torch.device) -> Tensor:
-    asked = request.target_tokens if request.target_tokens is not None else list(range(count))
-    require_targets(asked, count)
-    return torch.tensor(sorted(asked), device=device)
+def _targets(request: ExplainRequest, words: Sequence[int], device: torch.device) -> Tensor:
+    """The tokens whose columns are computed; by words, all of the words that some token was asked of."""
+    asked = request.target_tokens if request.target_tokens is not None else range(len(words))
+    require_targets(asked, len(words))
+    return torch.tensor(whole_words(asked, words) if request.merge_subwords else sorted(asked), device=device)
 
 
 def _require_convergence(layer: LayerArrays) -> None:
     if not layer.converged:
+        missed = Verdict.of([layer]).unconverged
+        where = ", ".join(f"{each['columns']} columns of {each['map']}" for each in missed)
         raise NotConverged(
-            f"layer {layer.index} misses the tolerance for some target; ask for a larger rtol, "
+            f"layer {layer.index} misses the tolerance in {where}; ask for a larger rtol, "
             "dtype float64, or on_unconverged='warn' to get the values with their certificates"
         )

@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModel, PreTrainedTokenizerBase
 
 from lig_core import boundaries
 from lig_core.blocks.attention import IMPLEMENTATION, register
@@ -20,21 +20,20 @@ from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
 from lig_core.catalog import ModelCard, files_here
 from lig_core.checkpoint import quantisation, require_loadable
-from lig_core.encoding import Encoded, Encoder
+from lig_core.encoding import Encoded, Encoder, load_tokenizer
 from lig_core.engines.chunking import Budget
-from lig_core.errors import InvalidRequest, UnsupportedModel
+from lig_core.errors import InvalidRequest
 from lig_core.identity import model_identity
 from lig_core.inspection import LayerFacts, inspect_layers, inspecting
 from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.precision import working_precision
 from lig_core.quadrature import Quadrature
 from lig_core.reading import make_config, read_config, reading
+from lig_core.tokenizer_files import limit_of
 from lig_core.weight_files import require_whole_files
 from lig_core.weights import outline, require_finite, require_proportion, require_weights
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-NO_LIMIT = 10**9
-"""Tokenizers write 'no limit' as a number beyond this."""
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
 """What a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
 
@@ -135,7 +134,8 @@ class LoadedModel:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        rows = getattr(self._text_config(), "vocab_size", None)
+        embedding = _input_embeddings(self.model)
+        rows = None if embedding is None else embedding.num_embeddings
         return Encoder(self.tokenizer, self.card.name, limit=self.max_tokens, rows=rows)
 
     def capture(self, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
@@ -160,10 +160,19 @@ def max_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | No
     """
     positions = getattr(text_config(model), "max_position_embeddings", None)
     if isinstance(positions, int):
+        words = _input_embeddings(model)  # of as many words as positions, maybe
         tables = (m for m in model.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == positions)
-        positions -= max((m.padding_idx + 1 for m in tables if m.padding_idx is not None), default=0)
-    limits = [n for n in (positions, tokenizer.model_max_length) if isinstance(n, int) and 0 < n < NO_LIMIT]
-    return min(limits, default=None)
+        positions -= max((m.padding_idx + 1 for m in tables if m is not words and m.padding_idx is not None), default=0)
+    return min((n for n in map(limit_of, (positions, tokenizer.model_max_length)) if n is not None), default=None)
+
+
+def _input_embeddings(model: Any) -> nn.Embedding | None:
+    """The embedding of a model's tokens; None where it has none that is a table."""
+    try:
+        found = model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    return found if isinstance(found, nn.Embedding) else None
 
 
 def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:
@@ -189,8 +198,7 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     with reading(here, "config.json", "correct it, or save it again: model.save_pretrained()"):
         config = make_config(here.config)
     with reading(here, "tokenizer", "save it there, too: tokenizer.save_pretrained()"):
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), config=config, **where)
-        _require_vocabulary(here, tokenizer)
+        tokenizer = load_tokenizer(here, config=config, **where)
     # Rotary frequencies are made here, too.
     with reading(here, "weights", "save or download them again"), working_precision(kind):
         require_whole_files(here)
@@ -223,15 +231,6 @@ def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:
         if error.args != (IMPLEMENTATION,):
             raise
         return AutoModel.from_pretrained(source, attn_implementation="eager", **options)
-
-
-def _require_vocabulary(card: ModelCard, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse the tokenizer that transformers makes up where there is none: special tokens, and one more at most."""
-    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) <= 1:
-        raise UnsupportedModel(
-            f"model '{card.name}' comes without the vocabulary of its tokenizer; save it there, too: "
-            "tokenizer.save_pretrained()"
-        )
 
 
 def _device(name: str | None) -> torch.device | None:

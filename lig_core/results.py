@@ -37,7 +37,7 @@ class LayerMaps:
 def result_head(
     request: ExplainRequest, model: LoadedModel, text: TextTokens, targets: Sequence[int], layers: Sequence[int]
 ) -> dict[str, Any]:
-    """The result document without `layers` and `converged`, as JSON-able data."""
+    """The result document without `layers` and the verdict on them, as JSON-able data."""
     return {
         "text": text.text,
         "tokens": list(text.tokens),

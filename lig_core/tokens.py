@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import cache
@@ -59,15 +60,35 @@ def label(token: str, *, byte_level: bool = False, special: bool = False) -> str
 def words_by_text(text: str, offsets: Sequence[Span], word_ids: Sequence[int | None]) -> list[int]:
     """The word that each token belongs to, counted from 0, from character spans and the tokenizer's own words.
 
-    A token goes on with the word before it when the tokenizer says so and no white space stands between or in front.
+    A token goes on with the word before it when both have a part of one character, and when the tokenizer says so and
+    no white space stands between or in front. Many tokenizers know letters and not what is written over and under
+    them, and so end a word at each combining mark. Here marks and format characters belong to what they follow, and
+    letters and digits go on after them (as in Unicode's word boundaries, UAX #29, rules WB4 and WB5).
     Special tokens (no word of the tokenizer's) are words of their own.
     """
     words: list[int] = []
+    begins_with_mark: dict[int, bool] = {}  # words of the tokenizer's
     for k, ((start, end), word) in enumerate(zip(offsets, word_ids, strict=True)):
-        same = k > 0 and word is not None and word == word_ids[k - 1]
-        apart = not same or text[offsets[k - 1][1] : start] != "" or text[start:end][:1].isspace()
-        words.append(words[-1] + apart if words else 0)
+        if word is not None:
+            begins_with_mark.setdefault(word, any(map(_is_mark, text[start:end][:1])))
+        if k == 0 or word is None or word_ids[k - 1] is None:
+            same = False
+        elif start < offsets[k - 1][1]:
+            same = True
+        elif any(map(str.isspace, text[offsets[k - 1][1] : start])) or text[start:end][:1].isspace():
+            same = False
+        else:
+            same = word == word_ids[k - 1]
+            if not same or (begins_with_mark[word] and any(map(_is_mark, text[max(0, start - 1) : start]))):
+                same = _goes_on(text, start)
+        words.append(words[-1] + (not same) if words else 0)
     return words
+
+
+def whole_words(targets: Collection[int], words: Sequence[int]) -> list[int]:
+    """Every token of the words that some tokens are part of, ascending; `words`: the word of each token."""
+    asked = {words[target] for target in targets}
+    return [token for token, word in enumerate(words) if word in asked]
 
 
 def word_marker(vocabulary: Collection[str]) -> str | None:
@@ -96,18 +117,49 @@ def words_by_marker(tokens: Sequence[str], special: Collection[str], marker: str
 
 def require_known(tokens: Sequence[str], ids: Sequence[int | None], model: str) -> None:
     """Refuse tokens without an id; raises InvalidRequest that names the first of them and where they stand."""
-    unknown = [k for k, number in enumerate(ids) if number is None]
-    if not unknown:
-        return
-    named = [f"token {k} ({tokens[k][:NAMED_CHARACTERS]!r})" for k in unknown[:MOST_NAMED]]
-    more = f" and {len(unknown) - len(named)} more" if len(unknown) > len(named) else ""
-    advice = f"not in the vocabulary of {model}; send tokens as `tokens` of a result lists them, or a text"
-    raise InvalidRequest(
-        f"{', '.join(named)}{more}: {advice}",
-        errors=[
-            FieldError(f"/tokens/{k}", f"{name}: {advice}") for k, name in zip(unknown[:MOST_NAMED], named, strict=True)
-        ],
+    _refuse(
+        tokens,
+        [k for k, number in enumerate(ids) if number is None],
+        advice=f"not in the vocabulary of {model}; send tokens as `tokens` of a result lists them, or a text",
     )
+
+
+def require_embedded(
+    tokens: Sequence[str], ids: Sequence[int], rows: int | None, model: str, *, spans: Sequence[Span] | None
+) -> None:
+    """Refuse a text some of whose tokens the model has no embedding for; raises InvalidRequest that names them.
+
+    rows: of the embedding, None: any; spans: the characters of each token, where they are known.
+    """
+    _refuse(
+        tokens,
+        [k for k, number in enumerate(ids) if rows is not None and number >= rows],
+        advice=f"its tokenizer knows this token, but {model} embeds ids below {rows} alone; leave it out of the text, "
+        "or resize the model's embeddings and train them",
+        spans=spans,
+        pointer="/text",
+    )
+
+
+def _refuse(
+    tokens: Sequence[str],
+    places: Sequence[int],
+    *,
+    advice: str,
+    spans: Sequence[Span] | None = None,
+    pointer: str | None = None,
+) -> None:
+    """Raise InvalidRequest for the tokens at some places, if any; the pointer is of each token unless one is given."""
+    if not places:
+        return
+    named = []
+    for k in places[:MOST_NAMED]:
+        where = "" if spans is None else f", characters {spans[k][0]} to {spans[k][1]}"
+        named.append(f"token {k} ({tokens[k][:NAMED_CHARACTERS]!r}{where})")
+    more = f" and {len(places) - len(named)} more" if len(places) > len(named) else ""
+    whole = f"{', '.join(named)}{more}: {advice}"
+    each = [FieldError(f"/tokens/{k}", f"{name}: {advice}") for k, name in zip(places, named, strict=False)]
+    raise InvalidRequest(whole, errors=each if pointer is None else [FieldError(pointer, whole)])
 
 
 def require_word_marker(marker: str | None, model: str) -> None:
@@ -115,6 +167,24 @@ def require_word_marker(marker: str | None, model: str) -> None:
     if marker is None:
         detail = f"the tokens of {model} do not tell where words begin; send the text, or leave merge_subwords out"
         raise InvalidRequest(detail, errors=[FieldError("/merge_subwords", detail)])
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it belongs to what it follows: a combining mark, or a character of format such as the joiners."""
+    category = unicodedata.category(character)
+    return category.startswith("M") or category == "Cf"
+
+
+def _goes_on(text: str, at: int) -> bool:
+    """Whether the character at a place goes on with the word before it because of marks."""
+    before = at - 1
+    if before < 0 or at >= len(text) or text[before].isspace():
+        return False
+    if _is_mark(text[at]):
+        return True
+    while before > 0 and _is_mark(text[before]):
+        before -= 1
+    return before < at - 1 and text[before].isalnum() and text[at].isalnum()
 
 
 @cache

@@ -137,9 +137,7 @@ def estimate(
     queue_seconds: float | None = None,
 ) -> Estimate:
     """The cost of a request at `rate` operations a second."""
-    shape = Shape.of(card)
-    asked = tokens.number if request.target_tokens is None else len(request.target_tokens)
-    targets = min(asked, tokens.number)
+    shape, targets = Shape.of(card), tokens.targets(request)
     if shape is None:
         return Estimate(
             tokens=tokens.number,

@@ -115,7 +115,7 @@ class Job:
 
     @property
     def converged(self) -> bool:
-        """Whether every layer that is done met its tolerance."""
+        """Whether every column of every layer that is done converged."""
         return all(layer.converged for layer in self.layers)
 
     @property

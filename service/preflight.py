@@ -7,7 +7,8 @@ from collections.abc import Callable
 from lig_core.catalog import ModelCard, check_against_model
 from lig_core.checkpoint import require_loadable
 from lig_core.contract import ExplainRequest
-from lig_core.tokens import require_room, require_targets
+from lig_core.tokenizer_files import most_tokens
+from lig_core.tokens import require_embedded, require_room, require_targets
 from service.digest import request_digest
 from service.errors import ResultTooLarge
 from service.estimate import DEFAULT_RATE, Estimate, cost_seconds, estimate
@@ -81,9 +82,11 @@ def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: Token
     """Refuse what the text's tokens rule out, where they were counted; raises TextTooLong or InvalidRequest."""
     if not tokens.exact:
         return
-    shape = Shape.of(card)
-    limit = None if shape is None else shape.positions
-    require_room(tokens.number, limit, card.name, pointer="/text" if request.tokens is None else "/tokens")
+    pointer = "/text" if request.tokens is None else "/tokens"
+    require_room(tokens.number, most_tokens(card), card.name, pointer=pointer)
+    if tokens.read is not None:
+        read = tokens.read
+        require_embedded(read.tokens, read.ids, card.vocabulary, card.name, spans=read.offsets)
     require_targets(request.target_tokens or (), tokens.number)
 
 

@@ -27,6 +27,7 @@ EXAMPLE_JOB: dict[str, Any] = {
     "attempts": 1,
     "cancel_requested": False,
     "progress": {"phase": "computing", "done": 3, "total": 24, "unit": "maps"},
+    "converged": None,
     "coalesced": False,
     "group": None,
     "timings": {"queue": 0.12, "load": None, "compute": None},
@@ -70,6 +71,7 @@ class JobResource(BaseModel):
     attempts: int = Field(description="How often it was started; more than once where a worker died.")
     cancel_requested: bool = Field(description="Whether its end was asked for; a running job stops a moment after.")
     progress: Progress
+    converged: bool | None = Field(description="Whether all columns of its result converged; null before it succeeded.")
     coalesced: bool = Field(description="Whether it shares the work of an earlier job that asked for the same.")
     group: str | None = Field(description="The batch that it came in: list them with `GET /v1/jobs?group=`.")
     timings: JobTimings
@@ -137,6 +139,7 @@ def _shown(job: Job, root: str, result: bytes | None = None) -> dict[str, Any]:
         "attempts": job.attempts,
         "cancel_requested": job.cancel_requested,
         "progress": job.progress.model_dump(),
+        "converged": job.converged if job.status is JobStatus.SUCCEEDED else None,
         "coalesced": job.coalesced,
         "group": job.group,
         "timings": asdict(job.timings),

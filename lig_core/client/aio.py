@@ -25,6 +25,7 @@ from lig_core.client.shapes import Batch, BytesFormat, Format, Job, ModelSummary
 from lig_core.client.waiting import Waiting, deadline
 from lig_core.contract import ExplainRequest
 from lig_core.errors import ServiceError
+from lig_core.unconverged import warn_unconverged
 
 T = TypeVar("T")
 
@@ -60,7 +61,9 @@ class AsyncClient:
             left = None if end is None else max(0.0, end - time.monotonic())
             job = await self.wait(job["id"], on_progress=on_progress, timeout=left)
         require_success(job)
-        return job["result"] if "result" in job else await self.result(job["id"])
+        result = job["result"] if "result" in job else await self.result(job["id"])
+        warn_unconverged(calls.on_unconverged(request, fields), result, stacklevel=2)
+        return result
 
     async def submit(
         self,

@@ -126,6 +126,12 @@ def explain_body(request: ExplainRequest | str | None, fields: Mapping[str, Any]
     return dict(fields) if request is None else {"text": request, **fields}
 
 
+def on_unconverged(request: ExplainRequest | str | None, fields: Mapping[str, Any]) -> str:
+    """What a request says of columns that do not converge."""
+    default = request.on_unconverged if isinstance(request, ExplainRequest) else "warn"
+    return str(fields.get("on_unconverged", default))
+
+
 def _post(path: str, body: Any, read: Callable[[httpx.Response], T], key: str, fresh: bool) -> Call[T]:
     headers = {"Idempotency-Key": key, **({"Cache-Control": "no-cache"} if fresh else {})}
     return Call("POST", path, read, body=body, headers=headers, again=BUSY | {STILL_ACCEPTING})

@@ -23,6 +23,7 @@ from lig_core.client.shapes import Batch, BytesFormat, Format, Job, ModelSummary
 from lig_core.client.waiting import Waiting, deadline
 from lig_core.contract import ExplainRequest
 from lig_core.errors import ServiceError
+from lig_core.unconverged import warn_unconverged
 
 T = TypeVar("T")
 
@@ -59,7 +60,8 @@ class Client:
 
         `fields` are those of ExplainRequest, `tokens` in place of a text among them; `fresh` forces a new computation
         where a result is stored.
-        `timeout` is in seconds; TimeoutError leaves the job running.
+        `timeout` is in seconds; TimeoutError leaves the job running. A result that has not converged is warned of, once
+        a call, with NotConvergedWarning, unless `on_unconverged` says otherwise.
         """
         end = deadline(timeout)
         job = self._answer(calls.submit(request, fields, None, fresh), end)
@@ -67,7 +69,9 @@ class Client:
             left = None if end is None else max(0.0, end - time.monotonic())
             job = self.wait(job["id"], on_progress=on_progress, timeout=left)
         require_success(job)
-        return job["result"] if "result" in job else self.result(job["id"])
+        result = job["result"] if "result" in job else self.result(job["id"])
+        warn_unconverged(calls.on_unconverged(request, fields), result, stacklevel=2)
+        return result
 
     def submit(
         self,

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lig_core.quadrature.grading import Grading
-from lig_core.quadrature.integrand import Attribution, Integrand, Status, rounding_floor, scale_of
+from lig_core.quadrature.integrand import Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
 from lig_core.quadrature.rules import NestedRule, gauss_patterson
 
 CROSSING = 0.2
@@ -253,7 +253,7 @@ class _Run:
             total=self.total,
             completeness_error=torch.where(still, 0.0, completeness),
             nodes=self.nodes,
-            converged=asked | still,
+            converged=asked | still | is_hidden(error, self.floor, self.total, self.rule.rtol),
             status=tuple(status),
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lig_core.quadrature.integrand import Attribution, Integrand, rounding_floor, scale_of
+from lig_core.quadrature.integrand import Attribution, Integrand, is_hidden, rounding_floor, scale_of
 from lig_core.quadrature.rules import gauss_legendre, riemann_trapezoid
 
 
@@ -57,12 +57,13 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
     still = largest <= floor
     values = torch.where(still[:, None], 0.0, values)
     scale = scale_of(total, largest).clamp_min(torch.finfo(torch.float64).tiny)
-    error = torch.where(still, 0.0, (values.sum(-1) - total).abs() / scale)
+    missed = torch.where(still, 0.0, (values.sum(-1) - total).abs())
+    error = missed / scale
     return Attribution(
         values=values,
         total=total,
         completeness_error=error,
         nodes=torch.full_like(columns, len(nodes)),
-        converged=error <= rtol,
+        converged=(error <= rtol) | is_hidden(missed, floor, total, rtol),
         status=tuple("zero_path" if dead else "fixed" for dead in still.tolist()),
     )

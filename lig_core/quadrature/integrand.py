@@ -62,7 +62,7 @@ class Attribution:
     """Integrated contributions with their certificate; one entry per column in all but `values`.
 
     values [columns, sources]; total L_j(1); completeness_error |Σ_i values − total| relative to
-    max(total, 1e-3 · largest L met); nodes used; converged; status.
+    max(total, 1e-3 · largest L met); nodes used; converged, see `is_hidden` for what rounding is allowed; status.
     """
 
     values: Tensor
@@ -125,6 +125,17 @@ NEGLIGIBLE = 1e-3
 def scale_of(total: Tensor, largest: Tensor) -> Tensor:
     """What an error in a column is relative to: its total, or a thousandth of the largest L met."""
     return torch.maximum(total, NEGLIGIBLE * largest)
+
+
+def is_hidden(error: Tensor, floor: Tensor, total: Tensor, rtol: float) -> Tensor:
+    """Whether rounding alone may have made an error, and what it can make does not matter in the map [columns].
+
+        error_j ≤ floor_j ≤ rtol · max_k L_k(1)
+
+    error and floor are absolute. Such a column has converged although its own total is too small to tell: it is known
+    to within rtol of the largest column beside it.
+    """
+    return (error <= floor * (1 + 1e-9)) & (floor <= rtol * total.max())
 
 
 def rounding_floor(integrand: Integrand, total: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class LayerArrays:
 
     @property
     def converged(self) -> bool:
-        """Whether every column of every map met its tolerance."""
+        """Whether every column of every map converged."""
         return all(bool(array.all()) for name, array in self.arrays.items() if name.endswith(".converged"))
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, LayerArrays
+from lig_core.result.verdict import KEYS
 
 _TYPES = {"nodes": np.int64, "converged": np.bool_, "status": np.uint8}
 """The type of each part of a certificate that is not float64."""
@@ -15,7 +16,7 @@ _TYPES = {"nodes": np.int64, "converged": np.bool_, "status": np.uint8}
 
 def from_document(result: Mapping[str, Any]) -> tuple[dict[str, Any], Iterator[LayerArrays]]:
     """The head and the layers of a whole document. Selections of the largest have no way back: ValueError."""
-    head = {name: value for name, value in result.items() if name not in ("layers", "converged")}
+    head = {name: value for name, value in result.items() if name not in ("layers", *KEYS)}
     dtype = np.dtype(head["config"]["dtype"])
     return head, (_layer(layer, dtype) for layer in result["layers"].values())
 

@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, Head, LayerArrays
+from lig_core.result.verdict import Verdict
 
 Document = dict[str, Any]
 
@@ -31,11 +32,11 @@ MLP_DESCRIPTIONS = {
 
 def document(head: Head, layers: Iterable[LayerArrays]) -> Document:
     """The whole result, all layers in memory."""
-    found, converged = {}, True
+    found, verdict = {}, Verdict()
     for layer in layers:
         found[str(layer.index)] = layer_document(head, layer)
-        converged &= layer.converged
-    return {**head, "layers": found, "converged": converged}
+        verdict.add(layer)
+    return {**head, "layers": found, **verdict.document()}
 
 
 def layer_document(head: Head, layer: LayerArrays) -> Document:

@@ -110,12 +110,15 @@ EXAMPLE = {
         }
     },
     "converged": True,
+    "columns": {"ok": 2},
+    "unconverged": [],
 }
 CONTENT: dict[str, Any] = {
     "application/json": {"example": EXAMPLE},
     "application/x-ndjson": {
         "schema": {"type": "string"},
-        "example": '{"head":{…}}\n{"layer":0,"maps":{…}}\n{"layer":1,"maps":{…}}\n{"converged":true}\n',
+        "example": '{"head":{…}}\n{"layer":0,"maps":{…}}\n{"layer":1,"maps":{…}}\n'
+        '{"converged":true,"columns":{"ok":4},"unconverged":[]}\n',
     },
     "application/x-npz": {"schema": {"type": "string", "format": "binary"}},
     "application/vnd.safetensors": {"schema": {"type": "string", "format": "binary"}},

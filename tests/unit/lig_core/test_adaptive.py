@@ -214,6 +214,27 @@ def test_noise_below_the_rounding_floor_is_noise_limited_and_not_converged() -> 
     assert int(found.nodes) <= 31  # no work is wasted on it
 
 
+@pytest.mark.parametrize("beside", [1.0, 40.0, 60.0, 1e4])
+def test_noise_below_the_rounding_floor_has_converged_where_the_map_has_larger_columns(beside: float) -> None:
+    floor = 16 * torch.finfo(torch.float32).eps
+    rtol = floor / 50  # of 50 and more, what rounding can make of a column of 1 is less than rtol
+    integrand = Known([[noisy(0.3 * floor)], [power(1.0, beside)]], dtype=torch.float32)
+    found = Adaptive(rtol).integrate(integrand)
+    assert found.status == ("noise_limited", "ok")
+    assert found.converged.tolist() == [beside >= 50, True]
+    fixed = GaussLegendre(8, rtol).integrate(Known([[jump(0.999, 0.3 * floor)], [power(1.0, beside)]]))
+    assert fixed.converged.tolist() == [False, True]  # what float64 makes is far less than that
+
+
+@pytest.mark.parametrize("beside", [1.0, 40.0, 60.0, 1e4])
+def test_a_fixed_rule_is_judged_alike(beside: float) -> None:
+    floor = 16 * torch.finfo(torch.float32).eps
+    hidden = Term(lambda a: a + 0.3 * floor * (a >= 1).to(a), torch.ones_like)
+    integrand = Known([[hidden], [power(1.0, beside)]], dtype=torch.float32)
+    found = GaussLegendre(8, rtol=floor / 50).integrate(integrand)
+    assert found.converged.tolist() == [beside >= 50, True]
+
+
 def test_noise_above_the_rounding_floor_is_never_called_converged() -> None:
     found = Adaptive(rtol=1e-6).integrate(Known([[noisy(1e-3)]]))
     assert not found.converged.any()

@@ -115,8 +115,24 @@ def test_with_weights_the_command_says_which_engine_and_why() -> None:
     assert described["notes"] == ["engine: factored; closed-form paths (norm: none, positions: none)"]
 
 
-def test_a_config_that_is_nowhere_is_one_line_and_exit_code_2() -> None:
-    done = CliRunner().invoke(app, ["boundaries", "minilm", "nobody/nothing"])
+def test_what_cannot_be_described_is_a_line_each_and_exit_code_2_and_the_rest_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    models = ["nobody/nothing", saved(tmp_path, "gpt2"), str(tmp_path / "none"), "minilm"]
+    done = CliRunner().invoke(app, ["boundaries", *models])
     assert done.exit_code == 2
-    assert "nobody/nothing" in done.output
-    assert len(done.output.strip().splitlines()) == 1
+    assert [row.split()[1] for row in done.stdout.splitlines() if row.startswith("│")] == [models[1], models[3]]
+    assert len(done.stderr.splitlines()) == 2
+    for line, model in zip(done.stderr.splitlines(), models[::2], strict=True):
+        assert line.startswith("lig: ") and model in line
+    alone = CliRunner().invoke(app, ["boundaries", models[0]])
+    assert (alone.exit_code, alone.stdout, alone.stderr.count("\n")) == (2, "", 1)
+
+
+def test_as_json_the_error_stands_in_the_place_of_the_description(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["boundaries", "--json", str(tmp_path), "minilm"])
+    assert done.exit_code == 2
+    lacking, described = json.loads(done.stdout)
+    assert (lacking["model"], lacking["error"]["code"]) == (str(tmp_path), "model_not_found")
+    assert described == describe_boundaries("minilm")

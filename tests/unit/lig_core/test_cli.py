@@ -19,7 +19,7 @@ from lig_core.models import LoadedModel
 from lig_core.result.formats import FORMATS
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
-OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--steps", "2"]
+OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--rtol", "0.1"]
 COMMAND = ["explain", "The cat sat.", *OPTIONS]
 
 

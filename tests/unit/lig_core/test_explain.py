@@ -350,7 +350,7 @@ def test_all_maps_of_minilm_are_complete_in_float32_or_limited_by_rounding(minil
     document = explained(minilm, SENTENCES[2], layers=[0, 5])
     for found in certificates(document):
         assert found["status"] in ("ok", "noise_limited")
-        assert found["converged"] == (found["status"] == "ok")
+        assert found["converged"] or found["status"] == "noise_limited"
         assert found["completeness_error"] <= 1e-3 or found["status"] == "noise_limited"
 
 

@@ -65,7 +65,7 @@ def test_a_bfloat16_checkpoint_gives_the_maps_of_its_numbers(tmp_path: Path) -> 
     half, whole = saved(tmp_path / "half", "llama", torch.bfloat16), saved(tmp_path / "whole", "llama")
     stored = {name: x.float() for name, x in load_file(half / "model.safetensors").items()}
     save_file(stored, whole / "model.safetensors", {"format": "pt"})
-    asked = {"granularity": "layer", "layers": [1], "num_steps": 4, "device": "cpu"}
+    asked = {"granularity": "layer", "layers": [1], "num_steps": 4, "device": "cpu", "on_unconverged": "ignore"}
     found, expected = (explain(TEXT, model=str(folder), **asked)["layers"]["1"]["z2z"] for folder in (half, whole))
     assert_close(found["matrix"], expected["matrix"], 1e-4)
 
@@ -73,7 +73,7 @@ def test_a_bfloat16_checkpoint_gives_the_maps_of_its_numbers(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["mixtral", "gpt_oss"])
 def test_routed_experts_are_computed_in_float64_where_it_is_asked_for(name: str, tmp_path: Path) -> None:
     folder = str(saved(tmp_path, name))
-    result = explain(TEXT, model=folder, layers=[1], num_steps=2, labels=False, device="cpu", dtype="float64")
+    result = explain(TEXT, model=folder, layers=[1], rtol=1e-2, labels=False, device="cpu", dtype="float64")
     assert result["layers"]["1"]["z2z"]["certificate"]["engine"].startswith("factored/")
 
 
@@ -92,7 +92,7 @@ def test_a_model_without_a_tokenizer_is_refused(name: str, tmp_path: Path) -> No
     saved(tmp_path, name)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / file).unlink()
-    with pytest.raises(UnsupportedModel, match="vocabulary of its tokenizer"):
+    with pytest.raises(UnsupportedModel, match="comes without a tokenizer"):
         load(tmp_path)
 
 
@@ -116,7 +116,7 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path) -> None:
 
 def test_a_result_from_a_folder_says_which_files_it_came_from(tmp_path: Path) -> None:
     def receipt() -> dict[str, Any]:
-        found = explain("cat", model=str(folder), granularity="layer", layers=[0], num_steps=1, device="cpu")
+        found = explain("cat", model=str(folder), granularity="layer", layers=[0], rtol=1e-2, device="cpu")
         return found["receipt"]  # type: ignore[no-any-return]
 
     folder = saved(tmp_path, "bert")

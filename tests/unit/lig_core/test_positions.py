@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from lig_core.catalog import ModelCard
 from lig_core.families import AFTER_PADDING
-from lig_core.models import NO_LIMIT, max_tokens
+from lig_core.models import max_tokens
+from lig_core.tokenizer_files import NO_LIMIT
 
 
 def room(config: PreTrainedConfig) -> tuple[int | None, int | None]:
@@ -46,6 +47,17 @@ def test_a_config_that_does_not_say_the_padding_index_has_the_usual_one(model_ty
     assert config.pad_token_id == 1
     card = ModelCard("x", "x", None, {"model_type": model_type, "max_position_embeddings": 514, **said})
     assert card.positions == 512
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_as_many_positions_as_words_are_all_for_tokens(name: str) -> None:
+    config = deepcopy(FAMILIES[name].config)
+    text = config.get_text_config()
+    if not isinstance(getattr(text, "max_position_embeddings", None), int):
+        pytest.skip("it has no table of positions")
+    text.vocab_size, text.pad_token_id = text.max_position_embeddings, 0
+    told, true = room(config)
+    assert told == true
 
 
 @pytest.mark.parametrize("config", [{}, {"max_position_embeddings": None}, {"max_position_embeddings": -1}])

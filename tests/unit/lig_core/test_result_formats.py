@@ -75,7 +75,8 @@ def test_an_npz_says_what_it_is_about() -> None:
     assert found["statuses"][found["layers.2.z2z.status"]].tolist() == [
         STATUSES[code] for code in result.load(2)["z2z.status"]
     ]
-    assert set(found.files) == {"head", "statuses", "converged", "layers.0.about", "layers.2.about", *named(result)}
+    verdict = {"converged", "columns", "unconverged"}
+    assert set(found.files) == {"head", "statuses", *verdict, "layers.0.about", "layers.2.about", *named(result)}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -144,11 +145,19 @@ def test_layers_are_let_go_once_they_are_written(name: str) -> None:
 def test_one_column_that_missed_its_tolerance_is_told_at_the_end(name: str) -> None:
     layer = made_layer(2)
     layer["att.converged"][1, 2] = False
-    data = written(name, Result.of(made_head(), [made_layer(0), layer]))
+    layers = [made_layer(0), layer]
+    data = written(name, Result.of(made_head(), layers))
     if name == "npz":
-        assert np.load(io.BytesIO(data))["converged"].item() is False
+        found = np.load(io.BytesIO(data))
+        told = {key: json.loads(found[key].item()) for key in ("columns", "unconverged")}
+        told["converged"] = found["converged"].item()
     elif name == "safetensors":
         size = int.from_bytes(data[:8], "little")
-        assert orjson.loads(data[8 : 8 + size])["__metadata__"]["converged"] == "false"
+        metadata = orjson.loads(data[8 : 8 + size])["__metadata__"]
+        told = {key: json.loads(metadata[key]) for key in ("converged", "columns", "unconverged")}
     else:
-        assert orjson.loads(data.splitlines()[-1])["converged"] is False
+        told = orjson.loads(data.splitlines()[-1])
+    assert told["converged"] is False
+    assert told["unconverged"] == [{"layer": 2, "map": "att", "columns": 1}]
+    codes = np.concatenate([each[f"{part}.status"].ravel() for each in layers for part in ("z2z", "att", "mlp")])
+    assert told["columns"] == {status: n for k, status in enumerate(STATUSES) if (n := int((codes == k).sum()))}

@@ -98,7 +98,7 @@ def test_spans_point_into_the_text(by_token: dict[str, Any]) -> None:
 
 def test_every_sum_survives_the_merge(by_token: dict[str, Any]) -> None:
     merged = merge_words(by_token)
-    assert merged["tokens"] == ["[CLS]", "the", "antidisestablishmentarian", "sat", ".", "[SEP]"]
+    assert merged["tokens"] == ["[CLS]", "The", "antidisestablishmentarian", "sat", ".", "[SEP]"]
     old, new = by_token["layers"]["1"], merged["layers"]["1"]
     long = [k for k, word in enumerate(by_token["words"]) if word == 2]
     for before, after in [(old["z2z"], new["z2z"])] + [

@@ -25,7 +25,8 @@ def test_a_finished_job_carries_its_result(api, jobs, job, prefix):
     jobs.finish(job["id"], {"tokens": ["a"]})
     shown = api.get(f"{prefix}/jobs/{job['id']}").json()
     assert shown["status"] == "succeeded"
-    assert shown["result"] == {"tokens": ["a"], "layers": {}, "converged": True}
+    assert shown["result"] == {"tokens": ["a"], "layers": {}, "converged": True, "columns": {}, "unconverged": []}
+    assert shown["converged"] is True
     assert shown["links"]["result"] == f"/v1/jobs/{job['id']}/result"
 
 
