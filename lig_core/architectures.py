@@ -57,8 +57,7 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes the text layers: all of it, but for models of several parts."""
     names = _row(config).get("text")
     if names is None:
-        known = config.get("model_type") in types()
-        found = None if known else config.get("text_config")
+        found = None if _row(config) else config.get("text_config")
         return {**config, **found} if isinstance(found, Mapping) else config
     name, model_type = names
     found = config.get(name)

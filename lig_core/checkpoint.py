@@ -95,7 +95,7 @@ def _quantisation_refused(config: Mapping[str, Any]) -> str | None:
 
 
 def _positions_refused(config: Mapping[str, Any]) -> str | None:
-    kind = config.get("position_embedding_type")
+    kind = config.get("position_embedding_type")  # may be anything, a list too
     row = types().get(str(config.get("model_type")), {})
     if kind in ABSOLUTE or row.get("position_embedding_type"):
         return None

@@ -109,7 +109,7 @@ USUAL_PADDING = 1
 
 def first_position(config: Mapping[str, Any]) -> int:
     """The position of a text's first token, which is how many of the positions a text cannot have."""
-    model_type, padding = config.get("model_type"), config.get("pad_token_id")
+    model_type, padding = str(config.get("model_type")), config.get("pad_token_id")
     if model_type not in AFTER_PADDING or config.get("position_embedding_type") not in ("absolute", None):
         return 0
     return 1 + (padding if isinstance(padding, int) and model_type != "mpnet" else USUAL_PADDING)

@@ -7,9 +7,13 @@ For each map and layer, with T tokens, t targets, n nodes a target, width d, H h
     mlp       n·t·2·post
     composed  all three, with u = heads
 
+Beside these stand passes of all T tokens through one layer, 2T·(post + projections) + H·T²·(4 d_h + elementwise): one
+of every layer of the model, and for each layer asked for one that checks its block and one or two for each map that
+goes through attention. For few targets of a long text they are nearly all there is.
+
 n is what the adaptive quadrature took on real weights (benchmarks/quadrature.md), or `num_steps`. Elementwise work is
 bound by memory: it counts as the operations that take the same time. All constants were fitted to runs of the
-bundled model with 10, 60 and 200 tokens.
+bundled model with 10, 60 and 200 tokens, those of passes with 128, 256 and 512 tokens and 1 or 4 targets.
 """
 
 from __future__ import annotations
@@ -51,6 +55,13 @@ FORWARDS = {"zero": 5.0, "self_input_token": 1.0, "att_itb_a0": 1.0}
 
 ELEMENTWISE = {"zero": 820.0, "self_input_token": 1230.0}
 """Operations in whose time one entry of an attention row is read and written as often as the rates need it."""
+
+ELEMENTWISE_OF_A_PASS = 800.0
+"""The same of one entry of the attention of all tokens, in a pass without gradients."""
+
+CHECKING_PASSES = 1.0
+MIXING_PASSES = {"zero": 1.0, "self_input_token": 2.0}
+"""Passes of all tokens for a layer that is asked for, and for each of its maps that go through attention."""
 
 ATT_ROWS = {"zero": 3.0, "self_input_token": 2.0}
 """Rows evaluated for one that is needed: a target's heads are refined together though not all need it."""
@@ -164,8 +175,9 @@ def estimate(
         )
         for each in integrations
     ]
-    forward = 2 * tokens.number * shape.layers * (shape.post + shape.projections)
-    flops = layers * sum(found.flops_per_layer for found in maps) + forward
+    mixing = sum(MIXING_PASSES[each.baseline] for each in integrations if each.kind in ("layer", "att"))
+    passes = shape.layers + layers * (CHECKING_PASSES + mixing)
+    flops = layers * sum(found.flops_per_layer for found in maps) + passes * _pass(request, shape, tokens.number)
     fixed = layers * (SECONDS_PER_LAYER + SECONDS_PER_NODE * sum(found.nodes for found in maps))
     return Estimate(
         tokens=tokens.number,
@@ -220,9 +232,19 @@ def _nodes(each: _Integration, request: ExplainRequest) -> float:
     return max(FEWEST_NODES, NODES[each.kind, each.baseline] * (1e-3 / request.rtol) ** RTOL_POWER)
 
 
+def _pass(request: ExplainRequest, shape: Shape, tokens: int) -> float:
+    """Operations of all tokens going through one layer, without gradients."""
+    attention = 0.0 if shape.whole_block else shape.heads * tokens * (4 * shape.head_dim + ELEMENTWISE_OF_A_PASS)
+    return _precision(request) * tokens * (2 * (shape.post + shape.projections) + attention)
+
+
+def _precision(request: ExplainRequest) -> float:
+    return 2.0 if request.dtype == "float64" else 1.0
+
+
 def _flops(each: _Integration, request: ExplainRequest, shape: Shape, tokens: int, targets: int) -> float:
     nodes, probes = _nodes(each, request), FORWARDS[each.baseline]
-    precision = 2.0 if request.dtype == "float64" else 1.0
+    precision = _precision(request)
     post = 2.0 * targets * shape.post
     if shape.whole_block:  # a forward and a backward pass of the whole block for every target
         return precision * nodes * targets * 4 * tokens * (shape.post + shape.projections)

@@ -128,7 +128,7 @@ REFUSED = {
         "code of a repository is never run here",
     ),
     "an unknown type": _shown(lambda at: configured(at, model_type="xyz_new"), "'xyz_new', which transformers"),
-    "a type that is no text": _shown(lambda at: configured(at, model_type=7), "of the type 7"),
+    "a type that is no text": _shown(lambda at: configured(at, model_type={}), "of the type {}"),
     "no type": _shown(lambda at: without(at, "model_type"), "no model_type"),
     "relative positions": _shown(
         lambda at: configured(at, position_embedding_type="relative_key"), "'relative_key'.*another model"

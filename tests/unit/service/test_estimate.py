@@ -143,6 +143,43 @@ def test_costs_stand_to_each_other_as_measured(minilm, cheap, dear, times):
     assert times / 2 < found[1] / found[0] < times * 2
 
 
+FEW = {"target_tokens": [3], "layers": [0, 3]}
+
+
+@pytest.mark.parametrize(
+    ("cheap", "dear", "times"),  # (tokens, fields); measured on the bundled model, one thread
+    [
+        ((128, {"granularity": "layer", **FEW}), (512, {"granularity": "layer", **FEW}), 6.1),
+        ((128, {"granularity": "mlp", **FEW}), (512, {"granularity": "mlp", **FEW}), 4.6),
+        ((128, {"granularity": "att", **FEW}), (256, {"granularity": "att", **FEW}), 2.4),
+        ((10, {"granularity": "layer", **FEW}), (512, {"granularity": "layer", **FEW}), 8.4),
+        ((256, {"granularity": "mlp", **FEW}), (256, {"granularity": "all", **FEW}), 2.5),
+        ((512, {"granularity": "mlp", **FEW}), (512, {"granularity": "layer", **FEW}), 1.5),
+        (
+            (512, {"granularity": "all", **FEW}),
+            (512, {"granularity": "all", **FEW, "target_tokens": [1, 2, 3, 4]}),
+            1.0,
+        ),
+        (
+            (512, {**FEW, "granularity": "mlp", "layers": [0]}),
+            (512, {**FEW, "granularity": "mlp", "layers": [*range(6)]}),
+            1.9,
+        ),
+        (
+            (512, {**FEW, "granularity": "att", "layers": [0]}),
+            (512, {**FEW, "granularity": "att", "layers": [*range(6)]}),
+            3.0,
+        ),
+    ],
+)
+def test_few_targets_of_a_long_text_cost_as_measured(minilm, cheap, dear, times):
+    found = [
+        cost_seconds(request(LONG, **fields), minilm, TokenCount(tokens, exact=True))
+        for tokens, fields in (cheap, dear)
+    ]
+    assert times / 2 < found[1] / found[0] < times * 2
+
+
 def test_a_fixed_rule_costs_its_nodes(minilm):
     assert {part.nodes for part in cost(request(num_steps=40), minilm).maps} == {40}
 
