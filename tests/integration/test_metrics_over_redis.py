@@ -155,7 +155,8 @@ def test_a_real_worker_s_jobs_are_counted(api, start_worker):
     assert page("compute_seconds_count") == page("load_seconds_count") == page("model_loads_total") == 1
     assert page("wait_seconds_count") == 3
     assert sum(page.of("workers").values()) == 1
-    assert page("workers_resident_bytes") > 1e6
+    # Of the process after the one that died, with the next sign of life.
+    wait_until(lambda: Page(api)("workers_resident_bytes") > 1e6)
     worker.terminate()
     worker.wait(PATIENCE)
     assert sum(Page(api).of("workers").values()) == 0
