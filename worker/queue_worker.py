@@ -266,9 +266,7 @@ class LeaseWorker:
 
     def _answered(self) -> None:
         now = time.monotonic()
-        if (
-            not self._steady or now - self._answered_at > self._lease / 2
-        ):  # frozen, it could not see others renew theirs
+        if not self._steady or now - self._answered_at > self._lease:  # frozen, it could not see others renew theirs
             self._steady_since = now
         self._answered_at = now
 
