@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from lig_core.catalog import ModelCard, local_file
 from lig_core.contract import ExplainRequest
+from lig_core.errors import UnsupportedModel
 from lig_core.tokens import require_known, require_word_marker, word_marker
 
 TOKENIZERS_KEPT = 8
@@ -34,7 +35,10 @@ class TokenCounter:
         self._open = lru_cache(TOKENIZERS_KEPT)(_open)
 
     def count(self, request: ExplainRequest, card: ModelCard) -> TokenCount:
-        """Tokens of the request in this model; raises InvalidRequest for tokens that it is known not to have."""
+        """Tokens of the request in this model; raises InvalidRequest for tokens that it is known not to have.
+
+        Raises UnsupportedModel where its tokenizer is damaged.
+        """
         file, subject = local_file(card, "tokenizer.json"), request.subject
         if isinstance(subject, str):
             return guess(subject) if file is None else TokenCount(len(self._open(file).encode(subject).ids), exact=True)
@@ -52,7 +56,13 @@ def guess(text: str) -> TokenCount:
 
 
 def _open(file: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise UnsupportedModel(
+            f"the tokenizer of the model could not be read ({file.name}: {error}); save it there, too: "
+            "tokenizer.save_pretrained()"
+        ) from error
     # Workers explain the whole text or refuse it; what the file says of cutting and padding is for other uses.
     tokenizer.no_truncation()
     tokenizer.no_padding()
