@@ -100,11 +100,16 @@ def quantised(**config: Any) -> Callable[[Path], None]:
 
 @dataclass(frozen=True)
 class Refused:
-    """How a tiny BERT's folder is changed, and what its refusal says; `shown` by config and files' names alone."""
+    """How a tiny BERT's folder is changed, and what its refusal says.
+
+    shown    by its config and its files' names alone
+    counted  when tokens are counted, so that the service refuses it at once as well
+    """
 
     make: Callable[[Path], Any]
     says: str
     shown: bool = False
+    counted: bool = False
 
 
 def _shown(make: Callable[[Path], Any], says: str) -> Refused:
@@ -175,7 +180,9 @@ REFUSED = {
     "no tokenizer": Refused(
         lambda at: [(at / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")], "tokenizer"
     ),
-    "a tokenizer that is cut off": Refused(cut("tokenizer.json", 500), "tokenizer of model.*could not be read"),
+    "a tokenizer that is cut off": Refused(
+        cut("tokenizer.json", 500), "tokenizer of .*model.*could not be read", counted=True
+    ),
     "a config key of another kind": Refused(lambda at: configured(at, hidden_size="32"), "config.json of model"),
     "no heads": Refused(lambda at: configured(at, num_attention_heads=0), "could not be read"),
 }

@@ -14,13 +14,12 @@ from worker.settings import Settings as WorkerSettings
 
 
 def test_each_kind_of_unsound_files_fails_its_job_by_name(redis_url, tmp_path):
-    cases = {f"m{k}": case for k, case in enumerate(REFUSED.values()) if not case.shown}
+    cases = {f"m{k}": case for k, case in enumerate(REFUSED.values()) if not case.shown and not case.counted}
     for name, case in cases.items():
         case.make(saved(tmp_path / name, "bert"))
     settings = Settings(models_folder=tmp_path)
     with TestClient(create_app(settings, RqJobStore(redis_url, settings))) as api:
         asked = {"granularity": "layer", "layers": [0]}
-        # Tokens that need no tokenizer to be counted: one of the folders has none that is sound.
         jobs = {name: api.post("/v1/explain", json={"text": "cat", "model": name, **asked}) for name in cases}
         assert {answer.status_code for answer in jobs.values()} == {202}
         work(WorkerSettings(redis_url=SecretStr(redis_url), models_folder=tmp_path), burst=True)

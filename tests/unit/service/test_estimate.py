@@ -123,7 +123,7 @@ def test_work_is_by_layer_map_and_target(minilm):
     assert everything.layers == 6
     one = cost(request(MEDIUM, layers=[3], granularity="layer"), minilm)
     assert one.flops < everything.flops / 6
-    assert cost(request(MEDIUM, target_tokens=[1]), minilm).flops < everything.flops / 10
+    assert cost(request(MEDIUM, target_tokens=[1]), minilm).flops < everything.flops / 5
     assert cost(request(MEDIUM, rtol=1e-6), minilm).flops > everything.flops
     assert cost(request(MEDIUM, dtype="float64"), minilm).flops > 1.9 * everything.flops - 1e10
 
