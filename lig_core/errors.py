@@ -6,7 +6,7 @@
     │   └── UnsupportedMap    unsupported_map       the model has no such boundary (and why)
     ├── ModelNotFound         model_not_found       no such model here, or the hub cannot be reached
     ├── ModelChanged          model_changed         its files were replaced meanwhile
-    ├── UnsupportedModel      unsupported_model     no transformer block could be found and replayed exactly
+    ├── UnsupportedModel      unsupported_model     its files are no whole model, or no block replays exactly
     ├── NotConverged          not_converged         asked to fail when a map misses its tolerance
     ├── NotComparable         not_comparable        two results that have nothing to set side by side
     ├── OutOfMemory           out_of_memory         even the smallest chunk did not fit
@@ -96,7 +96,7 @@ class ModelChanged(LigError):
 
 
 class UnsupportedModel(LigError):
-    """The model was loaded, but its blocks could not be found or do not replay exactly."""
+    """Its files are not those of a whole plain model, or its blocks could not be found or do not replay exactly."""
 
     code = "unsupported_model"
     title = "The model is not supported"

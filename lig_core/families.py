@@ -105,6 +105,7 @@ AFTER_PADDING = frozenset(
 
 USUAL_PADDING = 1
 """Their padding index where the config does not say; MPNet's whatever it says."""
+OTHER_PADDING = {"markuplm": 0}
 
 
 def first_position(config: Mapping[str, Any]) -> int:
@@ -112,4 +113,5 @@ def first_position(config: Mapping[str, Any]) -> int:
     model_type, padding = str(config.get("model_type")), config.get("pad_token_id")
     if model_type not in AFTER_PADDING or config.get("position_embedding_type") not in ("absolute", None):
         return 0
-    return 1 + (padding if isinstance(padding, int) and model_type != "mpnet" else USUAL_PADDING)
+    own = OTHER_PADDING.get(model_type, USUAL_PADDING)
+    return 1 + (padding if isinstance(padding, int) and model_type != "mpnet" else own)

@@ -21,7 +21,14 @@ from lig_core.cli import app
 from lig_core.errors import UnsupportedModel
 from lig_core.models import load_model
 
-ASKED: dict[str, Any] = {"granularity": "layer", "layers": [1], "num_steps": 2, "device": "cpu", "labels": False}
+ASKED: dict[str, Any] = {
+    "granularity": "layer",
+    "layers": [1],
+    "num_steps": 2,
+    "device": "cpu",
+    "labels": False,
+    "on_unconverged": "ignore",
+}
 
 
 def matrix(folder: Path, **more: Any) -> Any:

@@ -73,7 +73,16 @@ def test_a_bfloat16_checkpoint_gives_the_maps_of_its_numbers(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["mixtral", "gpt_oss"])
 def test_routed_experts_are_computed_in_float64_where_it_is_asked_for(name: str, tmp_path: Path) -> None:
     folder = str(saved(tmp_path, name))
-    result = explain(TEXT, model=folder, layers=[1], rtol=1e-2, labels=False, device="cpu", dtype="float64")
+    result = explain(
+        TEXT,
+        model=folder,
+        layers=[1],
+        rtol=1e-2,
+        labels=False,
+        device="cpu",
+        dtype="float64",
+        on_unconverged="ignore",  # which expert a token goes to is a jump
+    )
     assert result["layers"]["1"]["z2z"]["certificate"]["engine"].startswith("factored/")
 
 
