@@ -158,7 +158,9 @@ def said(folder: Path) -> Found:
     """What the library says of a folder; whatever is no LigError is raised."""
     asked: dict[str, Any] = {"granularity": "layer", "layers": [LAYER], "target_tokens": TARGETS, "num_steps": NODES}
     try:
-        found = explain(TEXT, model=str(folder), **asked, dtype="float64", device="cpu", labels=False)
+        found = explain(
+            TEXT, model=str(folder), **asked, dtype="float64", device="cpu", labels=False, on_unconverged="ignore"
+        )
     except LigError as error:
         return Found(refusal=error.detail)
     matrix = np.array(found["layers"][str(LAYER)]["z2z"]["matrix"], float)  # [source][target], null where not asked

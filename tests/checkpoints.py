@@ -178,7 +178,9 @@ REFUSED = {
     "an index of nothing": Refused(lambda at: sharded(at, index=lambda _: {}), "json .*damaged"),
     "an index that is a list": Refused(lambda at: sharded(at, index=list), "json .*damaged"),
     "no tokenizer": Refused(
-        lambda at: [(at / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")], "tokenizer"
+        lambda at: [(at / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")],
+        "tokenizer",
+        counted=True,
     ),
     "a tokenizer that is cut off": Refused(
         cut("tokenizer.json", 500), "tokenizer of .* (cannot|could not) be read", counted=True

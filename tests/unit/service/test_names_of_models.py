@@ -43,6 +43,7 @@ def disk(tmp_path, monkeypatch):
     ):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "config.json").write_text(json.dumps(CONFIG))
+        (tmp_path / folder / "tokenizer_config.json").write_text("{}")
     snapshot = tmp_path / "hub" / "models--org--name" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text(json.dumps(CONFIG))
