@@ -236,8 +236,11 @@ class RqJobStore:
     def models(self) -> Mapping[str, str]:
         """The models that workers have without the hub, by name, and what identifies their content."""
         with reachable():
-            found: Any = self._redis.hgetall(names.key("models", self._settings.queue))
-        return {name.decode(): identity.decode() for name, identity in found.items()}
+            found: Any = self._mending(
+                lambda: self._redis.hgetall(self._key("models")), keys_of_queue(self._settings.queue)
+            )
+        texts = ((name.decode(errors="replace"), text.decode(errors="replace")) for name, text in found.items())
+        return dict(texts)
 
     def rate(self) -> float | None:
         """Measured seconds per unit of work, over the last jobs."""

@@ -70,16 +70,18 @@ class Durability:
 
 
 def read_durability(redis: Redis) -> Durability:
-    """Ask the server, which is one that takes writes: raises RedisError where it does not."""
-    redis.setrange(names.PROBE, 0, "")
+    """Ask the server, which is one that takes writes: raises RedisError where it does not, unless it is UNSUPPORTED."""
     info: Any = redis.info()
     kind = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info["redis_version"]
+    mode = "cluster" if info.get("cluster_enabled") else str(info.get("redis_mode") or info.get("server_mode"))
+    if mode not in UNSUPPORTED:
+        redis.setrange(names.PROBE, 0, "")
     return Durability(
         server=f"{kind} {version}",
         promise=_promise(bool(info.get("aof_enabled")), _fsync(redis)),
         eviction=str(info.get("maxmemory_policy", "unknown")),
-        kind="cluster" if info.get("cluster_enabled") else str(info.get("redis_mode") or info.get("server_mode")),
+        kind=mode,
     )
 
 

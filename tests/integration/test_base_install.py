@@ -65,8 +65,9 @@ def test_a_service_s_result_is_written_in_every_format(start_api, by_hand, lig, 
     process = lig("explain", TEXT, "--model", "minilm", "--server", url, "-o", file)
     wait_until(lambda: redis.zcard(names.key("waiting", "lig")) or process.poll() is not None)
     b.finish_with(b.start(), made_result())
-    assert process.communicate(timeout=PATIENCE) == ("", "")
-    assert process.returncode == 0
+    out, said = process.communicate(timeout=PATIENCE)
+    assert (out, process.returncode, said.count("\n")) == ("", 0, 1)
+    assert said.startswith(f"lig: wrote {file}: ")
     (job,) = b.store.list(ANONYMOUS.name, limit=10).jobs
     result = httpx.get(f"{url}/v1/jobs/{job.id}/result", headers={"Accept": "*/*"})
     if suffix == "json":

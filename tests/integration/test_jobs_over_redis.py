@@ -287,6 +287,7 @@ def test_a_running_worker_notices_that_a_model_s_folder_changed(redis_url, redis
     folder.mkdir(parents=True)
     config = {"model_type": "bert", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4}
     (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text("{}")
     settings = Settings(models_folder=folder.parent)
     start_worker(LIG_MODELS_FOLDER=str(folder.parent))
     loads = []

@@ -80,6 +80,7 @@ def test_one_command_explains_a_sentence_and_sigterm_leaves_nothing(serve):
             model="minilm",
             layers=[0],
             num_steps=4,
+            on_unconverged="ignore",
             on_progress=lambda progress: phases.append(progress.phase),
         )
     assert result["tokens"][:2] == ["[CLS]", "the"]

@@ -60,7 +60,7 @@ from pathlib import Path
 from worker.main import work
 from worker.settings import Settings
 command = [sys.executable, "-c", "import sys, time; print(file=open(sys.argv[1], 'w')); time.sleep(600)", sys.argv[1]]
-sys.exit(0 if work(Settings(), child=command) else 1)
+work(Settings(), child=command)
 """
 
 

@@ -31,7 +31,7 @@ from worker import health
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
 
-SHARED = {"rq:workers", "rq:suspended"}
+SHARED = {"rq:workers", "rq:suspended", names.PROBE}
 """RQ's own sets of all queues: its workers' names, and whether all are told to pause."""
 
 OWNER = "anonymous"
