@@ -21,7 +21,7 @@ from types import FrameType
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SAME_SIGNAL_SECONDS = 1.0
 """A supervisor and the system may both pass the same signal on."""
-LAST_SECONDS = 10.0
+LAST_SECONDS = 15.0
 """What ending may take once the grace is over: stopping the job, giving it back, taking leave."""
 TOO_LATE = b"lig worker: it did not end in time after the signal to stop, and is ended now\n"
 
