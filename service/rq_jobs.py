@@ -215,8 +215,8 @@ class RqJobStore:
             pipe.zrange(self._key("waiting"), 0, 0)
             pipe.time()
             waiting, running, backlog, first, (seconds, _) = pipe.execute()
-            first = first[0].decode(errors="replace") if first else ""
-            queued: Any = self._redis.hget(self._key("computation", first), "queued")
+            key = self._key("computation", first[0].decode(errors="replace")) if first else None
+            queued: Any = self._redis.hget(key, "queued") if key else None
         return Load(
             waiting=waiting,
             running=running,
