@@ -51,7 +51,8 @@ def start_process():
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stderr.close()  # and not read to its end: a child that outlives it may hold the other one
 
 
 LOADING = """
@@ -59,7 +60,7 @@ import sys
 from pathlib import Path
 from worker.main import work
 from worker.settings import Settings
-command = [sys.executable, "-c", "import sys, time; print(file=open(sys.argv[1], 'w')); time.sleep(600)", sys.argv[1]]
+command = [sys.executable, "-c", "import sys; print(file=open(sys.argv[1], 'w')); sys.stdin.read()", sys.argv[1]]
 work(Settings(), child=command)
 """
 
