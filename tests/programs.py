@@ -1,4 +1,4 @@
-"""Programs that tests need and pip does not bring: a browser and a Redis.
+"""Programs that tests need and pip does not bring: a browser, a Redis and an nginx.
 
 `python -m tests.programs` brings what is missing, where it can: as root, through apt-get. `require` gives a test its
 program, or skips the test and says how to get it; under CI=true, where nobody reads that, the test fails.
@@ -68,6 +68,12 @@ def find_redis() -> Path | None:
         return None
 
 
+def find_nginx() -> Path | None:
+    """Debian has it where the PATH of those who are not root does not lead."""
+    path = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    return Path(path) if path else None
+
+
 @dataclass(frozen=True)
 class Program:
     """How one is found, the package of Debian's that brings it, and how else to get it."""
@@ -80,6 +86,7 @@ class Program:
 PROGRAMS = {
     "Chromium": Program(find_browser, "chromium", "`apt-get install chromium`, or `playwright install chromium`"),
     "redis-server": Program(find_redis, "redis-server", "`apt-get install redis-server`, or `brew install redis`"),
+    "nginx": Program(find_nginx, "nginx-light", "`apt-get install nginx-light`, or `brew install nginx`"),
 }
 
 

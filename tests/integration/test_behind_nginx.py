@@ -1,8 +1,6 @@
 """A real nginx in front, with path prefixes: one that takes its prefix off and says so, one that leaves it."""
 
-import os
 import random
-import shutil
 import socket
 import string
 import subprocess
@@ -13,6 +11,7 @@ import pytest
 from test_jobs_over_redis import wait_until
 
 from lig_core.client import Client
+from tests import programs
 
 BODY = {"text": "hello", "model": "minilm"}
 
@@ -20,9 +19,7 @@ BODY = {"text": "hello", "model": "minilm"}
 @pytest.fixture
 def nginx(tmp_path):
     """Starts nginx with these locations; its address."""
-    binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if binary is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("there is no nginx: apt install nginx-light")
+    binary = programs.require("nginx")
     started = []
 
     def start(locations):
