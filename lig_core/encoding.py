@@ -32,7 +32,6 @@ def load_tokenizer(card: ModelCard, **where: Any) -> PreTrainedTokenizerBase:
     except Exception as error:  # each class of tokenizers, and each library below them, has its own
         if out_of_memory(error):
             raise
-        require_packages(card)  # its files may be here only now
         raise UnsupportedModel(
             f"the tokenizer of '{card.name}' cannot be read ({first_line(error)}); "
             "save it again: tokenizer.save_pretrained()"
