@@ -147,15 +147,14 @@ class RedisServer:
     @contextlib.contextmanager
     def disk_full(self) -> Iterator[None]:
         """No file of it can grow: with `everysec` it refuses writes, with `always` it ends itself."""
-        assert self._process is not None
         self._limit_files(0)
         try:
             yield
         finally:
-            if self._process.poll() is None:
-                self._limit_files(psutil.RLIM_INFINITY)
-            else:
-                self.start()
+            with self._changing:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self._limit_files(psutil.RLIM_INFINITY)
+                self._start_if_it_ended()
 
     @contextlib.contextmanager
     def snapshot_failed(self) -> Iterator[None]:
@@ -206,6 +205,18 @@ class RedisServer:
         while self.insist("INFO", "persistence")["rdb_last_bgsave_status"] != how:
             assert time.monotonic() < deadline, "Redis goes on saving"
             time.sleep(0.05)
+
+    def _start_if_it_ended(self) -> None:
+        """One that ends itself has closed its connections before it is gone: neither is asked alone."""
+        assert self._process is not None
+        deadline = time.monotonic() + INSIST_SECONDS
+        while self._process.poll() is None:
+            with contextlib.suppress(RedisError), self.connect() as redis:
+                redis.ping()
+                return
+            assert time.monotonic() < deadline, "Redis neither answers nor ends"
+            time.sleep(0.05)
+        self.start()
 
     def _limit_files(self, size: int) -> None:
         assert self._process is not None
