@@ -26,7 +26,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 install: $(VENV)/.runtime ## install the service and the bundled model into .venv
 
 demo: $(VENV)/.runtime ## explain a sentence over HTTP; writes out/demo.json and out/demo.html
-	$(BIN)/python -m service.demo
+	$(BIN)/python -m service.process.demo
 
 serve: $(VENV)/.runtime ## Redis, API and worker on port 8000, until Ctrl-C
 	$(BIN)/lig serve
@@ -59,7 +59,7 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff check --fix --quiet .
 
 openapi: $(VENV)/.runtime ## write openapi/openapi.json
-	$(BIN)/python -m service.openapi
+	$(BIN)/python -m service.commands.openapi
 
 settings: $(VENV)/.runtime ## write docs/settings.md
 	$(BIN)/python -m docs.settings
@@ -67,7 +67,7 @@ settings: $(VENV)/.runtime ## write docs/settings.md
 metrics: $(VENV)/.runtime ## write docs/metrics.md
 	$(BIN)/python -m docs.metrics
 
-architectures: $(VENV)/.runtime ## write lig_core/architectures.json from the installed transformers
+architectures: $(VENV)/.runtime ## write lig_core/models/architectures.json from the installed transformers
 	$(BIN)/python -m docs.architectures
 
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/

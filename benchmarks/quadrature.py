@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import minilm
-from lig_core.maps import Integrator
+from lig_core.maps.integrators import Integrator
 from lig_core.quadrature import Adaptive, Attribution
 
 HERE = Path(__file__).parent

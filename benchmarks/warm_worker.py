@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from lig_core.catalog import find_model
 from lig_core.client import Client
+from lig_core.models.catalog import find_model
 from tests.faults.stack import Stack
 
 OUT = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""Writes lig_core/architectures.json from the installed transformers: `python -m docs.architectures`."""
+"""Writes lig_core/models/architectures.json from the installed transformers: `python -m docs.architectures`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import transformers
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from lig_core.architectures import FILE, SIZES, TEXT_PARTS
+from lig_core.models.architectures import FILE, SIZES, TEXT_PARTS
 
 
 def table() -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 
-from service.metrics import HttpMetrics
-from service.queue_metrics import families
-from service.queue_state import Held, QueueState
+from service.jobs.queue_state import Held, QueueState
+from service.metrics.queue_numbers import families
+from service.metrics.traffic import HttpMetrics
 
 FILE = Path(__file__).with_name("metrics.md")
 HEAD = """# Metrics
@@ -20,7 +20,7 @@ from the start, at 0. No id, key, owner or text is ever a label.
 from Redis and the same from every process: take one, as in `max by (priority) (lig_queue_length)`. Their counters
 live as long as Redis's data. Where Redis does not answer, `lig_redis_up` is 0 and they are absent.
 
-This table is made by `make metrics` from `service/metrics.py` and `service/queue_metrics.py`.
+This table is made by `make metrics` from `service/metrics/traffic.py` and `service/metrics/queue_numbers.py`.
 
 | metric | kind | labels | what it says |
 |---|---|---|---|

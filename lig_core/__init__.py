@@ -13,10 +13,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lig_core.boundaries import describe_boundaries
     from lig_core.config import LIGConfig
     from lig_core.contract import ExplainRequest
     from lig_core.errors import NotConvergedWarning
+    from lig_core.loading.describe import describe_boundaries
     from lig_core.method import explain
 
 __all__ = ["ExplainRequest", "LIGConfig", "NotConvergedWarning", "__version__", "describe_boundaries", "explain"]
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
 
         return explain
     if name == "describe_boundaries":
-        from lig_core.boundaries import describe_boundaries
+        from lig_core.loading.describe import describe_boundaries
 
         return describe_boundaries
     if name == "ExplainRequest":

@@ -19,12 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from lig_core.catalog import check_against_model, find_model
 from lig_core.client import Client, Job, require_success
 from lig_core.client.files import FORMATS_OF_BYTES, layers_in
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import LigError, NotConverged
-from lig_core.unconverged import complaint
+from lig_core.models.catalog import check_against_model, find_model
+from lig_core.result.unconverged import complaint
 
 app = typer.Typer(
     name="lig",
@@ -158,7 +158,7 @@ def boundaries(
     A model that cannot be described keeps no other from it: it gets a line on standard error, with --json an object
     with its `error`, and the exit code is 2.
     """
-    from lig_core.boundaries import describe_boundaries
+    from lig_core.loading.describe import describe_boundaries
 
     described: list[dict[str, Any]] = []
     with _errors_in_one_line():
@@ -198,8 +198,8 @@ def _explain_here(request: ExplainRequest, device: str | None, report: Report) -
     request = request.named(card.name)
     check_against_model(request, card)
     report(Progress(phase="loading", done=0, total=0, unit="layers"))
+    from lig_core.loading.loaded import load_model
     from lig_core.method import run
-    from lig_core.models import load_model
 
     return run(request, load_model(card, device=device, dtype=request.dtype), progress=report)
 
@@ -245,7 +245,7 @@ def _write(result: dict[str, Any], output: Path | None) -> None:
         return
     suffix = output.suffix
     if suffix == ".html":
-        from lig_core.page import render_page
+        from lig_core.result.page import render_page
 
         output.write_text(render_page(orjson.loads(_json(result))), encoding="utf-8")
     elif suffix in FORMATS_OF_BYTES:

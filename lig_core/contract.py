@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from lig_core.errors import FieldError, InvalidRequest
-from lig_core.visible import is_blank
 
 MAX_TEXT_CHARACTERS = 100_000
 """Longest text accepted before tokenisation, in characters; of tokens, all together."""
@@ -22,6 +23,8 @@ MapName = Literal["att", "mlp", "layer", "composed"]
 GranularityName = Literal["att", "mlp", "layer", "composed", "all"]
 AttBaseline = Literal["zero", "self_input_token", "itb_zero_ratio", "itb_map_ratio"]
 MlpBaseline = Literal["zero", "att_itb_a0"]
+Norms = Literal["post", "pre", "sandwich", "reordered", "parallel", "none"]
+"""Where the norms of a block stand: see `lig_core.models.families.Family`."""
 LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
 Index = Annotated[int, Field(ge=0, strict=True)]
 ONE_OF_TEXT_AND_TOKENS: dict[str, Any] = {
@@ -31,6 +34,12 @@ ONE_OF_TEXT_AND_TOKENS: dict[str, Any] = {
     ]
 }
 ALL_MAPS: tuple[MapName, ...] = ("att", "mlp", "layer", "composed")
+BLANK_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"}
+"""Controls, format characters such as joiners and marks of direction, surrogates, separators."""
+BLANK_LETTERS = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+"""What is blank beside: the rest of Unicode's Default_Ignorable_Code_Point, and the braille pattern of no dots."""
 
 
 class ExplainRequest(BaseModel):
@@ -325,3 +334,10 @@ class Progress(BaseModel):
     done: int
     total: int
     unit: str = "maps"
+
+
+def is_blank(text: str) -> bool:
+    """Whether no character of a text is visible; a mark that combines with one before it is."""
+    return all(
+        unicodedata.category(character) in BLANK_CATEGORIES or BLANK_LETTERS.match(character) for character in text
+    )

@@ -18,22 +18,23 @@ import torch
 from torch import Tensor
 
 from lig_core.blocks.capture import BlockCall
-from lig_core.catalog import check_against_model, check_indices, find_model
-from lig_core.compose import Composition, compose
 from lig_core.config import LIGConfig, with_plain_indices
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
-from lig_core.maps import Integrator
-from lig_core.models import LoadedModel, load_model
+from lig_core.loading.loaded import LoadedModel, load_model
+from lig_core.maps.compose import Composition, compose
+from lig_core.maps.integrators import Integrator
+from lig_core.maps.tensors import LayerMaps, layer_arrays
+from lig_core.models.catalog import check_against_model, check_indices, find_model
+from lig_core.models.tokens import require_targets, require_word_marker, whole_words
 from lig_core.quadrature import Adaptive, GaussLegendre, Quadrature
+from lig_core.receipt import result_head
 from lig_core.result.arrays import LayerArrays
 from lig_core.result.render import document, plain
+from lig_core.result.unconverged import warn_unconverged
 from lig_core.result.verdict import Verdict
 from lig_core.result.words import Words
-from lig_core.results import LayerMaps, layer_arrays, result_head
-from lig_core.tokens import require_targets, require_word_marker, whole_words
-from lig_core.unconverged import warn_unconverged
 
 
 def explain(

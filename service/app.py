@@ -10,25 +10,27 @@ from fastapi import Depends, FastAPI
 from prometheus_client.registry import Collector
 from starlette.middleware import Middleware
 
-from service import auth, metrics, pages, problems, schema
-from service.cors import cors
-from service.deliveries import Deliveries
-from service.hosts import hosts
-from service.hub import Hub
-from service.intake import Intake
-from service.jobs import JobStore
-from service.key_source import key_source
-from service.known_models import KnownModels
+from service.events.hub import Hub
+from service.http import pages, problems
+from service.http.hosts import hosts
+from service.http.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
+from service.http.origins import cors
+from service.http.prefix import RootPath
+from service.jobs.job import JobStore
+from service.keys import guard
+from service.keys.source import key_source
 from service.lifecycle import Lifecycle
-from service.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
-from service.outlook import Outlook
-from service.prefix import RootPath
-from service.preflight import Preflight
-from service.routes import batch, diff, estimate, events, explain, health, models, results
+from service.metrics import traffic
+from service.routes import batch, diff, estimate, events, explain, health, models, results, schema
 from service.routes import jobs as job_routes
 from service.settings import Settings
-from service.tokens import TokenCounter
-from service.webhooks import WebhookPolicy
+from service.submit.checks import Preflight
+from service.submit.intake import Intake
+from service.submit.known_models import KnownModels
+from service.submit.pace import Outlook
+from service.submit.tokens import TokenCounter
+from service.webhooks.deliveries import Deliveries
+from service.webhooks.policy import WebhookPolicy
 
 API_VERSION = "1.0"
 
@@ -54,7 +56,7 @@ def create_app(
         async with jobs.running(), hub.running(), deliveries.running():
             yield
 
-    stages, keys, measured = lifecycle or Lifecycle(), key_source(settings), metrics.HttpMetrics(collectors)
+    stages, keys, measured = lifecycle or Lifecycle(), key_source(settings), traffic.HttpMetrics(collectors)
     app = FastAPI(
         title="LIG service",
         summary="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",
@@ -67,7 +69,7 @@ def create_app(
             Middleware(RootPath, root_path=settings.root_path, proxies=settings.trusted_proxies),
             Middleware(RequestId),
             Middleware(AccessLog),
-            Middleware(metrics.Measured, metrics=measured),
+            Middleware(traffic.Measured, metrics=measured),
             *hosts(answers_to),
             *cors(settings.cors_origins),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
@@ -83,12 +85,12 @@ def create_app(
     intake = Intake(jobs, preflight, policy, stages, settings.max_batch)
     hub = Hub(jobs, stages, settings.max_events)
     deliveries = Deliveries(jobs, policy, settings.webhook_retries, settings.root_path)
-    health_routes, metrics_routes = health.router(jobs, stages, checks), metrics.router(measured)
+    health_routes, metrics_routes = health.router(jobs, stages, checks), traffic.router(measured)
     app.include_router(health_routes)
     measured.expect(health_routes)
-    app.include_router(metrics_routes, dependencies=[Depends(auth.guard(keys, "metrics"))], responses=auth.REFUSALS)
-    measured.expect(metrics_routes, auth.REFUSALS)
-    guarded: dict[str, Any] = {"dependencies": [Depends(auth.guard(keys))], "responses": auth.REFUSALS}
+    app.include_router(metrics_routes, dependencies=[Depends(guard.guard(keys, "metrics"))], responses=guard.REFUSALS)
+    measured.expect(metrics_routes, guard.REFUSALS)
+    guarded: dict[str, Any] = {"dependencies": [Depends(guard.guard(keys))], "responses": guard.REFUSALS}
     for routes in (
         explain.router(settings, jobs, intake, outlook, stages),
         batch.router(intake, outlook),
@@ -102,7 +104,7 @@ def create_app(
         app.include_router(routes, prefix="/v1", **guarded)
         # The same without the version, for scripts; the document shows each route once.
         app.include_router(routes, include_in_schema=False, **guarded)
-        measured.expect(routes, auth.REFUSALS)
+        measured.expect(routes, guard.REFUSALS)
     pages.install(app)
     schema.install(app)
     return app

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from service.errors import Draining
+from service.http.errors import Draining
 
 
 @dataclass

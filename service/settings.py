@@ -6,17 +6,20 @@ import base64
 import binascii
 import ipaddress
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lig_core.queue import address
-from lig_core.queue.names import QUEUE_NAME
-from lig_core.settings_text import as_variables
-from service import prefix
+from lig_core.serving.queue import address
+from lig_core.serving.queue.names import QUEUE_NAME
+from lig_core.serving.settings_text import as_variables
 
+SEGMENTS = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+;=:@-]+)*")
+"""Segments that mean the same whether they are percent-encoded or not; none of them empty, `.` or `..`."""
 SECRET_BYTES = (24, 64)
 """How long a secret for webhooks is (standardwebhooks.com)."""
 
@@ -178,7 +181,7 @@ class Settings(BaseSettings):
     @field_validator("root_path")
     @classmethod
     def _root_path_is_one(cls, path: str) -> str:
-        found = prefix.joined([path])
+        found = joined_prefix([path])
         if found is None:
             raise ValueError("write it as /a or /a/b, of letters, digits and ._~!$&'()*+;=:@-")
         if found.split("/")[1:2] and found.split("/")[1] in OWN_PATHS:
@@ -233,7 +236,7 @@ class Settings(BaseSettings):
     def hosts(self) -> list[str] | None:
         """Hosts or patterns that requests may be addressed to; None: any.
 
-        An open service on loopback answers to this machine's own names alone: see `service.hosts`.
+        An open service on loopback answers to this machine's own names alone: see `service.http.hosts`.
         """
         if self.allowed_hosts is None and (self.needs_keys or self._binds_beyond_this_machine):
             return None
@@ -251,3 +254,9 @@ class Settings(BaseSettings):
     def as_environment(self) -> dict[str, str]:
         """These settings as the environment of a child process, on top of this process's own."""
         return {**os.environ, **as_variables(self)}
+
+
+def joined_prefix(parts: Sequence[str]) -> str | None:
+    """The prefix that these make, the outermost first, without a slash at its end; None where they make none."""
+    prefix = "".join(part.strip().rstrip("/") for part in parts)
+    return prefix if SEGMENTS.fullmatch(prefix) else None

@@ -36,7 +36,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from lig_core import explain
 from lig_core.errors import LigError
-from lig_core.precision import working_precision
+from lig_core.loading.precision import working_precision
 
 NAMES = ("bert", "gpt2", "llama", "t5", "roberta")
 TEXT, TARGETS, LAYER, NODES = "the quick cat sat on the mat", [1, 4], 1, 2

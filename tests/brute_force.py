@@ -17,7 +17,7 @@ from tiny_models import FAMILIES, IDS, built, first
 from torch import Tensor, nn
 
 from lig_core.blocks.capture import text_config
-from lig_core.precision import working_precision
+from lig_core.loading.precision import working_precision
 
 
 class Truth:

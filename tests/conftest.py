@@ -25,7 +25,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("steady")
 
 if TYPE_CHECKING:
-    from lig_core.models import LoadedModel
+    from lig_core.loading.loaded import LoadedModel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,8 +66,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def minilm() -> LoadedModel:
     """The bundled model, loaded once."""
-    from lig_core.catalog import find_model
-    from lig_core.models import load_model
+    from lig_core.loading.loaded import load_model
+    from lig_core.models.catalog import find_model
 
     return load_model(find_model("minilm"), device="cpu")
 

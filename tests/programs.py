@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded import EmbeddedRedisError, find_server
+from service.process.embedded import EmbeddedRedisError, find_server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PLAYWRIGHTS_PLACES = (".cache/ms-playwright", "Library/Caches/ms-playwright")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lig_core import settings_text
+from lig_core.serving import settings_text
 from worker.main import main
 from worker.settings import Settings
 

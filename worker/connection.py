@@ -7,7 +7,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from lig_core.queue import address
+from lig_core.serving.queue import address
 
 
 def connect(url: str) -> Redis:

@@ -9,10 +9,10 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from lig_core.queue import address
-from lig_core.queue.names import key
-from lig_core.queue.redis_faults import fault_of
-from lig_core.settings_text import faults
+from lig_core.serving.queue import address
+from lig_core.serving.queue.names import key
+from lig_core.serving.queue.redis_faults import fault_of
+from lig_core.serving.settings_text import faults
 from worker.settings import Settings
 
 

@@ -10,17 +10,17 @@ from importlib.metadata import version
 
 from redis.exceptions import RedisError
 
-from lig_core import logs
-from lig_core.queue.durability import UnfitRedis, read_durability
-from lig_core.settings_text import masked
+from lig_core.serving import logs
+from lig_core.serving.queue.durability import UnfitRedis, read_durability
+from lig_core.serving.settings_text import masked
 from worker.connection import connect, connect_briefly
 from worker.patience import complain, patiently
-from worker.process import ModelProcess, Unfit
-from worker.queue_worker import LeaseWorker
 from worker.settings import Settings
-from worker.stopping import Stopping
+from worker.take.lease_worker import LeaseWorker
+from worker.take.model_process import ModelProcess, Unfit
+from worker.take.stopping import Stopping
 
-CHILD = (sys.executable, "-m", "worker.child")
+CHILD = (sys.executable, "-m", "worker.compute.child")
 
 log = logging.getLogger(__name__)
 

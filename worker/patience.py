@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from redis.exceptions import RedisError
 
-from lig_core.queue.redis_faults import damaged, fault_of
+from lig_core.serving.queue.redis_faults import damaged, fault_of
 
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 2.0
 LOOK_SECONDS = 0.1

@@ -10,9 +10,12 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lig_core.queue import address
-from lig_core.queue.names import QUEUE_NAME
-from lig_core.settings_text import as_variables
+from lig_core.serving.queue import address
+from lig_core.serving.queue.names import QUEUE_NAME
+from lig_core.serving.settings_text import as_variables
+
+PARENT_VARIABLE = "LIG_WORKER_PID"
+"""Tells the process with the models whose it is."""
 
 
 class Settings(BaseSettings):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lig_core.blocks.attention import attention_weights
 from lig_core.blocks.block import REPLAY_TOLERANCE, Block, relative_error
-from lig_core.families import Norms
+from lig_core.contract import Norms
 
 
 @dataclass(frozen=True)

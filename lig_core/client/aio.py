@@ -25,7 +25,7 @@ from lig_core.client.shapes import Batch, BytesFormat, Format, Job, ModelSummary
 from lig_core.client.waiting import Waiting, deadline
 from lig_core.contract import ExplainRequest
 from lig_core.errors import ServiceError
-from lig_core.unconverged import warn_unconverged
+from lig_core.result.unconverged import warn_unconverged
 
 T = TypeVar("T")
 

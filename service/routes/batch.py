@@ -11,15 +11,15 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.auth import CurrentCaller
-from service.intake import Intake
-from service.outlook import Outlook
-from service.prefix import Root
-from service.problems import responses
-from service.representation import EXAMPLE_JOB, JobResource, job_json
+from service.http.prefix import Root
+from service.http.problems import responses
+from service.jobs.resource import EXAMPLE_JOB, JobResource, job_json
+from service.keys.guard import CurrentCaller
 from service.routes.explain import CHECKS, REPLAYED, RETRY_AFTER
-from service.submission import read_json
-from service.terms import HEADERS, read_terms
+from service.submit.body import read_json
+from service.submit.headers import HEADERS, read_terms
+from service.submit.intake import Intake
+from service.submit.pace import Outlook
 
 PATH = "/explain/batch"
 GROUP = "9c1d2e3f4a5b6c7d8e9fa0b1c2d3e4f5"

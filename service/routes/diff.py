@@ -11,13 +11,13 @@ from starlette.responses import Response
 
 from lig_core.result.diff import DiffResult, write_diff
 from lig_core.result.select import Selection, select
-from service.auth import Owner
-from service.jobs import JobStore
-from service.problems import responses
-from service.results import stored_result
+from service.http.problems import responses
+from service.http.streaming import StreamedResponse, in_pieces
+from service.jobs.job import JobStore
+from service.jobs.stored_result import stored_result
+from service.keys.guard import Owner
 from service.routes.jobs import EXAMPLE_ID
 from service.routes.results import Layers, Maps, Part
-from service.streaming import StreamedResponse, in_pieces
 
 A = Annotated[str, Query(description="The `id` of a job.", examples=[EXAMPLE_ID])]
 B = Annotated[str, Query(description="The `id` of the job to compare with it.", examples=[EXAMPLE_ID[::-1]])]

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from service.estimate import Estimate
-from service.preflight import Preflight
-from service.problems import responses
+from service.http.problems import responses
 from service.routes.explain import CHECKS, REQUEST_BODY
-from service.submission import parse_submission, read_json
+from service.submit.body import parse_submission, read_json
+from service.submit.checks import Preflight
+from service.submit.cost import Estimate
 
 
 def router(preflight: Preflight) -> APIRouter:

@@ -14,18 +14,18 @@ from starlette.responses import Response
 
 from lig_core.result.arrays import LayerArrays
 from lig_core.result.formats import layer_line
-from service import event_ids
-from service.auth import Owner
-from service.following import Listener
-from service.hub import Hub
-from service.jobs import Event, Job, JobStore, StoredLayer
-from service.prefix import Root
-from service.problems import responses
-from service.representation import job_problem, job_url
+from service.events import ids
+from service.events.bodies import SharedBodies
+from service.events.channel import Listener
+from service.events.hub import Hub
+from service.http.prefix import Root
+from service.http.problems import responses
+from service.http.streaming import StreamedResponse, cut
+from service.jobs.job import Event, Job, JobStore, StoredLayer
+from service.jobs.resource import job_problem, job_url
+from service.keys.guard import Owner
 from service.routes.jobs import JobId
 from service.settings import Settings
-from service.shared_bodies import SharedBodies
-from service.streaming import StreamedResponse, cut
 
 RETRY = b"retry: 1000\n\n"
 COMMENT = b": still here\n\n"
@@ -161,7 +161,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
 def _place(header: str, query: str) -> str | None:
     """Where to go on. Both are checked, whichever holds; browsers send an empty header where there was no id."""
     told = ((header, "/header/Last-Event-ID"), (query, "/query/after"))
-    places = [event_ids.parse(text, pointer) for text, pointer in told if text]
+    places = [ids.parse(text, pointer) for text, pointer in told if text]
     return places[0] if places else None
 
 

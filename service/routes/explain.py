@@ -10,21 +10,21 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.auth import CurrentCaller
-from service.intake import Intake
-from service.jobs import Job, JobStore
-from service.keys import Caller
+from service.http.prefix import Root
+from service.http.problems import responses
+from service.jobs.job import Job, JobStore
+from service.jobs.resource import JobResource, job_json, job_url, server_timing
+from service.jobs.stored_result import small_result
+from service.jobs.waiting import wait_for_end
+from service.keys.guard import CurrentCaller
+from service.keys.keyring import Caller
 from service.lifecycle import Lifecycle
-from service.outlook import Outlook
-from service.prefix import Root
-from service.problems import responses
-from service.representation import JobResource, job_json, job_url, server_timing
-from service.results import small_result
 from service.routes.jobs import SERVER_TIMING
 from service.settings import Settings
-from service.submission import read_json
-from service.terms import HEADERS, Terms, read_terms
-from service.waiting import wait_for_end
+from service.submit.body import read_json
+from service.submit.headers import HEADERS, Terms, read_terms
+from service.submit.intake import Intake
+from service.submit.pace import Outlook
 
 PATH = "/explain"
 REQUEST_BODY = {

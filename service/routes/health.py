@@ -9,12 +9,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.errors import LigError
-from lig_core.queue.durability import MEANING, Promise
-from lig_core.queue.errors import QueueFull
-from service.errors import NotReady
-from service.jobs import JobStore
+from lig_core.serving.queue.durability import MEANING, Promise
+from lig_core.serving.queue.errors import QueueFull
+from service.http.errors import NotReady
+from service.http.problems import responses
+from service.jobs.job import JobStore
 from service.lifecycle import Lifecycle
-from service.problems import responses
 
 log = logging.getLogger(__name__)
 

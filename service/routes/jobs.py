@@ -9,15 +9,15 @@ from fastapi import APIRouter, Path, Query
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.auth import Owner
-from service.jobs import JobStatus, JobStore
+from service.http.prefix import Root
+from service.http.problems import responses
+from service.jobs.job import JobStatus, JobStore
+from service.jobs.resource import JobPage, JobResource, job_headers, job_json, page_json
+from service.jobs.stored_result import small_result
+from service.jobs.waiting import wait_for_end
+from service.keys.guard import Owner
 from service.lifecycle import Lifecycle
-from service.prefix import Root
-from service.problems import responses
-from service.representation import JobPage, JobResource, job_headers, job_json, page_json
-from service.results import small_result
 from service.settings import Settings
-from service.waiting import wait_for_end
 
 EXAMPLE_ID = "5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968"
 RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds until it makes sense to look again."}

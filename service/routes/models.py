@@ -7,15 +7,14 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from lig_core.boundaries import from_config
-from lig_core.catalog import ModelCard, installed_models
 from lig_core.contract import MAX_TEXT_CHARACTERS
 from lig_core.errors import ModelNotFound, UnsupportedModel
-from service.errors import UnknownModel
-from service.known_models import KnownModels
-from service.model_names import allowed
-from service.problems import responses
+from lig_core.models.boundaries import from_config
+from lig_core.models.catalog import ModelCard, installed_models
+from service.http.errors import UnknownModel
+from service.http.problems import responses
 from service.settings import Settings
+from service.submit.known_models import KnownModels, allowed
 
 EXAMPLE: dict[str, Any] = {
     "id": "minilm",

@@ -11,18 +11,18 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from lig_core.contract import ALL_MAPS, ExplainResult
-from lig_core.page import page_policy
+from lig_core.result.page import page_policy
 from lig_core.result.select import Selection, select
-from service.auth import Owner
-from service.digest import code_version
-from service.jobs import Job, JobStore
-from service.negotiation import HTML, Form, has_it, negotiate
-from service.pages import page_headers
-from service.problems import responses
-from service.representation import server_timing
-from service.results import stored_result
+from service.http.negotiation import HTML, Form, has_it, negotiate
+from service.http.pages import page_headers
+from service.http.problems import responses
+from service.http.streaming import StreamedResponse, in_pieces
+from service.jobs.job import Job, JobStore
+from service.jobs.resource import server_timing
+from service.jobs.stored_result import stored_result
+from service.keys.guard import Owner
 from service.routes.jobs import SERVER_TIMING, JobId
-from service.streaming import StreamedResponse, in_pieces
+from service.submit.digest import code_version
 
 INDICES = {"pattern": "^([0-9]{1,9}(,[0-9]{1,9})*)?$"}
 MAPS = {"pattern": f"^(({'|'.join(ALL_MAPS)})(,({'|'.join(ALL_MAPS)}))*)?$"}

@@ -8,7 +8,7 @@ import zlib
 
 from redis import Redis
 
-from lig_core.queue import names
+from lig_core.serving.queue import names
 from tests.faults import keys
 
 GARBAGE = b"\xff\xfe\x80\x04"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lig_core.queue import names
+from lig_core.serving.queue import names
 from worker.settings import Settings
 
 QUEUE: str = Settings.model_fields["queue"].default

@@ -13,14 +13,14 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lig_core.catalog import ModelCard
 from lig_core.contract import ExplainRequest
+from lig_core.models.catalog import ModelCard
 from lig_core.result.arrays import LayerArrays
-from worker import child
-from worker.engine import CoreEngine, Report, ShouldStop
+from worker.compute import child
+from worker.compute.backend import CoreEngine, Report, ShouldStop
 from worker.main import work
-from worker.queue_worker import LeaseWorker
 from worker.settings import Settings
+from worker.take.lease_worker import LeaseWorker
 
 FILE = Path(sys.argv[1])
 

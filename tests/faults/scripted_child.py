@@ -15,8 +15,8 @@ from lig_core.errors import Cancelled
 from lig_core.result.arrays import LayerArrays
 from tests.faults.orders import FAILURES, LAYERS, Order
 from tests.faults.points import Points
-from worker import child
-from worker.tasks import Explainer
+from worker.compute import child
+from worker.compute.explainer import Explainer
 
 LOAD_VARIABLE = "HARNESS_LOAD_SECONDS"
 """How long it takes until it is ready; absent: a moment."""

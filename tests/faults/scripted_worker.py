@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.faults.points import Points
 from worker.main import work
-from worker.queue_worker import LeaseWorker
 from worker.settings import Settings
+from worker.take.lease_worker import LeaseWorker
 
 POINTS = Points(Path(sys.argv[1]))
 

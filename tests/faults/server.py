@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from service.embedded import find_server
+from service.process.embedded import find_server
 
 Fsync = Literal["always", "everysec"]
 

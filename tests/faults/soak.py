@@ -31,9 +31,9 @@ from typing import Any
 import httpx
 import psutil
 
-from lig_core.catalog import find_model
 from lig_core.client import Client
 from lig_core.errors import LigError, ServiceError
+from lig_core.models.catalog import find_model
 from tests.faults import keys, truth, verdicts
 from tests.faults.campaign import CRASH_RETRIES, draw_pair
 from tests.faults.faults import Victims, all_faults
@@ -228,7 +228,7 @@ class Lives:
             if member.running:
                 self._measure(member.name, psutil.Process(member.pid))
         for number, worker in enumerate(stack.workers, 1):
-            models = worker.child()
+            models = worker.compute.child()
             if models is not None:
                 self._measure(f"models {number}", models)
 

@@ -105,7 +105,7 @@ class Stack:
         ports = [free_port() for _ in range(apis)]
         self.urls = [f"http://127.0.0.1:{port}" for port in ports]
         self.apis = [
-            Member(f"API {number}", ("-m", "service.server"), {**told, "LIG_PORT": str(port)})
+            Member(f"API {number}", ("-m", "service.process.server"), {**told, "LIG_PORT": str(port)})
             for number, port in enumerate(ports, 1)
         ]
         script = tuple(worker or (str(HERE / "scripted_worker.py"), str(folder)))

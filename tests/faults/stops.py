@@ -23,7 +23,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 REAL = ("-m", "lig_core.cli", "serve")
 STATES = ("starting", "idle", "at work", "told twice", "Redis frozen", "API frozen", "worker frozen", "models frozen")
-WORDS = {"Redis": "redis-server", "API": "service.server", "worker": "worker", "models": "worker.child"}
+WORDS = {"Redis": "redis-server", "API": "service.process.server", "worker": "worker", "models": "worker.compute.child"}
 LONGEST_START_SECONDS = 6.0
 READY_SECONDS = 180.0
 DEADLINE_SECONDS = 60.0

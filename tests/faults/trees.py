@@ -18,8 +18,8 @@ from collections import Counter
 
 import psutil
 
-from service.stopping import Stopped, stop_signals
-from service.supervisor import Command, supervise
+from service.process.stopping import Stopped, stop_signals
+from service.process.supervisor import Command, supervise
 
 MARK = "LIG_TREE_OF"
 LONGEST_DELAY_SECONDS = 0.03

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import Redis
 
-from lig_core.queue import names
+from lig_core.serving.queue import names
 from tests.faults import keys
 from tests.faults.orders import LAYERS
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from closeness import assert_close
 
-from lig_core.catalog import find_model
 from lig_core.contract import ExplainRequest
 from lig_core.engines.chunking import Budget
-from lig_core.maps import SplitBlockIntegrator
+from lig_core.loading.loaded import load_model
+from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.method import run
-from lig_core.models import load_model
+from lig_core.models.catalog import find_model
 from lig_core.quadrature import GaussLegendre
 
 pytestmark = [

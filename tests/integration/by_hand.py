@@ -5,10 +5,10 @@ import itertools
 import orjson
 
 from lig_core.contract import ExplainRequest
-from lig_core.queue import blobs, names
-from lig_core.queue.moves import Done, Moves, Part, Run
-from service.jobs import Limits, Submission
-from service.rq_jobs import RqJobStore
+from lig_core.serving.queue import blobs, names
+from lig_core.serving.queue.moves import Done, Moves, Part, Run
+from service.jobs.job import Limits, Submission
+from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
 
 QUEUE = "lig"

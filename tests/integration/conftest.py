@@ -16,8 +16,8 @@ from redis import Redis
 from waiting import PATIENCE
 
 from service.app import create_app
-from service.embedded import embedded_redis
-from service.rq_jobs import RqJobStore
+from service.jobs.redis_store import RqJobStore
+from service.process.embedded import embedded_redis
 from service.settings import Settings
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
@@ -96,7 +96,7 @@ def start_api_process(redis_url):
 
     def start(**environment):
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-            command = [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())]
+            command = [sys.executable, "-m", "service.process.server", "--listener-fd", str(listener.fileno())]
             env = {**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LOG_LEVEL": "warning", **environment}
             started.append(subprocess.Popen(command, env=env, pass_fds=[listener.fileno()]))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -14,7 +14,7 @@ import numpy as np
 from lig_core.contract import Progress
 from lig_core.errors import Cancelled, ModelNotFound, NotConverged
 from lig_core.result.arrays import LayerArrays
-from worker import child
+from worker.compute import child
 
 
 class ScriptedEngine:

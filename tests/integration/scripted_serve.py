@@ -7,9 +7,10 @@ from pathlib import Path
 
 import typer
 
-from service import cli, supervisor
+from service.commands import serve
+from service.process import supervisor
 
 WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"), os.devnull)
 
 supervisor.serve = functools.partial(supervisor.serve, worker=WORKER)
-typer.run(cli.serve)
+typer.run(serve.serve)

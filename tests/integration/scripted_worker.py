@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lig_core import logs
+from lig_core.serving import logs
 from worker.main import work
 from worker.settings import Settings
 

@@ -8,10 +8,10 @@ from by_hand import QUEUE, asked
 from closeness import assert_close
 
 from lig_core.errors import InvalidRequest
-from lig_core.queue import names
-from lig_core.queue.errors import IdempotencyMismatch, QueueFull, QuotaExceeded
-from lig_core.queue.scripts import Scripts
-from service.jobs import JobStatus, Limits
+from lig_core.serving.queue import names
+from lig_core.serving.queue.errors import IdempotencyMismatch, QueueFull, QuotaExceeded
+from lig_core.serving.queue.scripts import Scripts
+from service.jobs.job import JobStatus, Limits
 
 
 def waiting(redis):

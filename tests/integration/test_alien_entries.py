@@ -8,8 +8,8 @@ import pytest
 from test_jobs_over_redis import submit
 from waiting import ended, wait_until
 
-from lig_core.queue import names
-from lig_core.queue.upkeep import ASIDE, keys_of_queue, tidy
+from lig_core.serving.queue import names
+from lig_core.serving.queue.upkeep import ASIDE, keys_of_queue, tidy
 
 SEED = 20
 NO_TEXT = b"\xff\xfe\x80\x04"

@@ -10,8 +10,8 @@ import pytest
 from made_results import made_result
 from waiting import PATIENCE, wait_until
 
-from lig_core.queue import names
-from service.keys import ANONYMOUS
+from lig_core.serving.queue import names
+from service.keys.keyring import ANONYMOUS
 
 ROOT = Path(__file__).parents[2]
 TEXT = "The cat sat."

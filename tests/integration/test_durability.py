@@ -9,8 +9,8 @@ from test_faults import api_with  # noqa: F401  # a fixture
 from test_serve import serve  # noqa: F401  # a fixture
 from waiting import PATIENCE, wait_until
 
-from lig_core.queue.durability import EvictingRedis, read_durability
-from service.embedded import embedded_redis
+from lig_core.serving.queue.durability import EvictingRedis, read_durability
+from service.process.embedded import embedded_redis
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
 

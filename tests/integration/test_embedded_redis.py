@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 from waiting import wait_until
 
-from service import embedded
-from service.embedded import EmbeddedRedisError, embedded_redis
+from service.process import embedded
+from service.process.embedded import EmbeddedRedisError, embedded_redis
 
 
 def test_it_is_reachable_only_through_a_private_folder(tmp_path):
@@ -95,7 +95,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
 
 def test_it_ends_with_a_parent_that_was_killed(tmp_path):
     script = (
-        "import sys, time; from pathlib import Path; from service.embedded import embedded_redis\n"
+        "import sys, time; from pathlib import Path; from service.process.embedded import embedded_redis\n"
         "with embedded_redis(Path(sys.argv[1])) as server: print(server.process.pid, flush=True); time.sleep(60)"
     )
     root = str(Path(__file__).parents[2])

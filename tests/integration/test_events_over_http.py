@@ -21,7 +21,7 @@ from waiting import PATIENCE, wait_until
 from lig_core.contract import Progress
 from lig_core.errors import NotConverged
 from lig_core.result.formats import layer_line
-from service.keys import ANONYMOUS
+from service.keys.keyring import ANONYMOUS
 
 NO_LIMITS = httpx.Limits(max_connections=None)
 STORY = ["queued", "started", "progress", "head", "progress", "layer", "progress", "layer", "succeeded"]

@@ -10,9 +10,9 @@ from random import Random
 import pytest
 from redis import Redis, exceptions
 
-from lig_core.queue import names
-from lig_core.queue.errors import Crashed
 from lig_core.result.arrays import Result
+from lig_core.serving.queue import names
+from lig_core.serving.queue.errors import Crashed
 from tests.faults import campaign, report, soak, truth, verdicts
 from tests.faults.faults import all_faults
 from tests.faults.orders import FAILING_SHARE, FAILURES, LAYERS, Caller, Order, orders

@@ -10,11 +10,11 @@ from fastapi.testclient import TestClient
 from test_jobs_over_redis import runs, submit
 from waiting import PATIENCE, ended, wait_until
 
-from lig_core.queue import names
-from lig_core.queue.moves import Done, Moves, Part, Place, Run
-from lig_core.queue.upkeep import give_back_popped, take_over
+from lig_core.serving.queue import names
+from lig_core.serving.queue.moves import Done, Moves, Part, Place, Run
+from lig_core.serving.queue.upkeep import give_back_popped, take_over
 from service.app import create_app
-from service.rq_jobs import RqJobStore
+from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
 
 LEASE = 60  # longer than anything here takes

@@ -8,12 +8,12 @@ from closeness import assert_close
 from waiting import pass_time
 
 from lig_core.errors import InvalidRequest
-from lig_core.queue import counters, names
-from lig_core.queue.upkeep import take_over, tidy
-from service import rq_jobs
-from service.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
-from service.event_ids import later
-from service.jobs import JobStatus
+from lig_core.serving.queue import counters, names
+from lig_core.serving.queue.upkeep import take_over, tidy
+from service.events.ids import later
+from service.http.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
+from service.jobs import redis_store
+from service.jobs.job import JobStatus
 
 
 @pytest.mark.parametrize("act", ["get", "cancel", "delete"])
@@ -70,8 +70,8 @@ def test_jobs_of_one_status_are_listed_page_by_page(by_hand):
 
 
 def test_a_page_of_one_status_looks_at_so_many_jobs_and_goes_on_from_there(by_hand, monkeypatch):
-    monkeypatch.setattr(rq_jobs, "LOOKED_AT_ONCE", 2)
-    monkeypatch.setattr(rq_jobs, "MOST_LOOKED_AT", 3)
+    monkeypatch.setattr(redis_store, "LOOKED_AT_ONCE", 2)
+    monkeypatch.setattr(redis_store, "MOST_LOOKED_AT", 3)
     b = by_hand()
     sent = [job.id for job in b.send("ada", *(asked() for _ in range(7))).jobs]
     b.store.cancel("ada", sent[0])

@@ -9,8 +9,8 @@ from test_jobs_over_redis import submit, wait_until
 from typer import Typer
 from typer.testing import CliRunner
 
-from service.jobs_cli import app
-from service.top import top
+from service.commands.job_admin import app
+from service.commands.top import top
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_ids_are_whole_in_a_pipe_and_in_a_narrow_terminal(api, lig, work_off, mo
     job = id_of(submit(api, "hello"))
     work_off()
     assert job in lig("list").output
-    monkeypatch.setattr("service.jobs_cli.Console", functools.partial(Console, width=60, force_terminal=True))
+    monkeypatch.setattr("service.commands.job_admin.Console", functools.partial(Console, width=60, force_terminal=True))
     assert job in lig("list").output
 
 
@@ -48,7 +48,9 @@ def test_the_status_is_whole_however_narrow_the_terminal_is(api, lig, work_off, 
     work_off()
     cancelled = submit(api, "hello", priority="bulk", labels=True)
     api.post(f"{cancelled}/cancel")
-    monkeypatch.setattr("service.jobs_cli.Console", functools.partial(Console, width=width, force_terminal=True))
+    monkeypatch.setattr(
+        "service.commands.job_admin.Console", functools.partial(Console, width=width, force_terminal=True)
+    )
     lines = lig("list").output.splitlines()
     for job, status in ((done, "succeeded"), (failed, "failed"), (id_of(cancelled), "cancelled")):
         assert any(job in line and status in line for line in lines)

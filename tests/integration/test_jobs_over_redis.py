@@ -13,12 +13,12 @@ from fastapi.testclient import TestClient
 from rq import Callback, Queue, SimpleWorker
 from waiting import PATIENCE, being_answered, ended, wait_until
 
-from lig_core.queue import names
-from lig_core.queue.names import TASK
-from service import changes
+from lig_core.serving.queue import names
+from lig_core.serving.queue.names import TASK
 from service.app import create_app
-from service.keys import ANONYMOUS
-from service.rq_jobs import RqJobStore
+from service.jobs import watch
+from service.jobs.redis_store import RqJobStore
+from service.keys.keyring import ANONYMOUS
 from service.settings import Settings
 from worker.health import alive
 
@@ -105,7 +105,7 @@ def test_a_model_that_is_not_there_fails_the_job_with_its_own_code(redis_url, wo
 
 
 def test_a_waiting_request_is_answered_as_soon_as_the_job_ends(api, start_worker, monkeypatch):
-    monkeypatch.setattr(changes, "LOOK_ANYWAY_SECONDS", 1e6)  # without the message nobody would look
+    monkeypatch.setattr(watch, "LOOK_ANYWAY_SECONDS", 1e6)  # without the message nobody would look
     start_worker()
     wait_until(lambda: api.get("/readyz").status_code == 200)
     job = submit(api, "sleep 1")

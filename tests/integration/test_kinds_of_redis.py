@@ -16,12 +16,12 @@ from redis.exceptions import RedisError
 from test_jobs_over_redis import submit, wait_until
 from test_serve import serve  # noqa: F401  # a fixture
 
-from lig_core.queue.durability import UnfitRedis
+from lig_core.serving.queue.durability import UnfitRedis
 from service.app import create_app
-from service.embedded import find_server
-from service.jobs import Limits
-from service.queue_metrics import QueueMetrics
-from service.rq_jobs import RqJobStore
+from service.jobs.job import Limits
+from service.jobs.redis_store import RqJobStore
+from service.metrics.queue_numbers import QueueMetrics
+from service.process.embedded import find_server
 from service.settings import Settings
 
 MASTER = "main"
@@ -103,7 +103,7 @@ def complaint(*command, **environment):
 )
 def test_a_cluster_and_a_sentinel_are_refused_by_all_in_one_line(start, serve, options, said):  # noqa: F811
     server = start(start(), kind=SentinelServer) if options == ["sentinel"] else start(*options)
-    for command in (["-m", "service.server"], ["-m", "worker"]):
+    for command in (["-m", "service.process.server"], ["-m", "worker"]):
         code, told = complaint(*command, LIG_REDIS_URL=server.url, LIG_ALLOW_EVICTION="true")
         refusal = [line for line in told.splitlines() if not line.startswith("{")]  # the worker says first what it is
         assert (code, len(refusal)) == (1, 1), told

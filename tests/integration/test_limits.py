@@ -70,7 +70,7 @@ def limited(redis_server):
             "LIG_MAX_CLIENT_CONNECTIONS": str(MOST_OF_ONE),
             "LIG_TRUSTED_PROXIES": "[]",  # this machine is one client among others
         }
-        command = [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())]
+        command = [sys.executable, "-m", "service.process.server", "--listener-fd", str(listener.fileno())]
         process = subprocess.Popen(command, env={**os.environ, **told}, pass_fds=[listener.fileno()])
         api = Api(listener.getsockname()[1], process)
         httpx.get(f"http://127.0.0.1:{api.port}/livez", timeout=100)
@@ -239,7 +239,7 @@ def test_what_is_not_http_is_a_problem(limited):
 
 def test_open_files_are_raised_to_what_the_connections_need():
     script = (
-        "import resource as r; from service.connections import places; r.setrlimit(r.RLIMIT_NOFILE, (300, 1000)); "
+        "import resource as r; from service.http.connections import places; r.setrlimit(r.RLIMIT_NOFILE, (300, 1000)); "
         "print(places(500), r.getrlimit(r.RLIMIT_NOFILE)[0], places(5000), r.getrlimit(r.RLIMIT_NOFILE)[0])"
     )
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 1000

@@ -12,13 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from waiting import PATIENCE, ended, wait_until
 
 from docs.metrics import FILE, table
-from lig_core.queue import names
-from lig_core.queue.counters import COUNTERS, HISTOGRAMS
-from lig_core.queue.upkeep import take_over, tidy
-from service import queue_metrics, queue_state
+from lig_core.serving.queue import names
+from lig_core.serving.queue.counters import COUNTERS, HISTOGRAMS
+from lig_core.serving.queue.upkeep import take_over, tidy
 from service.app import create_app
-from service.queue_metrics import QueueMetrics
-from service.rq_jobs import RqJobStore
+from service.jobs import queue_state
+from service.jobs.redis_store import RqJobStore
+from service.metrics import queue_numbers
+from service.metrics.queue_numbers import QueueMetrics
 from service.settings import Settings
 
 
@@ -228,7 +229,7 @@ def test_without_redis_the_page_says_so_and_keeps_the_rest(redis_url):
 
 
 def test_a_redis_that_hangs_holds_the_page_up_for_a_moment_only(monkeypatch):
-    monkeypatch.setattr(queue_metrics, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(queue_numbers, "TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         page = Page(application(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from test_two_keys import ABOUT_A_JOB, jobs_in_every_state, routes
 
 from service.app import create_app
-from service.prefix import HEADER
-from service.rq_jobs import RqJobStore
+from service.http.prefix import HEADER
+from service.jobs.redis_store import RqJobStore
 from service.settings import OWN_PATHS, Settings
 
 OWNER = "anonymous"
@@ -168,8 +168,8 @@ def test_links_lead_where_they_say_and_pages_find_what_they_need(redis_url, by_h
 
 
 def test_the_prefix_is_in_webhooks_and_in_the_operator_s_view(redis_url, by_hand):
-    from service.deliveries import payload
-    from service.overview import Overview
+    from service.jobs.overview import Overview
+    from service.webhooks.deliveries import payload
 
     b = by_hand(root_path="/lig")
     job = b.send_one("ada", asked())

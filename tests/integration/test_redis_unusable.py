@@ -17,12 +17,12 @@ from test_jobs_over_redis import submit
 from test_serve import serve  # noqa: F401 - a fixture
 from waiting import PATIENCE, ended, wait_until
 
-from lig_core.queue import names
-from lig_core.queue.moves import Moves, Run
-from lig_core.queue.upkeep import tidy
+from lig_core.serving.queue import names
+from lig_core.serving.queue.moves import Moves, Run
+from lig_core.serving.queue.upkeep import tidy
 from service.app import create_app
-from service.embedded import embedded_redis
-from service.rq_jobs import RqJobStore
+from service.jobs.redis_store import RqJobStore
+from service.process.embedded import embedded_redis
 from service.settings import Settings
 
 QUICK = {"LIG_REDIS_TIMEOUT": "0.5"}

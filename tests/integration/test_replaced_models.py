@@ -10,13 +10,13 @@ import pytest
 from by_hand import asked
 from fastapi.testclient import TestClient
 
-from lig_core.identity import folder_digest
-from lig_core.queue import names
-from lig_core.references import ModelReference
+from lig_core.models.identity import folder_digest
+from lig_core.models.references import ModelReference
+from lig_core.serving.queue import names
 from service.app import create_app
-from service.rq_jobs import RqJobStore
+from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
-from worker.announcing import Announcer
+from worker.compute.announcing import Announcer
 
 CONFIG = {"model_type": "bert", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4}
 

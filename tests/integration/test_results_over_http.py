@@ -13,12 +13,12 @@ from memory import peak_of
 from safetensors.numpy import load
 from waiting import PATIENCE
 
-from lig_core.queue import names
 from lig_core.result.arrays import MAPS, LayerArrays, Result
 from lig_core.result.formats import FORMATS, write_json
 from lig_core.result.read import from_document
 from lig_core.result.select import Selection, select
-from service.keys import ANONYMOUS
+from lig_core.serving.queue import names
+from service.keys.keyring import ANONYMOUS
 
 TOKENS, HEADS, DIMENSIONS, LAYERS = 200, 12, 384, 6
 MEDIA_TYPES = [form.media_type for form in FORMATS.values()]

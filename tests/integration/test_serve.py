@@ -15,7 +15,7 @@ from redis import Redis
 from waiting import PATIENCE, being_answered, wait_until
 
 from lig_core.client import Client
-from lig_core.queue import names
+from lig_core.serving.queue import names
 
 ROOT = Path(__file__).parents[2]
 REAL = ("-m", "lig_core.cli", "serve")
@@ -106,7 +106,9 @@ def test_ctrl_c_leaves_nothing_even_while_a_request_waits(serve):
     assert not run.socket.exists()
 
 
-@pytest.mark.parametrize(("word", "name"), [("worker", "worker"), ("service.server", "API"), ("unixsocket", "Redis")])
+@pytest.mark.parametrize(
+    ("word", "name"), [("worker", "worker"), ("service.process.server", "API"), ("unixsocket", "Redis")]
+)
 def test_a_dying_child_takes_all_down_and_is_named(serve, word, name):
     run = serve(LIG_STOP_GRACE="1").wait_until_ready()
     run.child(word).kill()

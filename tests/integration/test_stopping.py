@@ -96,8 +96,8 @@ def test_a_worker_that_is_stuck_is_ended_after_its_grace(start_process):
 
 STUBBORN = """
 import os, sys
-from service.stopping import Stopped, stop_signals
-from service.supervisor import Command, supervise
+from service.process.stopping import Stopped, stop_signals
+from service.process.supervisor import Command, supervise
 with stop_signals() as stop:
     def begin(check):
         print("up", file=sys.stderr, flush=True)

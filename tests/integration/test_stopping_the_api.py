@@ -7,7 +7,7 @@ import httpx
 import pytest
 from waiting import PATIENCE, being_answered, wait_until
 
-from service.keys import ANONYMOUS
+from service.keys.keyring import ANONYMOUS
 
 BODY = {"text": "a text that waits", "model": "minilm", "granularity": "layer"}
 

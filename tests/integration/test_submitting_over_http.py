@@ -6,7 +6,7 @@ import time
 import httpx
 from waiting import PATIENCE
 
-from lig_core.queue import names
+from lig_core.serving.queue import names
 
 BODY = {"model": "minilm", "granularity": "layer"}
 
@@ -98,7 +98,7 @@ def test_a_batch_that_does_not_fit_is_refused_whole_with_a_time_to_come_back(sta
 
 
 def test_a_key_over_its_concurrency_is_refused_with_a_time_to_come_back(start_api):
-    from service.keys import new_key
+    from service.keys.keyring import new_key
 
     key, entry = new_key("ada", ["explain", "read"], concurrency=2)
     url = start_api(LIG_KEYS=f"[{entry.model_dump_json()}]")

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from token_folders import ROWS, asked, require_answer
 
 from service.app import create_app
-from service.rq_jobs import RqJobStore
+from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
 from worker.main import work
 from worker.settings import Settings as WorkerSettings

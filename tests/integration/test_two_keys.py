@@ -15,13 +15,13 @@ from made_results import made_head, made_layer, made_result
 from pydantic import SecretStr
 
 from lig_core.errors import NotConverged
-from lig_core.queue import names
 from lig_core.result.formats import FORMATS
+from lig_core.serving.queue import names
 from service.app import create_app
-from service.keys import new_key
-from service.rq_jobs import RqJobStore
+from service.jobs.redis_rows import as_cursor
+from service.jobs.redis_store import RqJobStore
+from service.keys.keyring import new_key
 from service.settings import Settings
-from service.views import as_cursor
 
 ADA, BOB = "ada-lovelace", "bob-dylan"
 BODY = {"text": "The cat sat.", "model": "minilm", "granularity": "layer"}

@@ -19,13 +19,13 @@ from test_two_keys import answer_about, jobs_in_every_state, never, ways_to_ask
 from test_webhooks import Receiver
 from typer.testing import CliRunner
 
-from lig_core.queue import names
-from service import queue_state
+from lig_core.serving.queue import names
 from service.app import create_app
-from service.jobs_cli import app as jobs_command
-from service.queue_metrics import QueueMetrics
-from service.queue_state import QueueState
-from service.rq_jobs import RqJobStore
+from service.commands.job_admin import app as jobs_command
+from service.jobs import queue_state
+from service.jobs.queue_state import QueueState
+from service.jobs.redis_store import RqJobStore
+from service.metrics.queue_numbers import QueueMetrics
 from service.settings import Settings
 from worker import health
 from worker.main import work

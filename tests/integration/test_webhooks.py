@@ -12,13 +12,13 @@ from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook
 from waiting import PATIENCE, wait_until
 
-from lig_core.queue import names
-from lig_core.queue.webhooks import DueWebhooks
+from lig_core.serving.queue import names
+from lig_core.serving.queue.webhooks import DueWebhooks
 from service import app as wiring
-from service.deliveries import Deliveries
-from service.keys import new_key
-from service.rq_jobs import RqJobStore
+from service.jobs.redis_store import RqJobStore
+from service.keys.keyring import new_key
 from service.settings import Settings
+from service.webhooks.deliveries import Deliveries
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = {"text": "hello", "model": "minilm"}

@@ -6,7 +6,7 @@ import pytest
 from by_hand import asked
 from waiting import wait_until
 
-from lig_core.queue import names
+from lig_core.serving.queue import names
 
 TRACES = {word: f"{number:032x}" for number, word in enumerate(("hello", "break", "die"), start=1)}
 TAKEN_OVER = "its worker gave no sign of life, so the job was taken over"
@@ -53,7 +53,7 @@ def test_every_line_about_a_job_carries_its_id_and_its_trace(api, redis, start_w
         assert all(line["model"] == "minilm" and 0 <= line["seconds"] < 60 for line in ends)
         assert [line["attempt"] for line in told("job started", text)] == [line["attempt"] for line in ends]
     (fault,) = told("failed", "break")
-    assert (fault["logger"], fault["level"]) == ("worker.tasks", "error")
+    assert (fault["logger"], fault["level"]) == ("worker.compute.explainer", "error")
     assert "a secret" in fault["exception"]
 
 

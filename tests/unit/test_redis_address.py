@@ -11,9 +11,9 @@ from redis.sentinel import SentinelManagedSSLConnection
 from typer import Typer
 from typer.testing import CliRunner
 
-from lig_core.queue.address import BadAddress, check, connect
-from lig_core.settings_text import masked
-from service import cli, jobs_cli
+from lig_core.serving.queue.address import BadAddress, check, connect
+from lig_core.serving.settings_text import masked
+from service.commands import job_admin, serve
 from service.settings import Settings
 from worker import cli as worker_cli
 
@@ -130,11 +130,11 @@ def test_every_command_refuses_it_with_exit_code_2(seed, monkeypatch):
     secret = secret_of(draw)
     monkeypatch.setenv("LIG_REDIS_URL", broken(draw, secret))
     for command, arguments in (
-        (cli.serve, []),
-        (cli.serve, ["--check"]),
+        (serve.serve, []),
+        (serve.serve, ["--check"]),
         (worker_cli.worker, []),
         (worker_cli.worker, ["--check"]),
-        (jobs_cli.list_jobs, []),
+        (job_admin.list_jobs, []),
     ):
         app = Typer()
         app.command()(command)

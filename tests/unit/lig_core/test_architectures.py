@@ -13,11 +13,11 @@ from tiny_models import FAMILIES, HEADS, HIDDEN, LAYERS, POSITIONS, VOCABULARY, 
 from transformers import CONFIG_MAPPING, AutoModel
 
 from docs.architectures import table
-from lig_core.architectures import FILE, SIZES, Sizes, made_with, types
 from lig_core.blocks.attention import IMPLEMENTATION, register
-from lig_core.catalog import ModelCard
-from lig_core.families import first_position
-from lig_core.models import LoadedModel
+from lig_core.loading.loaded import LoadedModel
+from lig_core.models.architectures import FILE, SIZES, Sizes, made_with, types
+from lig_core.models.catalog import ModelCard
+from lig_core.models.families import first_position
 
 OF_ENCODER_DECODERS = ("marian", "pegasus", "m2m_100", "blenderbot", "blenderbot-small", "mbart", "plbart", "nllb-moe")
 OTHERS = (

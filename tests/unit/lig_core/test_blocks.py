@@ -17,7 +17,7 @@ from lig_core.blocks.capture import capture_blocks
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import key_at_zero_norm_input, norm_input
 from lig_core.errors import UnsupportedMap, UnsupportedModel
-from lig_core.precision import working_precision
+from lig_core.loading.precision import working_precision
 
 EXACT = 1e-12
 EVERY_LAYER = range(LAYERS)

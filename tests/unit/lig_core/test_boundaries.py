@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from lig_core import describe_boundaries
 from lig_core.cli import app
-from lig_core.families import FAMILIES as TABLE
-from lig_core.precision import working_precision
+from lig_core.loading.precision import working_precision
+from lig_core.models.families import FAMILIES as TABLE
 
 
 def saved(folder: Path, name: str) -> str:

@@ -16,10 +16,10 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 from typer.testing import CliRunner
 
 from lig_core import describe_boundaries, explain
-from lig_core.catalog import find_model
 from lig_core.cli import app
 from lig_core.errors import UnsupportedModel
-from lig_core.models import load_model
+from lig_core.loading.loaded import load_model
+from lig_core.models.catalog import find_model
 
 ASKED: dict[str, Any] = {
     "granularity": "layer",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.errors import OutOfMemory
-from lig_core.precision import working_precision
+from lig_core.loading.precision import working_precision
 from lig_core.quadrature.integrand import Start
 
 NODES = torch.tensor([0.1, 0.4, 0.9], dtype=torch.float64)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from lig_core import cli
 from lig_core.client.files import FORMATS_OF_BYTES, layers_in
-from lig_core.models import LoadedModel
+from lig_core.loading.loaded import LoadedModel
 from lig_core.result.formats import FORMATS
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
@@ -25,7 +25,7 @@ COMMAND = ["explain", "The cat sat.", *OPTIONS]
 
 @pytest.fixture
 def explained(tmp_path: Path, minilm: LoadedModel, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lig_core.models.load_model", lambda *args, **kwargs: minilm)
+    monkeypatch.setattr("lig_core.loading.loaded.load_model", lambda *args, **kwargs: minilm)
 
     def explained(name: str) -> Path:
         done = CliRunner().invoke(cli.app, [*COMMAND, "-o", str(tmp_path / name)])

@@ -12,7 +12,7 @@ from closeness import assert_close_maps
 
 from lig_core import ExplainRequest, LIGConfig, explain
 from lig_core.errors import InvalidRequest
-from lig_core.models import LoadedModel
+from lig_core.loading.loaded import LoadedModel
 
 DEFAULTS = {field.name: field.default for field in fields(LIGConfig)}
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lig_core.catalog import ModelCard, check_against_model
 from lig_core.contract import MAX_TEXT_CHARACTERS, ExplainRequest, parse_request
 from lig_core.errors import InvalidRequest
+from lig_core.models.catalog import ModelCard, check_against_model
 
 CARD = ModelCard("six layers", "", None, {"model_type": "bert", "num_hidden_layers": 6, "num_attention_heads": 12})
 

@@ -11,12 +11,12 @@ from tiny_models import POSITIONS, USUAL, loaded, opened, tiny_tokenizer
 from transformers import AutoModel, BertConfig, PreTrainedConfig, RobertaConfig
 
 from lig_core.blocks.attention import IMPLEMENTATION, register
-from lig_core.catalog import ModelCard
 from lig_core.contract import ExplainRequest
 from lig_core.errors import TextTooLong
-from lig_core.maps import SplitBlockIntegrator
+from lig_core.loading.loaded import LoadedModel
+from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.method import run, run_batch
-from lig_core.models import LoadedModel
+from lig_core.models.catalog import ModelCard
 from lig_core.quadrature import RiemannTrapezoid
 
 

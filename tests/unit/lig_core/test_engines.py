@@ -23,8 +23,8 @@ from lig_core.engines.factored import AttentionIntegrand, LayerIntegrand
 from lig_core.engines.path import Path
 from lig_core.engines.target_paths import ClosedTargetPath, ReplayedTargetPath
 from lig_core.engines.zero_paths import ScaledPath, TangentPath
-from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
-from lig_core.precision import working_precision
+from lig_core.loading.precision import working_precision
+from lig_core.maps.integrators import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.quadrature import GaussLegendre
 
 NAMES = [family.name for family in ALL_FAMILIES]

@@ -16,11 +16,11 @@ from tiny_models import LAYERS, POSITIONS, loaded
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from lig_core.catalog import find_model
 from lig_core.contract import ExplainRequest, ExplainResult, Progress
 from lig_core.errors import InvalidRequest, NotConverged, TextTooLong, UnsupportedMap
+from lig_core.loading.loaded import LoadedModel, load_model
 from lig_core.method import run, run_batch
-from lig_core.models import LoadedModel, load_model
+from lig_core.models.catalog import find_model
 from lig_core.result.render import plain, to_json
 
 TEXT = "the quick fox sat and nobody minded"

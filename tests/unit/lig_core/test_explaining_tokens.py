@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from lig_core import explain
 from lig_core.contract import parse_request
 from lig_core.errors import InvalidRequest, TextTooLong
+from lig_core.loading.loaded import LoadedModel
 from lig_core.method import run, run_batch
-from lig_core.models import LoadedModel
 from lig_core.result.render import plain
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lig_core.catalog import READ, ModelCard, find_model
-from lig_core.identity import _kept_digest, folder_digest, model_identity
+from lig_core.models.catalog import READ, ModelCard, find_model
+from lig_core.models.identity import _kept_digest, folder_digest, model_identity
 
 FILES = {
     "config.json": "{}",
@@ -101,7 +101,7 @@ def test_a_file_that_goes_while_the_folder_is_looked_at_is_no_fault(tmp_path, mo
 
 
 def test_what_was_read_once_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lig_core.identity.SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr("lig_core.models.identity.SETTLED_SECONDS", 0.0)
     made(tmp_path)
     folder_digest(tmp_path)
     read = _kept_digest.cache_info().misses
@@ -112,7 +112,7 @@ def test_what_was_read_once_is_not_read_again(tmp_path: Path, monkeypatch: pytes
 def test_the_bundled_model_is_its_packages_version_with_or_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     card = find_model("minilm")
     assert model_identity(card) == "0.1.0"
-    monkeypatch.setattr("lig_core.identity.folder_digest", lambda folder: pytest.fail("it was read"))
+    monkeypatch.setattr("lig_core.models.identity.folder_digest", lambda folder: pytest.fail("it was read"))
     assert model_identity(card) == "0.1.0"
 
 

@@ -18,12 +18,12 @@ from tiny_models import FAMILIES, USUAL, tiny_tokenizer
 from transformers import AutoModel, ViTConfig
 
 from lig_core import explain
-from lig_core.boundaries import describe_boundaries
-from lig_core.catalog import find_model, read_card
 from lig_core.errors import InvalidRequest, LigError, ModelNotFound, UnsupportedMap, UnsupportedModel
-from lig_core.identity import model_identity
-from lig_core.models import LoadedModel, load_model
-from lig_core.references import ModelReference
+from lig_core.loading.describe import describe_boundaries
+from lig_core.loading.loaded import LoadedModel, load_model
+from lig_core.models.catalog import find_model, read_card
+from lig_core.models.identity import model_identity
+from lig_core.models.references import ModelReference
 
 TEXT = "the quick cat sat on the mat"
 

@@ -10,9 +10,9 @@ from tiny_models import LAYERS, TOKENS, USUAL, tiny_tokenizer
 from transformers import AutoModel, BertConfig, GPTJConfig
 
 from lig_core.blocks.attention import IMPLEMENTATION, register
-from lig_core.catalog import ModelCard, find_model
 from lig_core.errors import LigError
-from lig_core.models import LoadedModel, load_model
+from lig_core.loading.loaded import LoadedModel, load_model
+from lig_core.models.catalog import ModelCard, find_model
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

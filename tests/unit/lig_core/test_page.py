@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lig_core.page import TITLE_CHARACTERS, render_page
+from lig_core.result.page import TITLE_CHARACTERS, render_page
 
 ATTACK = "</script><script>alert(1)</script><!-- & \u2028 {{policy}} {{data}}"
 

@@ -11,10 +11,10 @@ import torch
 from tiny_models import FAMILIES, POSITIONS, USUAL, tiny_tokenizer
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
-from lig_core.catalog import ModelCard
-from lig_core.families import AFTER_PADDING
-from lig_core.models import max_tokens
-from lig_core.tokenizer_files import NO_LIMIT
+from lig_core.loading.loaded import max_tokens
+from lig_core.models.catalog import ModelCard
+from lig_core.models.families import AFTER_PADDING
+from lig_core.models.tokenizer_files import NO_LIMIT
 
 
 def room(config: PreTrainedConfig) -> tuple[int | None, int | None]:

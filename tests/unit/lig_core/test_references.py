@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lig_core.errors import InvalidRequest, ModelNotFound
-from lig_core.references import ModelReference, is_revision, resolve, resolve_here
+from lig_core.models.references import ModelReference, is_revision, resolve, resolve_here
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

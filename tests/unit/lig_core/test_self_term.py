@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lig_core.compose import compare, compose, conserving, product
-from lig_core.maps import HeadMap, LayerMap, MlpMap
+from lig_core.maps.compose import compare, compose, conserving, product
+from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
+from lig_core.maps.self_term import map_ratio, split_self, zero_ratio
 from lig_core.quadrature import Attribution
-from lig_core.self_term import map_ratio, split_self, zero_ratio
 
 ROUNDING = 1e-12
 

@@ -11,8 +11,8 @@ from tiny_models import loaded
 
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.errors import Cancelled, InvalidRequest, NotConverged
+from lig_core.loading.loaded import LoadedModel
 from lig_core.method import run, stream
-from lig_core.models import LoadedModel
 from lig_core.result.render import document, to_json
 
 TEXT = "the quick fox sat"

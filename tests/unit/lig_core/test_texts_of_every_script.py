@@ -19,13 +19,13 @@ from texts import SCRIPTS, texts
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from lig_core.catalog import ModelCard, find_model
 from lig_core.contract import ExplainRequest, parse_request
 from lig_core.errors import LigError
+from lig_core.loading.loaded import LoadedModel, load_model
 from lig_core.method import run, stream
-from lig_core.models import LoadedModel, load_model
-from service.preflight import check_against_tokens
-from service.tokens import TokenCounter
+from lig_core.models.catalog import ModelCard, find_model
+from service.submit.checks import check_against_tokens
+from service.submit.tokens import TokenCounter
 
 SEED, TEXTS = 20260621, 520
 POSITIONS = 160
@@ -223,7 +223,7 @@ def require_same_sums(text: str, request: ExplainRequest, by_word: dict[str, Any
 )
 @pytest.mark.parametrize("make", ["byte_level", "byte_level_with_spaces"])
 def test_marks_belong_to_the_word_that_they_are_written_on(make: str, text: str, words: list[str]) -> None:
-    from lig_core.tokens import words_by_text
+    from lig_core.models.tokens import words_by_text
 
     found = TOKENIZERS[make]().encode(text, add_special_tokens=False)
     numbers = words_by_text(text, found.offsets, found.word_ids)

@@ -12,13 +12,14 @@ import pytest
 from token_folders import ROWS, Row, asked, bert, require_answer, with_pieces_alone
 from typer.testing import CliRunner
 
-from lig_core import cli, explain, tokenizer_files
-from lig_core.catalog import find_model
+from lig_core import cli, explain
 from lig_core.contract import parse_request
 from lig_core.errors import LigError, UnsupportedModel
-from service.preflight import Preflight
+from lig_core.models import tokenizer_files
+from lig_core.models.catalog import find_model
 from service.settings import Settings
-from service.tokens import TokenCounter
+from service.submit.checks import Preflight
+from service.submit.tokens import TokenCounter
 
 
 @pytest.fixture(scope="module")

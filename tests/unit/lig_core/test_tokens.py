@@ -11,13 +11,13 @@ from made_results import made_head, made_layer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lig_core.contract import parse_request
+from lig_core.loading.loaded import LoadedModel
 from lig_core.method import run, stream
-from lig_core.models import LoadedModel
+from lig_core.models.tokens import is_byte_level, label, word_marker, words_by_marker, words_by_text
 from lig_core.result.arrays import STATUSES
 from lig_core.result.read import from_document
 from lig_core.result.render import plain
 from lig_core.result.words import Words, merge_words
-from lig_core.tokens import is_byte_level, label, word_marker, words_by_marker, words_by_text
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
 TEXT = "The antidisestablishmentarian sat."

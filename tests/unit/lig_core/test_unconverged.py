@@ -17,10 +17,10 @@ from lig_core import NotConvergedWarning, cli, explain
 from lig_core.client import Client
 from lig_core.contract import parse_request
 from lig_core.errors import NotConverged
-from lig_core.models import LoadedModel
+from lig_core.loading.loaded import LoadedModel
 from lig_core.result.read import from_document
+from lig_core.result.unconverged import MOST_NAMED, complaint
 from lig_core.result.verdict import Verdict
-from lig_core.unconverged import MOST_NAMED, complaint
 
 TEXT = "The cat sat on the mat."
 MISSED: dict[str, Any] = {"model": "minilm", "layers": [1, 4], "granularity": ["layer", "att"], "num_steps": 1}
@@ -28,7 +28,7 @@ MISSED: dict[str, Any] = {"model": "minilm", "layers": [1, 4], "granularity": ["
 
 @pytest.fixture(autouse=True)
 def loaded_once(minilm: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("lig_core.method", "lig_core.models"):
+    for place in ("lig_core.method", "lig_core.loading.loaded"):
         monkeypatch.setattr(f"{place}.load_model", lambda *args, **how: minilm)
 
 

@@ -10,11 +10,11 @@ from fastapi.testclient import TestClient
 
 from lig_core.contract import Progress
 from lig_core.errors import LigError
-from lig_core.queue.durability import Durability
+from lig_core.serving.queue.durability import Durability
 from service.app import create_app
-from service.errors import JobEnded, JobNotFound
-from service.event_ids import later
-from service.jobs import Accepted, EventPage, Job, JobStatus, Load, Page, StoredLayer, StoredPart
+from service.events.ids import later
+from service.http.errors import JobEnded, JobNotFound
+from service.jobs.job import Accepted, EventPage, Job, JobStatus, Load, Page, StoredLayer, StoredPart
 from service.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from service.app import create_app
-from service.keys import new_key
+from service.keys.keyring import new_key
 from service.settings import Settings
 
 OPEN = {"/livez", "/readyz", "/startupz", "/", "/docs", "/docs/assets", "/openapi.json"}

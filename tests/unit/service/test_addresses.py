@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from service.addresses import is_private
+from service.webhooks.addresses import is_private
 
 PRIVATE = [
     *("0.0.0.0", "10.0.0.1", "100.64.0.1", "127.1.2.3", "169.254.169.254", "172.16.0.1", "192.0.0.9", "192.0.2.1"),

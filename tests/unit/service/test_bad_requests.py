@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lig_core.contract import ExplainRequest
-from lig_core.queue.errors import QueueFull, QuotaExceeded
+from lig_core.serving.queue.errors import QueueFull, QuotaExceeded
 from service.app import create_app
-from service.errors import StoreUnavailable
+from service.http.errors import StoreUnavailable
 from service.settings import Settings
 
 JSON = {"Content-Type": "application/json"}
@@ -76,7 +76,7 @@ def test_a_model_that_cannot_exist_is_refused_at_once(api, jobs):
 
 
 def test_a_model_that_no_hub_has_is_refused_and_another_is_named(api, jobs, monkeypatch):
-    monkeypatch.setattr("lig_core.catalog.hub_has", lambda card: False)
+    monkeypatch.setattr("lig_core.models.catalog.hub_has", lambda card: False)
     problem = problem_of(api.post("/v1/explain", json=GOOD | {"model": "nobody/nothing"}), 422, "model_not_found")
     assert "'nobody/nothing'" in problem["detail"]
     assert "minilm" in problem["detail"]

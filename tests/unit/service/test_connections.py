@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.connections import Connections
+from service.http.connections import Connections
 
 
 class Made:

@@ -3,8 +3,8 @@
 import pytest
 
 from lig_core.contract import ExplainRequest
-from lig_core.references import ModelReference
-from service.digest import request_digest
+from lig_core.models.references import ModelReference
+from service.submit.digest import request_digest
 
 HUB = ModelReference("hub", "nobody/m")
 

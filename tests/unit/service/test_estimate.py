@@ -5,14 +5,14 @@ import pytest
 from closeness import assert_close
 from tiny_models import tiny_tokenizer
 
-from lig_core.catalog import ModelCard, find_model
 from lig_core.contract import parse_request
 from lig_core.errors import InvalidRequest, TextTooLong
-from service.errors import ModelNotAllowed, ResultTooLarge
-from service.estimate import DEFAULT_RATE, cost_seconds, estimate
-from service.preflight import Preflight, check_against_tokens
+from lig_core.models.catalog import ModelCard, find_model
+from service.http.errors import ModelNotAllowed, ResultTooLarge
 from service.settings import Settings
-from service.tokens import TokenCount, TokenCounter, guess
+from service.submit.checks import Preflight, check_against_tokens
+from service.submit.cost import DEFAULT_RATE, cost_seconds, estimate
+from service.submit.tokens import TokenCount, TokenCounter, guess
 
 SENTENCE = (
     "Explanations of a model are only as good as the question they answer, and the committee that was asked to judge "
@@ -33,8 +33,8 @@ def explained():
     """JSON bytes of a request's true result."""
     from functools import cache
 
+    from lig_core.loading.loaded import load_model
     from lig_core.method import run
-    from lig_core.models import load_model
 
     load = cache(lambda dtype: load_model(find_model("minilm"), device="cpu", dtype=dtype))
     return lambda request: len(orjson.dumps(run(request, load(request.dtype)), option=orjson.OPT_SERIALIZE_NUMPY))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service import embedded
-from service.embedded import EmbeddedRedisError, find_server
+from service.process import embedded
+from service.process.embedded import EmbeddedRedisError, find_server
 
 
 def fake_server(path, said):

@@ -9,13 +9,13 @@ from fastapi import FastAPI
 
 from lig_core.contract import ExplainRequest
 from lig_core.errors import InvalidRequest
-from service import event_ids, hub
-from service.errors import Draining, StoreUnavailable
-from service.following import SLACK, Channel
-from service.hub import Hub
-from service.jobs import Event, EventPage, Submission
+from service.events import hub, ids
+from service.events.bodies import SharedBodies
+from service.events.channel import SLACK, Channel
+from service.events.hub import Hub
+from service.http.errors import Draining, StoreUnavailable
+from service.jobs.job import Event, EventPage, Submission
 from service.lifecycle import Lifecycle
-from service.shared_bodies import SharedBodies
 
 QUIET = 0.01
 PATIENCE = 120
@@ -61,7 +61,7 @@ def test_old_progress_is_forgotten_and_told_once_to_who_missed_it(job, told):
     channel.add(EventPage(happened("layer", *["progress"] * (SLACK + 20), first=3)), [])
     found = told(slow)
     assert len(found) == 10 - 2 + 1
-    assert found[0] == ("gap", event_ids.preceding("3-0"))
+    assert found[0] == ("gap", ids.preceding("3-0"))
     assert found[1] == ("layer", "3-0")
     assert found[-1] == ("progress", f"{SLACK + 23}-0")
     assert [kind for kind, _ in told(channel.listener(job, None))].count("gap") == 0
@@ -177,7 +177,7 @@ def test_nobody_begins_to_listen_to_a_process_that_is_about_to_stop(jobs, job):
 
 
 def test_a_client_that_goes_away_is_noticed(jobs, job):
-    from service.auth import owner
+    from service.keys.guard import owner
     from service.routes import events
     from service.settings import Settings
 
@@ -252,13 +252,13 @@ def test_bodies_last_used_are_kept_within_the_limit():
 @pytest.mark.parametrize("text", ["", "x", "1", "1-", "-1", "1-2-3", " 1-0", "1-0\n", "١-0", f"{2**64}-0"])
 def test_what_is_no_id_is_refused(text):
     with pytest.raises(InvalidRequest) as error:
-        event_ids.parse(text, "/query/after")
+        ids.parse(text, "/query/after")
     assert error.value.errors[0].pointer == "/query/after"
 
 
 def test_ids_are_in_order():
-    assert event_ids.later("10-0", "9-5")
-    assert event_ids.following("9-5") == "9-6"
+    assert ids.later("10-0", "9-5")
+    assert ids.following("9-5") == "9-6"
     for event_id in ("9-5", "9-0"):
-        assert event_ids.later(event_id, event_ids.preceding(event_id))
-    assert event_ids.later(event_ids.preceding("9-0"), "8-77")
+        assert ids.later(event_id, ids.preceding(event_id))
+    assert ids.later(ids.preceding("9-0"), "8-77")

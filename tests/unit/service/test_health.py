@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from lig_core.errors import LigError
 from service.app import create_app
-from service.errors import Draining
+from service.http.errors import Draining
 from service.lifecycle import Lifecycle
 from service.settings import Settings
 
@@ -51,7 +51,7 @@ def test_further_conditions_of_readiness_can_be_given(jobs):
 def test_a_signal_to_stop_drains(jobs, signal):
     import uvicorn
 
-    from service.server import Server
+    from service.process.server import Server
 
     lifecycle = Lifecycle()
     server = Server(uvicorn.Config(create_app(Settings(), jobs, lifecycle=lifecycle), log_config=None), lifecycle)

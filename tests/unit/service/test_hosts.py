@@ -4,8 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from service import server
 from service.app import create_app
+from service.process import server
 from service.settings import Settings
 
 

@@ -7,9 +7,9 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from service.key_source import FixedKeys, KeysFile, Open, key_source
-from service.keys import ANONYMOUS, Caller, Keyring, KeysError, new_key
-from service.keys_cli import app
+from service.commands.key_admin import app
+from service.keys.keyring import ANONYMOUS, Caller, Keyring, KeysError, new_key
+from service.keys.source import FixedKeys, KeysFile, Open, key_source
 from service.settings import Settings
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 from fastapi.testclient import TestClient
 
-from lig_core import logs
+from lig_core.serving import logs
 from service.app import create_app
 from service.settings import Settings
 
@@ -72,12 +72,12 @@ def test_neither_the_text_nor_a_key_is_ever_logged(served, lines, jobs):
 
 
 def test_a_line_from_inside_a_request_carries_its_id(served, lines, jobs):
-    from service.errors import StoreUnavailable
+    from service.http.errors import StoreUnavailable
 
     jobs.failure = StoreUnavailable("no answer")
     jobs.failure.__cause__ = OSError("refused")
     served.post("/v1/explain", json={"text": "a", "model": "minilm"}, headers={"X-Request-Id": "abc"})
-    (line,) = [line for line in lines() if line["logger"] == "service.problems"]
+    (line,) = [line for line in lines() if line["logger"] == "service.http.problems"]
     assert line["request_id"] == "abc"
     assert "store_unavailable" in line["message"]
 

@@ -14,10 +14,10 @@ from fastapi.testclient import TestClient
 from huggingface_hub import constants
 from traced_files import Traced
 
-from lig_core.catalog import find_model, local_file, read_card
 from lig_core.errors import LigError
-from lig_core.identity import model_identity
-from lig_core.references import ModelReference, resolve
+from lig_core.models.catalog import find_model, local_file, read_card
+from lig_core.models.identity import model_identity
+from lig_core.models.references import ModelReference, resolve
 from service.app import create_app
 from service.settings import Settings
 
@@ -200,13 +200,13 @@ def test_a_branch_of_the_hub_is_followed_and_the_hub_seldom_asked(disk, jobs, mo
         (repo / "refs" / "main").write_text(moved)
         return repo / "snapshots" / moved / file
 
-    monkeypatch.setattr("service.known_models.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("service.submit.known_models.FRESH_SECONDS", 0.0)
     with TestClient(create_app(Settings(), jobs)) as api:
         api.post("/v1/explain", json={"text": "a", "model": "org/name"})  # the hub cannot be reached
-        monkeypatch.setattr("lig_core.catalog.hub_has", lambda card: True)
-        monkeypatch.setattr("lig_core.catalog.hf_hub_download", download)
+        monkeypatch.setattr("lig_core.models.catalog.hub_has", lambda card: True)
+        monkeypatch.setattr("lig_core.models.catalog.hf_hub_download", download)
         api.post("/v1/explain", json={"text": "a", "model": "org/name"})  # and is not asked again so soon
-        monkeypatch.setattr("service.known_models.HUB_SECONDS", 0.0)
+        monkeypatch.setattr("service.submit.known_models.HUB_SECONDS", 0.0)
         for name in (f"org/name@{COMMIT}", "org/name"):
             api.post("/v1/explain", json={"text": "a", "model": name})
     assert asked == [("org/name", "config.json", None)]
@@ -246,15 +246,15 @@ def test_a_folder_that_takes_long_to_read_is_read_once_and_who_asks_comes_back(d
         assert done.wait(60)
         return "2" * 64
 
-    monkeypatch.setattr("service.known_models.model_identity", slow)
-    monkeypatch.setattr("service.known_models.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("service.submit.known_models.model_identity", slow)
+    monkeypatch.setattr("service.submit.known_models.PATIENCE_SECONDS", 0.01)
     with TestClient(create_app(Settings(models_folder=disk / "models"), jobs)) as api:
         for _ in range(3):
             answer = api.post("/v1/explain", json={"text": "a", "model": "ok"})
             assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
             assert int(answer.headers["retry-after"]) > 0
         assert api.get("/v1/models/ok/boundaries").status_code == 200
-        monkeypatch.setattr("service.known_models.PATIENCE_SECONDS", 60)
+        monkeypatch.setattr("service.submit.known_models.PATIENCE_SECONDS", 60)
         done.set()
         assert api.post("/v1/explain", json={"text": "a", "model": "ok"}).status_code == 202
     assert jobs.submissions[-1].identity == "2" * 64

@@ -6,14 +6,14 @@ import orjson
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from service.openapi import document
-from service.problems import STATUS
+from service.commands.openapi import document
+from service.http.problems import STATUS
 
 FILE = Path(__file__).parents[3] / "openapi" / "openapi.json"
 
 
 def test_the_document_in_the_repository_is_current():
-    assert FILE.read_text() == document(), "run: python -m service.openapi"
+    assert FILE.read_text() == document(), "run: python -m service.commands.openapi"
 
 
 def test_the_document_is_valid_openapi():
@@ -76,7 +76,7 @@ def subclasses(kind):
 
 
 def test_every_error_code_has_a_status_and_every_status_a_code():
-    import worker.queue_worker  # noqa: F401 - with its imports, defines the worker's errors
+    import worker.take.lease_worker  # noqa: F401 - with its imports, defines the worker's errors
     from lig_core.errors import LigError
 
     kinds = [LigError, *subclasses(LigError)]

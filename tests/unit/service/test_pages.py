@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lig_core.page import page_script, render_page, script_source
+from lig_core.result.page import page_script, render_page, script_source
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError as RedisFull
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from lig_core.queue.redis_faults import RedisFault, damaged, fault_of, queue_damaged
+from lig_core.serving.queue.redis_faults import RedisFault, damaged, fault_of, queue_damaged
 
 OLD = "Error running script (call to f_ab): @user_script:1: "
 SAID = [

@@ -12,8 +12,8 @@ from starlette.datastructures import Headers
 from lig_core.errors import NotConverged
 from lig_core.result.arrays import Result
 from lig_core.result.formats import write_json
-from service.errors import NotAcceptable
-from service.negotiation import RESULT_FORMATS, negotiate
+from service.http.errors import NotAcceptable
+from service.http.negotiation import RESULT_FORMATS, negotiate
 
 LAYERS = (made_layer(0), made_layer(2))
 DOCUMENT = b"".join(write_json(made_head(), Result.of(made_head(), LAYERS)))

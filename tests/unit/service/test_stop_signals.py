@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from service.stopping import Stopped, stop_signals
-from worker import stopping as worker_stopping
-from worker.interrupt import Interrupt
+from service.process.stopping import Stopped, stop_signals
+from worker.compute.interrupt import Interrupt
+from worker.take import stopping as worker_stopping
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -8,14 +8,14 @@ import pytest
 from closeness import assert_close
 from fastapi.testclient import TestClient
 
-from lig_core.queue.errors import QueueFull, QuotaExceeded
+from lig_core.serving.queue.errors import QueueFull, QuotaExceeded
 from service.app import create_app
-from service.intake import limits
-from service.jobs import Load
-from service.keys import Caller
-from service.outlook import Outlook
-from service.prefer import wait_seconds
+from service.jobs.job import Load
+from service.keys.keyring import Caller
 from service.settings import Settings
+from service.submit.headers import wait_seconds
+from service.submit.intake import limits
+from service.submit.pace import Outlook
 
 BODY = {"text": "The cat sat.", "model": "minilm"}
 

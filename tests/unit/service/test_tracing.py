@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.tracing import parse
+from service.http.tracing import parse
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

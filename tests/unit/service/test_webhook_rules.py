@@ -4,10 +4,10 @@ import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks.webhooks import Webhook
 
-from lig_core.settings_text import lines
+from lig_core.serving.settings_text import lines
 from service.app import create_app
 from service.settings import Settings
-from service.webhooks import WebhookPolicy
+from service.webhooks.policy import WebhookPolicy
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -6,11 +6,11 @@ import pytest
 from closeness import assert_close
 from huggingface_hub import constants
 
-from lig_core.catalog import ModelCard, find_model
 from lig_core.errors import ModelChanged, OutOfMemory
-from lig_core.identity import model_identity
-from worker.model_pool import ModelPool
-from worker.weights import expected_bytes
+from lig_core.models.catalog import ModelCard, find_model
+from lig_core.models.identity import model_identity
+from worker.compute.model_pool import ModelPool
+from worker.compute.weights import expected_bytes
 
 
 class CountingEngine:
@@ -161,7 +161,7 @@ def test_a_model_larger_than_the_budget_is_refused_with_what_to_do(name):
 
 
 def test_the_expected_size_is_that_of_the_loaded_model():
-    from worker.engine import CoreEngine
+    from worker.compute.backend import CoreEngine
 
     engine = CoreEngine()
     minilm = find_model("minilm")

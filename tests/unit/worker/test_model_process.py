@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from worker.process import ModelProcess, ProcessDied, State, Unfit
+from worker.take.model_process import ModelProcess, ProcessDied, State, Unfit
 
 SCRIPT = """
 import json, os, sys, time
@@ -196,7 +196,7 @@ def test_one_that_dies_while_it_starts_is_started_again(process_of, tmp_path):
 
 @pytest.mark.parametrize("first", ["sys.exit(1)", "say(done=1)", "print('no JSON')", "print('[]')"])
 def test_one_that_never_says_that_it_is_ready_is_given_up(process_of, first, monkeypatch):
-    monkeypatch.setattr("worker.process.STARTS", 2)
+    monkeypatch.setattr("worker.take.model_process.STARTS", 2)
     process = process_of(first)
     with pytest.raises(Unfit, match="does not start"):
         process.make_ready(lambda: True)
@@ -218,7 +218,7 @@ def test_one_that_loads_for_too_long_is_ended(process_of):
 
 
 def test_one_that_cannot_be_started_at_all_is_given_up(monkeypatch):
-    monkeypatch.setattr("worker.process.STARTS", 2)
+    monkeypatch.setattr("worker.take.model_process.STARTS", 2)
     with pytest.raises(Unfit):
         ModelProcess(["/nowhere/at/all"], os.environ, 5).make_ready(lambda: True)
 

@@ -1,0 +1,1 @@
+"""What service and worker share, and the rest of the core does not import."""

@@ -1,0 +1,126 @@
+"""Prometheus metrics of the queue, the jobs and the workers, read from Redis whenever the page is asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+
+from lig_core.serving.queue.counters import Histogram
+from lig_core.serving.queue.redis_faults import fault_of
+from service.jobs.queue_state import QueueState, read
+from service.jobs.redis import connect
+from service.settings import Settings
+
+TIMEOUT_SECONDS = 1.0
+"""Prometheus gives up after ten by default, and the rest of the page must reach it before."""
+
+log = logging.getLogger(__name__)
+
+COUNTERS = {
+    "jobs_accepted": ("", "Jobs accepted."),
+    "jobs_ended": ("status", "Jobs that ended."),
+    "jobs_refused": ("reason", "Submissions refused for the time being."),
+    "coalesced": ("computation", "Jobs that needed no run of their own: they joined one that was there."),
+    "attempts": ("", "Runs begun, those that went back to the queue included."),
+    "retries": ("", "Runs that died and were queued again."),
+    "abandoned": ("", "Of the retries, those whose worker was gone as well."),
+    "dead_letters": ("", "Computations given up because the process computing them died too often."),
+    "model_loads": ("", "Models loaded for a job."),
+    "unconverged_targets": ("", "Columns of maps that missed their tolerance."),
+    "webhooks": ("outcome", "Attempts to tell a webhook, by what came of them."),
+}
+"""The label, if there is one, and the description of each counter of lig_core.serving.queue."""
+
+HISTOGRAMS = {
+    "wait_seconds": "From acceptance to the start of the first run.",
+    "load_seconds": "Loading a model, where it was not in memory.",
+    "compute_seconds": "Computing a result, without loading the model.",
+    "nodes": "Quadrature nodes that a column of a map needed.",
+}
+
+
+class QueueMetrics(Collector):
+    """What Redis knows. Where it does not answer, `lig_redis_up` is 0 and the rest is absent: zeros would be wrong."""
+
+    def __init__(self, redis_url: str, settings: Settings) -> None:
+        self._redis = connect(redis_url, settings, timeout=min(TIMEOUT_SECONDS, settings.redis_timeout))
+        self._queue, self._max_backlog = settings.queue, settings.max_backlog
+
+    def describe(self) -> Iterator[Metric]:
+        """The names; asked when the collector is registered, whether or not Redis is there yet."""
+        yield from families(QueueState(), self._max_backlog)
+
+    def collect(self) -> Iterator[Metric]:
+        """As everything stands."""
+        try:
+            state = read(self._redis, self._queue)
+        except RedisError as error:
+            log.warning("metrics: %s (%s)", fault_of(error).value, error)
+            yield _up(0)
+            return
+        yield from families(state, self._max_backlog)
+
+
+def families(state: QueueState, max_backlog: float) -> Iterator[Metric]:
+    """Every metric; `max_backlog` are the seconds of work that are taken on for each worker."""
+    workers = sum(state.workers.values())
+    lines = state.lines.items()
+    waited = {priority: 0.0 if line.oldest is None else max(0.0, state.time - line.oldest) for priority, line in lines}
+    models = state.models.items()
+    yield _up(1)
+    yield _gauge("queue_length", "Computations that wait.", "priority", {p: line.length for p, line in lines})
+    yield _gauge(
+        "queue_cost_seconds", "Estimated seconds of what waits.", "priority", {p: line.cost for p, line in lines}
+    )
+    yield _gauge("queue_oldest_seconds", "How long the oldest one has waited.", "priority", waited)
+    yield _one("backlog_seconds", "Estimated seconds of all that has not ended.", state.backlog)
+    yield _one("backlog_limit_seconds", "The backlog beyond which work is refused.", max_backlog * max(1, workers))
+    yield _gauge("computations", "Computations there are; jobs may share one.", "state", state.computations)
+    yield _one("dead_letters_kept", "Dead letters that have not expired.", state.dead_letters)
+    yield _one("webhooks_waiting", "Webhooks to be told, now or later.", state.webhooks)
+    yield _gauge("workers", "Workers alive.", "state", state.workers)
+    yield _one("workers_resident_bytes", "Memory of the processes with the models, of all workers.", state.resident)
+    yield _one("workers_device_bytes", "GPU memory that all workers hold.", state.device)
+    yield _by_model("models_held", "Workers that hold a model.", {key: held.copies for key, held in models})
+    yield _by_model("models_held_bytes", "Bytes of it in all of them.", {key: held.size for key, held in models})
+    for name, (label, text) in COUNTERS.items():
+        counter = CounterMetricFamily(f"lig_{name}", text, labels=[label] if label else [])
+        for value, count in state.counted.counters[name].items():
+            counter.add_metric([value] if label else [], count)
+        yield counter
+    for name, text in HISTOGRAMS.items():
+        yield _histogram(name, text, state.counted.histograms[name])
+
+
+def _up(value: int) -> Metric:
+    return _one("redis_up", "Whether Redis answers; where it is 0, only the HTTP metrics are there beside it.", value)
+
+
+def _one(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"lig_{name}", text, value=value)
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    gauge = GaugeMetricFamily(f"lig_{name}", text, labels=[label])
+    for value, number in values.items():
+        gauge.add_metric([value], number)
+    return gauge
+
+
+def _by_model(name: str, text: str, values: Mapping[tuple[str, str], float]) -> Metric:
+    gauge = GaugeMetricFamily(f"lig_{name}", text, labels=["model", "dtype"])
+    for key, number in values.items():
+        gauge.add_metric(key, number)
+    return gauge
+
+
+def _histogram(name: str, text: str, found: Histogram) -> Metric:
+    bounds = [*(f"{bound:g}" for bound in found.bounds), "+Inf"]
+    buckets = list(zip(bounds, accumulate(found.counts), strict=True))
+    return HistogramMetricFamily(f"lig_{name}", text, buckets=buckets, sum_value=found.sum)
