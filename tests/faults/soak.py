@@ -61,8 +61,9 @@ LEAST_SAMPLES = 24
 """Of a process that is compared with itself."""
 SPARED = ("rss API 1", "rss worker 1", "rss models 1", "rss worker 2")
 """What must have been compared."""
-OF_JOBS = ("computation", "job", "claims", "group", "live", "digest", "idempotency", "dead", "events", "blob")
-"""Kinds of keys of which none is left in the end."""
+OF_JOBS = ("computation", "job", "claims", "group", "live", "digest", "idempotency", "events", "blob")
+OF_UNFINISHED = ("waiting", "popped", "leases", "costs", "webhooks")
+"""Kinds of keys of which none is left in the end: what there are many of, and what there is one of."""
 WORDS = (3, 8, 20, 45)
 FORMATS = ("json", "ndjson", "npz", "safetensors")
 MODEL, DAMAGED = "minilm", "damaged"
@@ -294,8 +295,8 @@ def make_damaged_model(folder: Path) -> None:
 
 
 def keys_of_jobs(redis: Any) -> list[str]:
-    prefixes = tuple(keys.of(kind, "") for kind in OF_JOBS)
-    return [key for raw in redis.scan_iter() if (key := raw.decode()).startswith(prefixes)]
+    prefixes, whole = tuple(keys.of(kind, "") for kind in OF_JOBS), {keys.of_queue(kind) for kind in OF_UNFINISHED}
+    return [key for raw in redis.scan_iter() if (key := raw.decode()).startswith(prefixes) or key in whole]
 
 
 def soak(minutes: float, seed: int) -> dict[str, Any]:
