@@ -11,7 +11,7 @@ import orjson
 
 from lig_core.errors import FieldError, InvalidRequest, LigError
 from lig_core.serving.queue import names
-from lig_core.serving.queue.errors import QueueFull, QuotaExceeded
+from lig_core.serving.queue.job_errors import QueueFull, QuotaExceeded
 from service.jobs.job import Limits, Submission
 from service.settings import Settings
 

@@ -16,7 +16,7 @@ from rq.job import JobStatus as RqStatus
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.errors import InvalidRequest, LigError
 from lig_core.serving.queue import names
-from lig_core.serving.queue.errors import JobDamaged
+from lig_core.serving.queue.job_errors import JobDamaged
 from service.jobs.job import Event, Job, JobStatus, StoredLayer, StoredPart, Timings
 
 STATUS = {

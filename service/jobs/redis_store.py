@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from lig_core.serving.queue import blobs, names
 from lig_core.serving.queue.durability import Durability, read_durability
-from lig_core.serving.queue.errors import IdempotencyMismatch, JobDamaged
+from lig_core.serving.queue.job_errors import IdempotencyMismatch, JobDamaged
 from lig_core.serving.queue.redis_faults import damaged
 from lig_core.serving.queue.scripts import Scripts
 from lig_core.serving.queue.upkeep import keys_of_owner, keys_of_queue, set_aside

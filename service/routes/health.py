@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.errors import LigError
 from lig_core.serving.queue.durability import MEANING, Promise
-from lig_core.serving.queue.errors import QueueFull
+from lig_core.serving.queue.job_errors import QueueFull
 from service.http.errors import NotReady
 from service.http.problems import responses
 from service.jobs.job import JobStore

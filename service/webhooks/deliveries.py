@@ -18,7 +18,7 @@ import orjson
 from fastapi.concurrency import run_in_threadpool
 
 from lig_core.serving.queue.counters import Outcome
-from lig_core.serving.queue.errors import JobDamaged
+from lig_core.serving.queue.job_errors import JobDamaged
 from lig_core.serving.queue.webhooks import Claim
 from service.http.errors import JobExpired, JobNotFound, StoreUnavailable
 from service.jobs.job import Job, JobStore

@@ -9,7 +9,7 @@ from closeness import assert_close
 
 from lig_core.errors import InvalidRequest
 from lig_core.serving.queue import names
-from lig_core.serving.queue.errors import IdempotencyMismatch, QueueFull, QuotaExceeded
+from lig_core.serving.queue.job_errors import IdempotencyMismatch, QueueFull, QuotaExceeded
 from lig_core.serving.queue.scripts import Scripts
 from service.jobs.job import JobStatus, Limits
 

@@ -12,7 +12,7 @@ from redis import Redis, exceptions
 
 from lig_core.result.arrays import Result
 from lig_core.serving.queue import names
-from lig_core.serving.queue.errors import Crashed
+from lig_core.serving.queue.job_errors import Crashed
 from tests.faults import campaign, report, soak, truth, verdicts
 from tests.faults.faults import all_faults
 from tests.faults.orders import FAILING_SHARE, FAILURES, LAYERS, Caller, Order, orders

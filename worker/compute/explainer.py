@@ -22,7 +22,7 @@ from lig_core.models.catalog import ModelCard, check_against_model, read_card
 from lig_core.models.references import ModelReference, resolve
 from lig_core.result.arrays import LayerArrays
 from lig_core.serving.queue import blobs
-from lig_core.serving.queue.errors import JobDamaged
+from lig_core.serving.queue.job_errors import JobDamaged
 from lig_core.serving.queue.moves import Done, Moves, Part, Run
 from lig_core.serving.queue.names import HEAD, LAYER, blob_key
 from lig_core.serving.queue.redis_faults import damaged

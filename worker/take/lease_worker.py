@@ -23,7 +23,7 @@ from rq.job import Job
 from lig_core.errors import LigError
 from lig_core.serving import logs
 from lig_core.serving.queue import names
-from lig_core.serving.queue.errors import JobDamaged, JobTimedOut
+from lig_core.serving.queue.job_errors import JobDamaged, JobTimedOut
 from lig_core.serving.queue.moves import Done, Moves, Place, Run, Started
 from lig_core.serving.queue.redis_faults import damaged, queue_damaged
 from lig_core.serving.queue.upkeep import keys_of_queue, set_aside, tidy

@@ -25,7 +25,7 @@ from rq.job import Job
 from lig_core.errors import LigError
 from lig_core.serving.queue import names
 from lig_core.serving.queue.counters import buckets
-from lig_core.serving.queue.errors import Crashed, JobDamaged
+from lig_core.serving.queue.job_errors import Crashed, JobDamaged
 from lig_core.serving.queue.scripts import Scripts
 
 log = logging.getLogger(__name__)

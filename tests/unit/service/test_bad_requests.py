@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lig_core.contract import ExplainRequest
-from lig_core.serving.queue.errors import QueueFull, QuotaExceeded
+from lig_core.serving.queue.job_errors import QueueFull, QuotaExceeded
 from service.app import create_app
 from service.http.errors import StoreUnavailable
 from service.settings import Settings

@@ -8,7 +8,7 @@ import pytest
 from closeness import assert_close
 from fastapi.testclient import TestClient
 
-from lig_core.serving.queue.errors import QueueFull, QuotaExceeded
+from lig_core.serving.queue.job_errors import QueueFull, QuotaExceeded
 from service.app import create_app
 from service.jobs.job import Load
 from service.keys.keyring import Caller
