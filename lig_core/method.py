@@ -10,14 +10,11 @@ For each layer asked for:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lig_core.blocks.capture import BlockCall
 from lig_core.config import LIGConfig, with_plain_indices
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.engines.chunking import Budget
@@ -108,23 +105,7 @@ def run(
     should_stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Explain one text with a loaded model. Arrays in the result are NumPy's; NaN stands for not asked for."""
-    return run_batch([request], model, progress=progress, should_stop=should_stop)[0]
-
-
-def run_batch(
-    requests: Sequence[ExplainRequest],
-    model: LoadedModel,
-    *,
-    progress: Callable[[Progress], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> list[dict[str, Any]]:
-    """Explain several texts after one padded forward pass; each gets the numbers that it gets alone.
-
-    Texts of like length go well together: a short text is computed at the length of the longest. `should_stop` is
-    asked before every chunk of work; once it says so, Cancelled is raised.
-    """
-    explained = _stream_batch(requests, model, progress=progress, should_stop=should_stop, skip=frozenset())
-    return [document(head, layers) for head, layers in explained]
+    return document(*stream(request, model, progress=progress, should_stop=should_stop))
 
 
 def stream(
@@ -138,87 +119,44 @@ def stream(
     """The head of the result at once, then its layers, each computed when it is asked for.
 
     What the request gets wrong is raised here, what computing meets is raised by the iterator: Cancelled soon after
-    `should_stop` says so, and NotConverged, where the request says to fail then, in place of the first layer that
-    misses its tolerance. Layers in `skip` are left out; progress counts them as done.
+    `should_stop`, asked before every chunk of work, says so, and NotConverged, where the request says to fail then, in
+    place of the first layer that misses its tolerance. Layers in `skip` are left out; progress counts them as done.
     """
-    ((head, layers),) = _stream_batch([request], model, progress=progress, should_stop=should_stop, skip=skip)
-    return head, layers
-
-
-def _stream_batch(
-    requests: Sequence[ExplainRequest],
-    model: LoadedModel,
-    *,
-    progress: Callable[[Progress], None] | None,
-    should_stop: Callable[[], bool] | None,
-    skip: Collection[int],
-) -> list[tuple[dict[str, Any], Iterator[LayerArrays]]]:
-    """A head and layers for each text; the forward pass that they share is made for the first layer asked for."""
-    if not requests:
-        return []
-    for request in requests:
-        check_indices(request, model.card.name, model.num_layers, model.num_heads)
-        if request.merge_subwords and request.tokens is not None:
-            require_word_marker(model.word_marker, model.card.name)
+    check_indices(request, model.card.name, model.num_layers, model.num_heads)
+    if request.merge_subwords and request.tokens is not None:
+        require_word_marker(model.word_marker, model.card.name)
     with model.computing():
-        encoded = model.encode([request.subject for request in requests])
+        encoded = model.encode([request.subject])
+    (text,) = encoded.texts
+    layers = request.layers if request.layers is not None else list(range(model.num_layers))
+    targets = _targets(request, text.words, model.device)
+    head = result_head(request, model, text, targets.tolist(), layers)
+    words = Words.of(head) if request.merge_subwords else None
 
-    @cache
-    def captured() -> list[list[BlockCall]]:
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(Progress(phase="computing", done=done, total=len(layers), unit="layers"))
+
+    def explained() -> Iterator[LayerArrays]:
+        remaining = [layer for layer in layers if layer not in skip]
+        report(len(layers) - len(remaining))
+        if not remaining:
+            return
         with model.computing():
-            return model.capture(encoded.inputs)
+            (calls,) = model.capture(encoded.inputs)
+        for place, layer in enumerate(remaining, len(layers) - len(remaining) + 1):
+            with model.computing():  # and no longer: what the caller does between layers is not the model's
+                budget = Budget(should_stop=should_stop)
+                integrator = model.integrator(layer, calls[layer], targets, quadrature_for(request), budget)
+                maps = explain_layer(integrator, request)
+            arrays = layer_arrays(layer, maps, targets.tolist(), model.dtype, labels=request.labels)
+            arrays = arrays if words is None else words.layer(arrays)
+            if request.on_unconverged == "fail":
+                _require_convergence(arrays)
+            report(place)
+            yield arrays
 
-    asked = [r.layers if r.layers is not None else list(range(model.num_layers)) for r in requests]
-    targets = [_targets(r, t.words, model.device) for r, t in zip(requests, encoded.texts, strict=True)]
-    skipped = sum(layer in skip for layers in asked for layer in layers)
-    counter = _Counter(progress, done=skipped, total=sum(map(len, asked)))
-
-    def computed(text: int, layer: int) -> LayerArrays:
-        request, call = requests[text], captured()[text][layer]
-        with model.computing():  # and no longer: what the caller does between layers is not the model's
-            budget = Budget(should_stop=should_stop)
-            integrator = model.integrator(layer, call, targets[text], quadrature_for(request), budget)
-            maps = explain_layer(integrator, request)
-        count = len(encoded.tokens[text])
-        return layer_arrays(layer, maps, targets[text].tolist(), count, model.dtype, labels=request.labels)
-
-    def explained(text: int, words: Words | None) -> Iterator[LayerArrays]:
-        counter.report()
-        for layer in asked[text]:
-            if layer in skip:
-                continue
-            found = computed(text, layer)
-            found = found if words is None else words.layer(found)
-            if requests[text].on_unconverged == "fail":
-                _require_convergence(found)
-            counter.count()
-            yield found
-
-    results = []
-    for text, request in enumerate(requests):
-        head = result_head(request, model, encoded.texts[text], targets[text].tolist(), asked[text])
-        words = Words.of(head) if request.merge_subwords else None
-        results.append((head if words is None else words.head(head), explained(text, words)))
-    return results
-
-
-@dataclass
-class _Counter:
-    """Reports how many layers of all texts are done: once at the start, then whenever one more is."""
-
-    progress: Callable[[Progress], None] | None
-    done: int
-    total: int
-    told: int = -1
-
-    def count(self) -> None:
-        self.done += 1
-        self.report()
-
-    def report(self) -> None:
-        if self.progress is not None and self.told != self.done:
-            self.told = self.done
-            self.progress(Progress(phase="computing", done=self.done, total=self.total, unit="layers"))
+    return head if words is None else words.head(head), explained()
 
 
 def explain_layer(integrate: Integrator, request: ExplainRequest) -> LayerMaps:

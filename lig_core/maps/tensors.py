@@ -28,20 +28,20 @@ class LayerMaps:
 
 
 def layer_arrays(
-    index: int, maps: LayerMaps, targets: Sequence[int], count: int, dtype: torch.dtype, *, labels: bool = False
+    index: int, maps: LayerMaps, targets: Sequence[int], dtype: torch.dtype, *, labels: bool = False
 ) -> LayerArrays:
-    """One layer's maps as arrays of the model's precision; `count` tokens are the text's, what follows is padding."""
+    """One layer's maps as arrays of the model's precision."""
     precision = np.dtype(str(dtype).removeprefix("torch."))
     arrays: dict[str, Array] = {"targets": np.array(targets, np.int64)}
     engines = {}
     if maps.layer is not None:
-        arrays["z2z"] = _array(maps.layer.attribution.values[:, :count].T, precision)
+        arrays["z2z"] = _array(maps.layer.attribution.values.T, precision)
         arrays |= _certificate("z2z", maps.layer.attribution)
         engines["z2z"] = maps.layer.engine
     if maps.att is not None:
         heads = maps.att.heads
         arrays["att.heads"] = np.array(heads, np.int64)
-        arrays["att"] = _array(maps.att.values[:, :, :count].permute(1, 2, 0), precision)
+        arrays["att"] = _array(maps.att.values.permute(1, 2, 0), precision)
         arrays |= _certificate("att", maps.att.attribution, len(heads))
         engines["att"] = maps.att.engine
     if maps.mlp is not None:
@@ -58,7 +58,7 @@ def layer_arrays(
             ("composed.product", composed.product, composed.product_comparison),
             ("composed.conserving", composed.conserving, composed.conserving_comparison),
         ):
-            arrays[name] = _array(values[:, :count].T, precision)
+            arrays[name] = _array(values.T, precision)
             arrays |= _diagnostic(name, comparison)
     return LayerArrays(index, arrays, maps.quadrature.name, engines, labels)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lig_core.quadrature.integrand import Attribution, Integrand, is_hidden, rounding_floor, scale_of
-from lig_core.quadrature.rules import gauss_legendre, riemann_trapezoid
+from lig_core.quadrature.rules import gauss_legendre
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,6 @@ class GaussLegendre:
     def integrate(self, integrand: Integrand) -> Attribution:
         """The rule applied to every column."""
         return apply_rule(integrand, *gauss_legendre(self.num_steps), self.rtol)
-
-
-@dataclass(frozen=True)
-class RiemannTrapezoid:
-    """Captum's trapezoid with `num_steps` nodes, errors included; the node at a = 0, where L has a kink, gives 0."""
-
-    num_steps: int
-    rtol: float = 1e-3
-
-    @property
-    def name(self) -> str:
-        """riemann_trapezoid(n)."""
-        return f"riemann_trapezoid({self.num_steps})"
-
-    def integrate(self, integrand: Integrand) -> Attribution:
-        """The rule applied to every column."""
-        nodes, weights = riemann_trapezoid(self.num_steps)
-        return apply_rule(integrand, nodes[1:], weights[1:], self.rtol)
 
 
 def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float) -> Attribution:

@@ -9,15 +9,13 @@ tokens' columns (the L2 diagnostic) have no counterpart and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from lig_core.result.arrays import COMPOSITIONS, MAPS, STATUSES, Array, Head, LayerArrays
-from lig_core.result.read import from_document
-from lig_core.result.render import Document, document
 
 Groups = Sequence[Sequence[int]]
 _FINE = STATUSES.index("zero_path")
@@ -92,13 +90,6 @@ class Words:
         if "source" in MAPS[name]:
             values = np.ascontiguousarray(_sums(values.swapaxes(-1, -2), self.groups).swapaxes(-1, -2))
         return values
-
-
-def merge_words(result: Mapping[str, Any]) -> Document:
-    """A result document by words; the document itself is left as it is. Idempotent."""
-    head, layers = from_document(result)
-    words = Words.of(head)
-    return dict(result) if words is None else document(words.head(head), map(words.layer, layers))
 
 
 def _span(head: Head, group: Sequence[int]) -> tuple[int, int]:

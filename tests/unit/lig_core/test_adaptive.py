@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from captum_trapezoid import RiemannTrapezoid
 from closeness import assert_close
 from torch import Tensor
 
-from lig_core.quadrature import Adaptive, Attribution, GaussLegendre, Integrand, Quadrature, RiemannTrapezoid, Sums
+from lig_core.quadrature import Adaptive, Attribution, GaussLegendre, Integrand, Quadrature, Sums
 from lig_core.quadrature.adaptive import _crossing
 from lig_core.quadrature.integrand import Start
 

@@ -13,13 +13,14 @@ import torch
 from brute_force import Truth, gauss, truth
 from closeness import assert_close
 from tiny_models import LAYERS, POSITIONS, loaded
+from together import explain_together
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from lig_core.contract import ExplainRequest, ExplainResult, Progress
 from lig_core.errors import InvalidRequest, NotConverged, TextTooLong, UnsupportedMap
 from lig_core.loading.loaded import LoadedModel, load_model
-from lig_core.method import run, run_batch
+from lig_core.method import run
 from lig_core.models.catalog import find_model
 from lig_core.result.render import plain, to_json
 
@@ -239,16 +240,15 @@ def test_a_text_of_one_token_is_explained() -> None:
 def test_texts_explained_in_a_batch_get_the_numbers_they_get_alone(name: str) -> None:
     texts = (TEXT, "dogs sat", "the brown fox jumped over")
     requests = [ExplainRequest(text=text, num_steps=3, dtype="float64") for text in texts]
-    for request, found in zip(requests, run_batch(requests, loaded(name)), strict=True):
+    for request, (tokens, layers) in zip(requests, explain_together(requests, loaded(name)), strict=True):
         alone = run(request, loaded(name))
-        assert found["tokens"] == alone["tokens"]
-        for index, layer in alone["layers"].items():
-            batched = found["layers"][index]
-            assert_close(numbers(batched["z2z"]["matrix"]), numbers(layer["z2z"]["matrix"]), 1e-9)
-            assert batched["targets"].keys() == layer["targets"].keys()
-            for token, target in layer["targets"].items():
-                mlp = batched["targets"][token]["u2z"]["contributions"]
-                assert_close(numbers(mlp), numbers(target["u2z"]["contributions"]), 1e-9)
+        assert list(tokens) == alone["tokens"]
+        for maps, layer in zip(layers, alone["layers"].values(), strict=True):
+            matrix = maps.layer.attribution.values[:, : len(tokens)].T
+            assert_close(matrix, numbers(layer["z2z"]["matrix"]), 1e-9)
+            assert len(layer["targets"]) == len(tokens)
+            for mlp, target in zip(maps.mlp.attribution.values, layer["targets"].values(), strict=True):
+                assert_close(mlp, numbers(target["u2z"]["contributions"]), 1e-9)
 
 
 def test_progress_counts_layers_up_to_all_of_them() -> None:

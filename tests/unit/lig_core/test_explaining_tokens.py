@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from closeness import assert_close_maps
 from tiny_models import POSITIONS, VOCABULARY, loaded
+from together import explain_together
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -15,7 +16,7 @@ from lig_core import explain
 from lig_core.contract import parse_request
 from lig_core.errors import InvalidRequest, TextTooLong
 from lig_core.loading.loaded import LoadedModel
-from lig_core.method import run, run_batch
+from lig_core.method import run
 from lig_core.result.render import plain
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
@@ -90,8 +91,8 @@ def test_nothing_is_added_to_them(minilm: LoadedModel) -> None:
 def test_tokens_and_texts_go_together_in_one_batch(minilm: LoadedModel) -> None:
     asked = [{"tokens": ["[CLS]", "cat", "[SEP]"]}, {"text": TEXT}]
     requests = [parse_request({"granularity": "layer", "layers": [0], "num_steps": 2, **one}) for one in asked]
-    for together, request in zip(run_batch(requests, minilm), requests, strict=True):
-        assert together["tokens"] == run(request, minilm)["tokens"]
+    for (tokens, _), request in zip(explain_together(requests, minilm), requests, strict=True):
+        assert list(tokens) == run(request, minilm)["tokens"]
 
 
 def test_a_token_that_the_model_does_not_have_is_named_with_its_place(minilm: LoadedModel) -> None:

@@ -16,8 +16,8 @@ from lig_core.method import run, stream
 from lig_core.models.tokens import is_byte_level, label, word_marker, words_by_marker, words_by_text
 from lig_core.result.arrays import STATUSES
 from lig_core.result.read import from_document
-from lig_core.result.render import plain
-from lig_core.result.words import Words, merge_words
+from lig_core.result.render import document, plain
+from lig_core.result.words import Words
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
 TEXT = "The antidisestablishmentarian sat."
@@ -94,6 +94,13 @@ def test_spans_point_into_the_text(by_token: dict[str, Any]) -> None:
     for shown, (start, end) in zip(by_token["token_labels"], by_token["offsets"], strict=True):
         assert end == 0 or TEXT[start:end].lower() == shown
     assert by_token["words"][:5] == [0, 1, 2, 2, 2]
+
+
+def merge_words(result: dict[str, Any]) -> dict[str, Any]:
+    """A result document by words; the document itself is left as it is."""
+    head, layers = from_document(result)
+    words = Words.of(head)
+    return result if words is None else document(words.head(head), map(words.layer, layers))
 
 
 def test_every_sum_survives_the_merge(by_token: dict[str, Any]) -> None:
