@@ -176,9 +176,9 @@ class ExplainRequest(BaseModel):
     def canonical(self) -> dict[str, Any]:
         """What the result depends on, as JSON data: equal for requests that ask for the same in other words."""
         absent = "tokens" if self.tokens is None else "text"
-        told = self.model_dump(mode="json", exclude={"priority", absent})
-        heard = "fail" if self.on_unconverged == "fail" else "warn"  # whoever hears of it gets the same
-        return {**told, "granularity": list(self.maps), "on_unconverged": heard}
+        fields = self.model_dump(mode="json", exclude={"priority", absent})
+        outcome = "fail" if self.on_unconverged == "fail" else "warn"  # warned or not, the result is the same
+        return {**fields, "granularity": list(self.maps), "on_unconverged": outcome}
 
     def named(self, model: str) -> ExplainRequest:
         """The same of the model by the one spelling of its name."""
@@ -187,8 +187,8 @@ class ExplainRequest(BaseModel):
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the canonical request as JSON, its keys sorted, without spaces, in UTF-8."""
-        told = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(told.encode()).hexdigest()
+        document = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(document.encode()).hexdigest()
 
 
 def parse_request(data: object) -> ExplainRequest:

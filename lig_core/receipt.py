@@ -15,6 +15,9 @@ from lig_core.contract import ExplainRequest
 from lig_core.loading.encoding import TextTokens
 from lig_core.loading.loaded import LoadedModel
 
+BESIDE = {"text", "tokens", "model", "on_unconverged", "priority", "labels"}
+"""Fields of a request that are not repeated in `config`: what is explained, and what changes no number."""
+
 
 def result_head(
     request: ExplainRequest, model: LoadedModel, text: TextTokens, targets: Sequence[int], layers: Sequence[int]
@@ -29,19 +32,10 @@ def result_head(
         "model": request.model,
         "model_type": model.card.model_type,
         "config": {
-            "num_steps": request.num_steps,
+            **request.model_dump(exclude=BESIDE),
             "granularity": list(request.maps),
-            "baseline_att": request.baseline_att,
-            "baseline_mlp": request.baseline_mlp,
-            "baseline_layer": request.baseline_layer,
             "layers": list(layers),
             "target_tokens": list(targets),
-            "target_head": request.target_head,
-            "include_residual_connection": request.include_residual_connection,
-            "u_node": request.u_node,
-            "rtol": request.rtol,
-            "dtype": request.dtype,
-            "merge_subwords": request.merge_subwords,
         },
         "boundaries": model.boundaries(),
         "receipt": _receipt(request, model),

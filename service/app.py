@@ -12,9 +12,8 @@ from starlette.middleware import Middleware
 
 from service.events.hub import Hub
 from service.http import pages, problems
-from service.http.hosts import hosts
 from service.http.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
-from service.http.origins import cors
+from service.http.origins import cors, hosts
 from service.http.prefix import RootPath
 from service.jobs.job import JobStore
 from service.keys import guard

@@ -236,7 +236,7 @@ class Settings(BaseSettings):
     def hosts(self) -> list[str] | None:
         """Hosts or patterns that requests may be addressed to; None: any.
 
-        An open service on loopback answers to this machine's own names alone: see `service.http.hosts`.
+        An open service on loopback answers to this machine's own names alone: see `service.http.origins`.
         """
         if self.allowed_hosts is None and (self.needs_keys or self._binds_beyond_this_machine):
             return None

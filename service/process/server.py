@@ -20,13 +20,13 @@ from lig_core.serving import logs
 from lig_core.serving.queue.durability import UnfitRedis
 from lig_core.serving.settings_text import faults
 from service.app import create_app
-from service.http.connections import Connections, places
 from service.http.errors import StoreUnavailable
-from service.http.protocol import LimitedProtocol, Limits
 from service.jobs.redis_store import RqJobStore
 from service.keys.keyring import KeysError
 from service.lifecycle import Lifecycle
 from service.metrics.queue_numbers import QueueMetrics
+from service.process.connections import Connections, places
+from service.process.protocol import LimitedProtocol, Limits
 from service.process.stopping import STOP_SIGNALS
 from service.settings import Settings
 

@@ -239,7 +239,8 @@ def test_what_is_not_http_is_a_problem(limited):
 
 def test_open_files_are_raised_to_what_the_connections_need():
     script = (
-        "import resource as r; from service.http.connections import places; r.setrlimit(r.RLIMIT_NOFILE, (300, 1000)); "
+        "import resource as r; from service.process.connections import places; "
+        "r.setrlimit(r.RLIMIT_NOFILE, (300, 1000)); "
         "print(places(500), r.getrlimit(r.RLIMIT_NOFILE)[0], places(5000), r.getrlimit(r.RLIMIT_NOFILE)[0])"
     )
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= 1000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.http.connections import Connections
+from service.process.connections import Connections
 
 
 class Made:

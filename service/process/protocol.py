@@ -18,9 +18,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lig_core.errors import LigError
-from service.http.connections import Connections
 from service.http.errors import HeadTooLarge, MalformedHttp, RequestTimeout, TooManyConnections
 from service.http.problems import problem_response
+from service.process.connections import Connections
 from service.settings import Settings
 
 LINGER_SECONDS = 1.0
