@@ -23,10 +23,10 @@ from service.metrics import traffic
 from service.routes import batch, diff, estimate, events, explain, health, models, results, schema
 from service.routes import jobs as job_routes
 from service.settings import Settings
-from service.submit.checks import Preflight
+from service.submit.checks import RequestChecks
 from service.submit.intake import Intake
 from service.submit.known_models import KnownModels
-from service.submit.pace import Outlook
+from service.submit.pace import Pace
 from service.submit.tokens import TokenCounter
 from service.webhooks.deliveries import Deliveries
 from service.webhooks.policy import WebhookPolicy
@@ -76,12 +76,12 @@ def create_app(
         ],
     )
     problems.install(app)
-    outlook, policy = Outlook(jobs), WebhookPolicy(settings)
+    pace, policy = Pace(jobs), WebhookPolicy(settings)
     known = KnownModels(settings, jobs.models)
-    preflight = Preflight(
-        settings, TokenCounter(), models=known, rate=outlook.rate, queue_seconds=outlook.queue_seconds
+    request_checks = RequestChecks(
+        settings, TokenCounter(), models=known, rate=pace.rate, queue_seconds=pace.queue_seconds
     )
-    intake = Intake(jobs, preflight, policy, stages, settings.max_batch)
+    intake = Intake(jobs, request_checks, policy, stages, settings.max_batch)
     hub = Hub(jobs, stages, settings.max_events)
     deliveries = Deliveries(jobs, policy, settings.webhook_retries, settings.root_path)
     health_routes, metrics_routes = health.router(jobs, stages, checks), traffic.router(measured)
@@ -91,9 +91,9 @@ def create_app(
     measured.expect(metrics_routes, guard.REFUSALS)
     guarded: dict[str, Any] = {"dependencies": [Depends(guard.guard(keys))], "responses": guard.REFUSALS}
     for routes in (
-        explain.router(settings, jobs, intake, outlook, stages),
-        batch.router(intake, outlook),
-        estimate.router(preflight),
+        explain.router(settings, jobs, intake, pace, stages),
+        batch.router(intake, pace),
+        estimate.router(request_checks),
         job_routes.router(settings, jobs, stages),
         results.router(jobs),
         events.router(settings, jobs, hub),

@@ -40,7 +40,7 @@ class Submission:
     """A request that was checked, and what is known of it. `cost` is its estimated seconds on one worker."""
 
     request: ExplainRequest
-    digest: str  # what makes two requests the same work: service.submit.digest
+    digest: str  # what makes two requests the same work: service.submit.intake.work_digest
     cost: float
     reference: ModelReference | None = None  # to the model, as its name was resolved
     identity: str | None = None  # of the model's content: lig_core.models.identity; None: only workers know

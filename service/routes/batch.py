@@ -17,9 +17,9 @@ from service.jobs.resource import EXAMPLE_JOB, JobResource, job_json
 from service.keys.guard import CurrentCaller
 from service.routes.explain import CHECKS, REPLAYED, RETRY_AFTER
 from service.submit.body import read_json
-from service.submit.headers import HEADERS, read_terms
+from service.submit.headers import HEADERS, read_headers
 from service.submit.intake import Intake
-from service.submit.pace import Outlook
+from service.submit.pace import Pace
 
 PATH = "/explain/batch"
 GROUP = "9c1d2e3f4a5b6c7d8e9fa0b1c2d3e4f5"
@@ -52,7 +52,7 @@ class BatchResource(BaseModel):
     jobs: list[JobResource] = Field(description="In the order of the texts.")
 
 
-def router(intake: Intake, outlook: Outlook) -> APIRouter:
+def router(intake: Intake, pace: Pace) -> APIRouter:
     """The route that accepts many texts."""
     routes = APIRouter(tags=["explain"])
 
@@ -74,10 +74,10 @@ def router(intake: Intake, outlook: Outlook) -> APIRouter:
         request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]
     ) -> Response:
         """Accepts all texts or none; what is wrong with one is told with a pointer such as `/texts/3`."""
-        terms = read_terms(request, PATH, body)
-        accepted = await run_in_threadpool(intake.accept_batch, caller, body, terms)
+        sent = read_headers(request, body)
+        accepted = await run_in_threadpool(intake.accept_batch, caller, body, sent)
         unfinished = [job for job in accepted.jobs if not job.status.final]
-        seconds = await run_in_threadpool(outlook.seconds_until_done, unfinished[-1]) if unfinished else 0.0
+        seconds = await run_in_threadpool(pace.seconds_until_done, unfinished[-1]) if unfinished else 0.0
         headers = {"Location": f"{root}/v1/jobs?group={accepted.group}", "Retry-After": str(max(1, math.ceil(seconds)))}
         if accepted.replayed:
             headers["Idempotent-Replayed"] = "true"

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends
 from service.http.problems import responses
 from service.routes.explain import CHECKS, REQUEST_BODY
 from service.submit.body import parse_submission, read_json
-from service.submit.checks import Preflight
+from service.submit.checks import RequestChecks
 from service.submit.cost import Estimate
 
 
-def router(preflight: Preflight) -> APIRouter:
+def router(checks: RequestChecks) -> APIRouter:
     """The dry run."""
     routes = APIRouter(tags=["explain"])
 
@@ -26,6 +26,6 @@ def router(preflight: Preflight) -> APIRouter:
     )
     def estimate(body: Annotated[Any, Depends(read_json)]) -> Estimate:
         """The checks of `POST /explain`, and then what it would take: tokens, work, memory, bytes, seconds."""
-        return preflight.check(parse_submission(body).asked())
+        return checks.check(parse_submission(body).asked())
 
     return routes

@@ -22,9 +22,9 @@ from service.lifecycle import Lifecycle
 from service.routes.jobs import SERVER_TIMING
 from service.settings import Settings
 from service.submit.body import read_json
-from service.submit.headers import HEADERS, Terms, read_terms
+from service.submit.headers import HEADERS, SubmitHeaders, read_headers
 from service.submit.intake import Intake
-from service.submit.pace import Outlook
+from service.submit.pace import Pace
 
 PATH = "/explain"
 REQUEST_BODY = {
@@ -108,7 +108,7 @@ PROBLEMS = responses(
 )
 
 
-def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook, lifecycle: Lifecycle) -> APIRouter:
+def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifecycle: Lifecycle) -> APIRouter:
     """The route that accepts one text."""
     routes = APIRouter(tags=["explain"])
 
@@ -126,13 +126,13 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook,
 
         The same work is done once: a job for what runs already joins it, and a stored result is the answer.
         """
-        terms = read_terms(request, PATH, body)
-        (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, terms)
+        sent = read_headers(request, body)
+        (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, sent)
         headers = {"Location": job_url(job.id, root)}
         if replayed:
             headers["Idempotent-Replayed"] = "true"
-        if terms.wait is not None:
-            wait = min(terms.wait, math.floor(settings.max_wait))
+        if sent.wait is not None:
+            wait = min(sent.wait, math.floor(settings.max_wait))
             headers["Preference-Applied"] = f"wait={wait}"
             job = await wait_for_end(jobs, lifecycle, caller.name, job, wait)
             seconds -= wait
@@ -143,9 +143,9 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook,
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
         return Response(job_json(job, root), status_code=202, media_type="application/json", headers=headers)
 
-    def accept(caller: Caller, body: Any, terms: Terms) -> tuple[Sequence[Job], bool, float]:
+    def accept(caller: Caller, body: Any, sent: SubmitHeaders) -> tuple[Sequence[Job], bool, float]:
         """All that blocks, in one go: the job, whether it is a replay, and the seconds until it is likely to end."""
-        accepted = intake.accept(caller, body, terms)
-        return accepted.jobs, accepted.replayed, outlook.seconds_until_done(accepted.jobs[0])
+        accepted = intake.accept(caller, body, sent)
+        return accepted.jobs, accepted.replayed, pace.seconds_until_done(accepted.jobs[0])
 
     return routes

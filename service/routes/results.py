@@ -22,7 +22,7 @@ from service.jobs.resource import server_timing
 from service.jobs.stored_result import stored_result
 from service.keys.guard import Owner
 from service.routes.jobs import SERVER_TIMING, JobId
-from service.submit.digest import code_version
+from service.submit.intake import code_version
 
 INDICES = {"pattern": "^([0-9]{1,9}(,[0-9]{1,9})*)?$"}
 MAPS = {"pattern": f"^(({'|'.join(ALL_MAPS)})(,({'|'.join(ALL_MAPS)}))*)?$"}

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from lig_core.contract import ExplainRequest
 from lig_core.models.catalog import ModelCard, check_against_model
-from lig_core.models.checkpoint import require_loadable
 from lig_core.models.tokenizer_files import most_tokens
 from lig_core.models.tokens import require_embedded, require_room, require_targets
 from service.http.errors import ResultTooLarge
-from service.jobs.job import Submission
 from service.settings import Settings
-from service.submit.cost import DEFAULT_RATE, Estimate, cost_seconds, estimate
-from service.submit.digest import request_digest
+from service.submit.cost import DEFAULT_RATE, Estimate, estimate
 from service.submit.known_models import KnownModel, KnownModels
 from service.submit.model_shape import Shape
 from service.submit.result_size import json_bytes_of
 from service.submit.tokens import TokenCount, TokenCounter
 
 
-class Preflight:
+class Checked(NamedTuple):
+    """A request by the one spelling of its model, the model, its tokens, and its cost."""
+
+    request: ExplainRequest
+    model: KnownModel
+    tokens: TokenCount
+    estimate: Estimate
+
+
+class RequestChecks:
     """Checks requests. One for the single route, the batch and the dry run, so that they cannot differ.
 
     rate: operations a second that workers were measured at; queue_seconds: until new work would start, None: unknown.
@@ -40,42 +47,18 @@ class Preflight:
 
     def check(self, request: ExplainRequest) -> Estimate:
         """The cost of a request that may be queued; raises a LigError that says what to do about one that may not."""
-        return self._examine(request)[3].model_copy(update={"queue_seconds": self._queue_seconds()})
+        return self.examine(request).estimate.model_copy(update={"queue_seconds": self._queue_seconds()})
 
-    def submission(
-        self,
-        request: ExplainRequest,
-        *,
-        fresh: bool = False,
-        webhook: str | None = None,
-        traceparent: str | None = None,
-    ) -> Submission:
-        """The request as it is queued; raises what `check` does."""
-        request, known, tokens, found = self._examine(request)
-        cost = found.seconds or cost_seconds(request, known.card, tokens, found.rate)
-        return Submission(
-            request,
-            request_digest(request, known.reference),
-            cost=cost,
-            reference=known.reference,
-            identity=known.identity,
-            work=cost * found.rate / DEFAULT_RATE,
-            fresh=fresh,
-            webhook=webhook,
-            traceparent=traceparent,
-        )
-
-    def _examine(self, request: ExplainRequest) -> tuple[ExplainRequest, KnownModel, TokenCount, Estimate]:
-        """The request, by the one spelling of its model, and what was found of it."""
-        known = self._models.find(request.model)
-        card, request = known.card, request.named(str(known.reference))
-        require_loadable(card)
+    def examine(self, request: ExplainRequest) -> Checked:
+        """All that was found out; raises what `check` does."""
+        model = self._models.find(request.model)
+        card, request = model.card, request.named(model.name)
         check_against_model(request, card)
         tokens = self._tokens.count(request, card)
         check_against_tokens(request, card, tokens)
-        found = estimate(request, card, tokens, rate=self._rate())
-        refuse_too_large(request, card, found, self._settings.max_result_bytes)
-        return request, known, tokens, found
+        cost = estimate(request, model.shape, tokens, rate=self._rate())
+        refuse_too_large(request, model.shape, cost, self._settings.max_result_bytes)
+        return Checked(request, model, tokens, cost)
 
 
 def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: TokenCount) -> None:
@@ -90,15 +73,15 @@ def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: Token
     require_targets(request.target_tokens or (), tokens.number)
 
 
-def refuse_too_large(request: ExplainRequest, card: ModelCard, found: Estimate, limit: int) -> None:
+def refuse_too_large(request: ExplainRequest, shape: Shape | None, cost: Estimate, limit: int) -> None:
     """Refuse a result beyond `limit` bytes of JSON; raises ResultTooLarge that says what to narrow."""
-    size, shape = found.result_json_bytes, Shape.of(card)
+    size = cost.result_json_bytes
     if size is None or shape is None or size <= limit:
         return
-    sizes = {name: json_bytes_of(name, request, shape, found.tokens, found.targets) for name in request.maps}
+    sizes = {name: json_bytes_of(name, request, shape, cost.tokens, cost.targets) for name in request.maps}
     largest = max(sizes, key=sizes.__getitem__)
     share = sizes[largest] / sum(sizes.values())
-    advice = [f"fewer layers (these are {found.layers})", f"fewer target_tokens (these are {found.targets})"]
+    advice = [f"fewer layers (these are {cost.layers})", f"fewer target_tokens (these are {cost.targets})"]
     if largest == "att" and request.target_head is None:
         advice.append(f"one target_head (these are {shape.heads})")
     if len(sizes) > 1:

@@ -141,14 +141,14 @@ class _Integration:
 
 def estimate(
     request: ExplainRequest,
-    card: ModelCard,
+    shape: Shape | None,
     tokens: TokenCount,
     *,
     rate: float = DEFAULT_RATE,
     queue_seconds: float | None = None,
 ) -> Estimate:
-    """The cost of a request at `rate` operations a second."""
-    shape, targets = Shape.of(card), tokens.targets(request)
+    """The cost of a request at `rate` operations a second; `shape` None: of a model that is not known here."""
+    targets = tokens.targets(request)
     if shape is None:
         return Estimate(
             tokens=tokens.number,
@@ -195,18 +195,13 @@ def estimate(
     )
 
 
-def cost_seconds(request: ExplainRequest, card: ModelCard, tokens: TokenCount, rate: float = DEFAULT_RATE) -> float:
-    """Seconds of computing, for admission; a model that is not known here counts as BERT's base size."""
-    found = estimate(request, card, tokens, rate=rate).seconds
-    if found is None:
-        found = estimate(request, TYPICAL, tokens, rate=rate).seconds
-    assert found is not None
-    return found
-
-
-TYPICAL = ModelCard(
-    "typical", "", None, {"model_type": "bert", "num_hidden_layers": 12, "num_attention_heads": 12, "hidden_size": 768}
-)
+TYPICAL = Shape.of(
+    ModelCard(
+        "typical", "", None,
+        {"model_type": "bert", "num_hidden_layers": 12, "num_attention_heads": 12, "hidden_size": 768},
+    )
+)  # fmt: skip
+"""BERT's base size."""
 
 
 def _integrations(request: ExplainRequest, shape: Shape) -> Iterator[_Integration]:

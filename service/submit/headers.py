@@ -47,7 +47,7 @@ HEADERS: list[dict[str, Any]] = [
 
 
 @dataclass(frozen=True)
-class Terms:
+class SubmitHeaders:
     """`wait` is in seconds, None where it was not asked for; `idempotency` as `JobStore.submit` takes it."""
 
     wait: int | None
@@ -56,14 +56,14 @@ class Terms:
     traceparent: str
 
 
-def read_terms(request: Request, path: str, body: Any) -> Terms:
-    """The terms of a submission to a route, its `path` without the version; raises InvalidRequest."""
+def read_headers(request: Request, body: Any) -> SubmitHeaders:
+    """The headers of a submission with this body; raises InvalidRequest."""
     headers = request.headers
     directives = ",".join(headers.getlist("cache-control")).lower().split(",")
-    return Terms(
+    return SubmitHeaders(
         wait=wait_seconds(headers.getlist("prefer")),
         fresh="no-cache" in (directive.strip() for directive in directives),
-        idempotency=read_key(headers.getlist("idempotency-key"), path, body),
+        idempotency=read_key(headers.getlist("idempotency-key"), body),
         traceparent=request.state.traceparent,
     )
 
@@ -81,10 +81,10 @@ def wait_seconds(headers: Sequence[str]) -> int | None:
     return None
 
 
-def read_key(headers: Sequence[str], path: str, body: Any) -> tuple[str, str] | None:
-    """The key and a digest of what was sent with it; raises InvalidRequest.
+def read_key(headers: Sequence[str], body: Any) -> tuple[str, str] | None:
+    """The key and the `request_digest` of what was sent with it: a body that one of the routes alone takes.
 
-    `path` is the route without its version: one key cannot stand for two kinds of request.
+    Raises InvalidRequest.
     """
     if not headers:
         return None
@@ -92,5 +92,5 @@ def read_key(headers: Sequence[str], path: str, body: Any) -> tuple[str, str] | 
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         detail = f"send one Idempotency-Key of 1 to {LONGEST_KEY} printable ASCII characters, such as a UUID"
         raise InvalidRequest(f"Idempotency-Key: {detail}", errors=[FieldError("/header/idempotency-key", detail)])
-    canonical = orjson.dumps([path, body], option=orjson.OPT_SORT_KEYS)
-    return key, hashlib.sha256(canonical).hexdigest()
+    request_digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return key, request_digest

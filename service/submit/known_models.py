@@ -12,10 +12,12 @@ from fnmatch import fnmatchcase
 
 from lig_core.errors import FieldError, ModelNotFound
 from lig_core.models.catalog import ModelCard, ask_the_hub, read_card
+from lig_core.models.checkpoint import require_loadable
 from lig_core.models.identity import model_identity, stamp
 from lig_core.models.references import COMMIT, ModelReference, resolve
 from service.http.errors import ModelNotAllowed, NotReady
 from service.settings import Settings
+from service.submit.model_shape import Shape
 
 FRESH_SECONDS = 1.0
 """How soon it is noticed that a name leads elsewhere."""
@@ -31,7 +33,9 @@ class KnownModel:
     """What a name was resolved to, and what identifies its content (`lig_core.models.identity`); None: not known."""
 
     reference: ModelReference
+    name: str  # the one spelling of it
     card: ModelCard
+    shape: Shape | None
     identity: str | None
     stamp: tuple[object, ...]  # of a folder's files
     at: float  # by the monotonic clock
@@ -60,21 +64,25 @@ class KnownModels:
     def find(self, name: str) -> KnownModel:
         """The model of this name, if it may be asked for.
 
-        Raises InvalidRequest and ModelNotAllowed that point at `/model`, ModelNotFound, and NotReady where a folder's
-        files are being read.
+        Raises InvalidRequest and ModelNotAllowed that point at `/model`, ModelNotFound, UnsupportedModel where its
+        config rules it out, and NotReady where a folder's files are being read.
         """
         known = self._found.get(name)
         if known is None or not known.fresh:
             at, reference = time.monotonic(), self._resolve(name, "/model")
             card = self._card(reference)
-            known = KnownModel(reference, card, stamp=_stamp(card), identity=self._identity(card), at=at)
+            require_loadable(card)
+            known = KnownModel(
+                reference, str(reference), card, Shape.of(card), self._identity(card), stamp=_stamp(card), at=at
+            )
             if len(self._found) >= MOST_MODELS:
                 self._found = {}
             self._found[name] = known
         return known
 
     def card(self, name: str, pointer: str) -> ModelCard:
-        """The card of the model of this name, as it is now; raises what `find` does, but for NotReady."""
+        """The card of the model of this name as it is now, loadable or not; raises InvalidRequest, ModelNotAllowed,
+        ModelNotFound."""
         return self._card(self._resolve(name, pointer))
 
     def _resolve(self, name: str, pointer: str) -> ModelReference:

@@ -26,11 +26,10 @@ class Shape:
     hidden: int
     heads: int
     head_dim: int
-    groups: int  # heads of keys and values
-    inner: int  # width of the MLP, of all experts that one token passes
-    gated: bool  # the MLP has three matrices, else two
-    positions: int | None  # tokens that the model has room for; None: not said
     whole_block: bool  # its blocks do not split: plain automatic differentiation
+    widths: int  # outputs of all linear maps of a block, for one token
+    post: int  # multiplications of one token on its way through the part after attention
+    projections: int  # multiplications that make one token's query, key and value
 
     @classmethod
     def of(cls, card: ModelCard) -> Shape | None:
@@ -40,32 +39,20 @@ class Shape:
         if hidden is None or card.num_layers is None:
             return None
         activation = str(config.get("hidden_act") or config.get("hidden_activation") or "")
+        gated = activation in GATED or card.model_type.startswith(GATED_FAMILIES)
+        head_dim = _first(config, HEAD_DIM_KEYS) or max(1, hidden // heads)
+        rows = heads + 2 * (_first(config, GROUP_KEYS) or heads)  # of queries, keys and values
+        inner = (_first(config, INNER_KEYS) or 4 * hidden) * (_first(config, EXPERT_KEYS) or 1)
         return cls(
             layers=card.num_layers,
             hidden=hidden,
             heads=heads,
-            head_dim=_first(config, HEAD_DIM_KEYS) or max(1, hidden // heads),
-            groups=_first(config, GROUP_KEYS) or heads,
-            inner=(_first(config, INNER_KEYS) or 4 * hidden) * (_first(config, EXPERT_KEYS) or 1),
-            gated=activation in GATED or card.model_type.startswith(GATED_FAMILIES),
-            positions=card.positions,
+            head_dim=head_dim,
             whole_block=family is not None and family.attention == "none",
+            widths=head_dim * rows + 2 * hidden + (2 if gated else 1) * inner,
+            post=heads * head_dim * hidden + (3 if gated else 2) * hidden * inner,
+            projections=hidden * head_dim * rows,
         )
-
-    @property
-    def widths(self) -> int:
-        """Outputs of all linear maps of a block, for one token."""
-        return self.head_dim * (self.heads + 2 * self.groups) + 2 * self.hidden + (2 if self.gated else 1) * self.inner
-
-    @property
-    def post(self) -> int:
-        """Multiplications of one token on its way through the part after attention."""
-        return self.heads * self.head_dim * self.hidden + (3 if self.gated else 2) * self.hidden * self.inner
-
-    @property
-    def projections(self) -> int:
-        """Multiplications that make one token's query, key and value."""
-        return self.hidden * self.head_dim * (self.heads + 2 * self.groups)
 
 
 def _first(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:

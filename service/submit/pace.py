@@ -27,7 +27,7 @@ class _Remembered(Generic[T]):
         return found[1]
 
 
-class Outlook:
+class Pace:
     """How long work will take. Every method may block, and raises StoreUnavailable."""
 
     def __init__(self, jobs: JobStore) -> None:

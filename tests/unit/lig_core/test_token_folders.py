@@ -18,7 +18,7 @@ from lig_core.errors import LigError, UnsupportedModel
 from lig_core.models import tokenizer_files
 from lig_core.models.catalog import find_model
 from service.settings import Settings
-from service.submit.checks import Preflight
+from service.submit.checks import RequestChecks
 from service.submit.tokens import TokenCounter
 
 
@@ -70,7 +70,7 @@ def test_on_the_command_line(name: str, folder_of: Callable[[str], Path]) -> Non
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.code])
 def test_the_api_refuses_it_before_it_is_queued(name: str, folder_of: Callable[[str], Path]) -> None:
     row, folder = ROWS[name], folder_of(name)
-    checks = Preflight(Settings(models_folder=folder.parent), TokenCounter())
+    checks = RequestChecks(Settings(models_folder=folder.parent), TokenCounter())
     with pytest.raises(LigError, match=row.says) as refused:
         checks.check(parse_request(asked(row, folder.name)))
     assert refused.value.code == row.code
@@ -79,7 +79,7 @@ def test_the_api_refuses_it_before_it_is_queued(name: str, folder_of: Callable[[
 def test_all_of_a_word_is_what_a_target_inside_it_costs(folder_of: Callable[[str], Path]) -> None:
     folder = folder_of("part of a word by words")
     ask = {"text": f"a {'z' * 40} b", "target_tokens": [9], "model": folder.name}
-    checks = Preflight(Settings(models_folder=folder.parent), TokenCounter())
+    checks = RequestChecks(Settings(models_folder=folder.parent), TokenCounter())
     costs = {words: checks.check(parse_request({**ask, "merge_subwords": words})) for words in (False, True)}
     assert (costs[False].targets, costs[True].targets) == (1, 41)  # "Ġ" and the letters
 

@@ -10,8 +10,9 @@ from lig_core.errors import InvalidRequest, TextTooLong
 from lig_core.models.catalog import ModelCard, find_model
 from service.http.errors import ModelNotAllowed, ResultTooLarge
 from service.settings import Settings
-from service.submit.checks import Preflight, check_against_tokens
-from service.submit.cost import DEFAULT_RATE, cost_seconds, estimate
+from service.submit.checks import RequestChecks, check_against_tokens
+from service.submit.cost import DEFAULT_RATE, TYPICAL, estimate
+from service.submit.model_shape import Shape
 from service.submit.tokens import TokenCount, TokenCounter, guess
 
 SENTENCE = (
@@ -45,7 +46,7 @@ def request(text=SHORT, **fields):
 
 
 def cost(asked, card, **more):
-    return estimate(asked, card, TokenCounter().count(asked, card), **more)
+    return estimate(asked, Shape.of(card), TokenCounter().count(asked, card), **more)
 
 
 @pytest.mark.parametrize(("text", "tokens"), [(SHORT, 9), ("unbelievable tokenization", None), ("a" * 300, None)])
@@ -138,8 +139,8 @@ def test_work_is_by_layer_map_and_target(minilm):
     ],
 )
 def test_costs_stand_to_each_other_as_measured(minilm, cheap, dear, times):
-    text = TokenCount(200, exact=True)
-    found = [cost_seconds(request(LONG, **{**ITB, **fields}), minilm, text) for fields in (cheap, dear)]
+    text, shape = TokenCount(200, exact=True), Shape.of(minilm)
+    found = [estimate(request(LONG, **{**ITB, **fields}), shape, text).seconds for fields in (cheap, dear)]
     assert times / 2 < found[1] / found[0] < times * 2
 
 
@@ -174,7 +175,7 @@ FEW = {"target_tokens": [3], "layers": [0, 3]}
 )
 def test_few_targets_of_a_long_text_cost_as_measured(minilm, cheap, dear, times):
     found = [
-        cost_seconds(request(LONG, **fields), minilm, TokenCount(tokens, exact=True))
+        estimate(request(LONG, **fields), Shape.of(minilm), TokenCount(tokens, exact=True)).seconds
         for tokens, fields in (cheap, dear)
     ]
     assert times / 2 < found[1] / found[0] < times * 2
@@ -195,7 +196,7 @@ def test_a_model_that_is_not_known_has_a_cost_all_the_same():
     asked = parse_request({"text": LONG, "model": "x/y"})
     found = cost(asked, unknown)
     assert (found.flops, found.seconds, found.result_json_bytes, found.layers) == (None, None, None, None)
-    assert cost_seconds(asked, unknown, guess(LONG)) > 1
+    assert estimate(asked, TYPICAL, guess(LONG)).seconds > 1
     assert found.rate == DEFAULT_RATE
 
 
@@ -279,9 +280,9 @@ def test_a_text_is_held_against_the_positions_less_those_of_padding():
 )
 def test_a_result_beyond_the_limit_is_413_and_says_what_to_narrow(fields, advice):
     with pytest.raises(ResultTooLarge) as caught:
-        Preflight(Settings(max_result_bytes=100_000), TokenCounter()).check(request(MEDIUM, **fields))
+        RequestChecks(Settings(max_result_bytes=100_000), TokenCounter()).check(request(MEDIUM, **fields))
     assert all(part in caught.value.detail for part in advice)
-    assert Preflight(Settings(), TokenCounter()).check(request(MEDIUM, **fields)).result_json_bytes > 100_000
+    assert RequestChecks(Settings(), TokenCounter()).check(request(MEDIUM, **fields)).result_json_bytes > 100_000
 
 
 @pytest.mark.parametrize(
@@ -289,11 +290,11 @@ def test_a_result_beyond_the_limit_is_413_and_says_what_to_narrow(fields, advice
     [("minilm", ["minilm"]), ("minilm", ["mini*"]), ("minilm", ["*"])],
 )
 def test_an_allowed_model_passes(model, patterns):
-    Preflight(Settings(allowed_models=patterns), TokenCounter()).check(request(model=model))
+    RequestChecks(Settings(allowed_models=patterns), TokenCounter()).check(request(model=model))
 
 
 @pytest.mark.parametrize("patterns", [[], ["google-bert/*"], ["MiniLM"]])
 def test_another_model_is_refused_with_those_that_are_allowed(patterns):
     with pytest.raises(ModelNotAllowed, match="'minilm' is not among") as caught:
-        Preflight(Settings(allowed_models=patterns), TokenCounter()).check(request())
+        RequestChecks(Settings(allowed_models=patterns), TokenCounter()).check(request())
     assert all(pattern in caught.value.detail for pattern in patterns)

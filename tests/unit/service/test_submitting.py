@@ -15,7 +15,7 @@ from service.keys.keyring import Caller
 from service.settings import Settings
 from service.submit.headers import wait_seconds
 from service.submit.intake import limits
-from service.submit.pace import Outlook
+from service.submit.pace import Pace
 
 BODY = {"text": "The cat sat.", "model": "minilm"}
 
@@ -173,7 +173,7 @@ def test_what_is_ahead_of_a_job_counts_by_its_place(api, jobs, monkeypatch):
     post(api)
     (job,) = jobs.jobs.values()
     half_way = replace(job, queue_position=5, cost=3.0)
-    assert_close(Outlook(jobs).seconds_until_done(half_way), 28.0, 1e-9)
+    assert_close(Pace(jobs).seconds_until_done(half_way), 28.0, 1e-9)
 
 
 def test_a_batch_is_one_group_in_the_order_of_its_texts(api, jobs):
