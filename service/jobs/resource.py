@@ -14,30 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from lig_core.contract import ExplainResult, Progress
 from service.http.problems import Problem, describe
 from service.jobs.job import Job, JobStatus, Page
+from service.openapi.examples import EXAMPLES
 
 LONGEST_RETRY_SECONDS = 30
-
-EXAMPLE_JOB: dict[str, Any] = {
-    "id": "5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968",
-    "status": "running",
-    "created_at": "2026-01-01T12:00:00.000000Z",
-    "started_at": "2026-01-01T12:00:00.120000Z",
-    "finished_at": None,
-    "queue_position": None,
-    "attempts": 1,
-    "cancel_requested": False,
-    "progress": {"phase": "computing", "done": 3, "total": 24, "unit": "maps"},
-    "converged": None,
-    "coalesced": False,
-    "group": None,
-    "timings": {"queue": 0.12, "load": None, "compute": None},
-    "links": {
-        "self": "/v1/jobs/5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968",
-        "result": None,
-        "events": "/v1/jobs/5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968/events",
-        "cancel": "/v1/jobs/5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968/cancel",
-    },
-}
 
 
 class JobLinks(BaseModel):
@@ -60,7 +39,7 @@ class JobTimings(BaseModel):
 class JobResource(BaseModel):
     """A job: how it stands, and its result or its problem once it ended."""
 
-    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_JOB})
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLES["job"]})
 
     id: str
     status: JobStatus
@@ -86,7 +65,7 @@ class JobResource(BaseModel):
 class JobPage(BaseModel):
     """Some jobs, the newest first."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"jobs": [EXAMPLE_JOB], "next": None}})
+    model_config = ConfigDict(json_schema_extra={"example": {"jobs": [EXAMPLES["job"]], "next": None}})
 
     jobs: list[JobResource] = Field(description="Without their results.")
     next: str | None = Field(description="The `cursor` of the next page; null on the last one.")

@@ -13,29 +13,17 @@ from starlette.responses import Response
 
 from service.http.prefix import Root
 from service.http.problems import responses
-from service.jobs.resource import EXAMPLE_JOB, JobResource, job_json
+from service.jobs.resource import JobResource, job_json
 from service.keys.guard import CurrentCaller
-from service.routes.explain import CHECKS, REPLAYED, RETRY_AFTER
+from service.openapi.examples import EXAMPLES, GROUP
+from service.openapi.words import BATCH_BODY, JOBS_LOCATION, REPLAYED, RETRY_AFTER
+from service.routes.explain import CHECKS
 from service.submit.body import read_json
 from service.submit.headers import HEADERS, read_headers
 from service.submit.intake import Intake
 from service.submit.pace import Pace
 
 PATH = "/explain/batch"
-GROUP = "9c1d2e3f4a5b6c7d8e9fa0b1c2d3e4f5"
-LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The jobs of the group, as they stand."}}
-REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {"$ref": "#/components/schemas/BatchRequest"},
-            "example": {
-                "texts": ["The cat sat on the mat.", "The mat lay under the cat."],
-                "options": {"model": "minilm", "granularity": "layer", "priority": "bulk"},
-            },
-        }
-    },
-}
 PROBLEMS = responses(
     *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
 )
@@ -45,7 +33,7 @@ class BatchResource(BaseModel):
     """What a batch became."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"group": GROUP, "jobs": [{**EXAMPLE_JOB, "group": GROUP}]}}
+        json_schema_extra={"example": {"group": GROUP, "jobs": [{**EXAMPLES["job"], "group": GROUP}]}}
     )
 
     group: str = Field(description="The id that the jobs have in common.")
@@ -64,11 +52,11 @@ def router(intake: Intake, pace: Pace) -> APIRouter:
             202: {
                 "model": BatchResource,
                 "description": "All are queued, or done where the same work had been done before.",
-                "headers": {**LOCATION, **RETRY_AFTER, **REPLAYED},
+                "headers": {**JOBS_LOCATION, **RETRY_AFTER, **REPLAYED},
             },
             **PROBLEMS,
         },
-        openapi_extra={"requestBody": REQUEST_BODY, "parameters": HEADERS[1:]},
+        openapi_extra={"requestBody": BATCH_BODY, "parameters": HEADERS[1:]},
     )
     async def explain_batch(
         request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]

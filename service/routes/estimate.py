@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from service.http.problems import responses
-from service.routes.explain import CHECKS, REQUEST_BODY
+from service.openapi.words import EXPLAIN_BODY
+from service.routes.explain import CHECKS
 from service.submit.body import parse_submission, read_json
 from service.submit.checks import RequestChecks
 from service.submit.cost import Estimate
@@ -22,7 +23,7 @@ def router(checks: RequestChecks) -> APIRouter:
         summary="What a request would cost",
         response_description="The estimate. Nothing was queued.",
         responses=responses(*CHECKS),
-        openapi_extra={"requestBody": REQUEST_BODY},
+        openapi_extra={"requestBody": EXPLAIN_BODY},
     )
     def estimate(body: Annotated[Any, Depends(read_json)]) -> Estimate:
         """The checks of `POST /explain`, and then what it would take: tokens, work, memory, bytes, seconds."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -24,65 +24,11 @@ from service.http.streaming import StreamedResponse, cut
 from service.jobs.job import Event, Job, JobStore, StoredLayer
 from service.jobs.resource import job_problem, job_url
 from service.keys.guard import Owner
-from service.routes.jobs import JobId
+from service.openapi.words import EVENTS_CONTENT, After, JobId, LastEventId, WithMaps
 from service.settings import Settings
 
 RETRY = b"retry: 1000\n\n"
 COMMENT = b": still here\n\n"
-EXAMPLE = """retry: 1000
-
-id: 1767268800000-0
-event: queued
-data: {}
-
-id: 1767268800120-0
-event: started
-data: {"attempt":1}
-
-id: 1767268800125-0
-event: progress
-data: {"phase":"computing","done":3,"total":24,"unit":"maps"}
-
-id: 1767268800600-0
-event: layer
-data: {"layer":0,"maps":{"layer_idx":0,"z2z":{"matrix":[[0.1,0.2],[0.3,0.4]]}}}
-
-id: 1767268801000-0
-event: succeeded
-data: {"converged":true,"result":"/v1/jobs/5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968/result"}
-
-"""
-EVENT = {  # of each event, as OpenAPI 3.2 has it
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "event": {
-            "type": "string",
-            "enum": ["queued", "started", "progress", "head", "layer", "gap", "succeeded", "failed", "cancelled"],
-        },
-        "data": {"type": "string", "description": "JSON.", "contentMediaType": "application/json"},
-        "retry": {"type": "integer"},
-    },
-}
-After = Annotated[
-    str,
-    Query(
-        description="Only what came after the event with this id; `Last-Event-ID` goes before it.",
-        examples=["1767268800000-0"],
-        json_schema_extra={"pattern": "^([0-9]{1,18}-[0-9]{1,18})?$"},
-    ),
-]
-LastEventId = Annotated[
-    str,
-    Header(
-        alias="Last-Event-ID",
-        description="The last event that was received: browsers send it when they connect again.",
-        json_schema_extra={"pattern": "^([0-9]{1,18}-[0-9]{1,18})?$"},
-    ),
-]
-WithMaps = Annotated[
-    bool, Query(alias="layers", description="Put each layer's maps into its event; else it says only which layer.")
-]
 
 
 def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
@@ -100,7 +46,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
                 "`started`, `progress`, `head` (the result without its layers), `layer` (one layer's maps, as soon as "
                 "they are done), and at last `succeeded`, `failed` or `cancelled`. `gap`: older progress between "
                 "`after` and `next` is no longer kept. A comment line comes where nothing else does.",
-                "content": {"text/event-stream": {"schema": EVENT, "example": EXAMPLE}},
+                "content": EVENTS_CONTENT,
             },
             204: {"description": "There is nothing after this event, nor will there be: do not connect again."},
             **responses("job_not_found", "job_expired", "invalid_request", "draining", "store_unavailable"),

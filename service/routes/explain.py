@@ -19,7 +19,7 @@ from service.jobs.waiting import wait_for_end
 from service.keys.guard import CurrentCaller
 from service.keys.keyring import Caller
 from service.lifecycle import Lifecycle
-from service.routes.jobs import SERVER_TIMING
+from service.openapi.words import APPLIED, EXPLAIN_BODY, LOCATION, REPLAYED, RETRY_AFTER, SERVER_TIMING
 from service.settings import Settings
 from service.submit.body import read_json
 from service.submit.headers import HEADERS, SubmitHeaders, read_headers
@@ -27,64 +27,11 @@ from service.submit.intake import Intake
 from service.submit.pace import Pace
 
 PATH = "/explain"
-REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {"$ref": "#/components/schemas/ExplainRequest"},
-            "examples": {
-                "one": {
-                    "summary": "The layer map of every layer",
-                    "value": {"text": "The cat sat on the mat.", "model": "minilm", "granularity": "layer"},
-                },
-                "tokens": {
-                    "summary": "The model's own tokens in place of a text",
-                    "value": {
-                        "tokens": ["[CLS]", "the", "cat", "[MASK]", "on", "the", "mat", ".", "[SEP]"],
-                        "model": "minilm",
-                        "granularity": "layer",
-                    },
-                },
-                "narrow": {
-                    "summary": "One head of two layers, for two targets",
-                    "value": {
-                        "text": "The cat sat on the mat.",
-                        "model": "minilm",
-                        "granularity": ["att", "mlp"],
-                        "layers": [0, 5],
-                        "target_tokens": [1, 2],
-                        "target_head": 3,
-                    },
-                },
-            },
-        }
-    },
-}
-REPLAYED = {
-    "Idempotent-Replayed": {
-        "schema": {"type": "string", "enum": ["true"]},
-        "description": "Present where the Idempotency-Key had been answered before.",
-    }
-}
-APPLIED = {
-    "Preference-Applied": {
-        "schema": {"type": "string"},
-        "example": "wait=10",
-        "description": "The wait that was granted, where one was preferred.",
-    }
-}
-LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The job."}}
-RETRY_AFTER = {
-    "Retry-After": {
-        "schema": {"type": "integer", "minimum": 1},
-        "description": "Seconds until it is likely to have ended, by the work ahead of it and the measured rate.",
-    }
-}
 ENDED = {
     "model": JobResource,
     "description": "The job has ended: within the preferred wait, or because the same work had been done before. Its "
     "result is in the answer where it is small, as in `GET /jobs/{job_id}`.",
-    "headers": {**LOCATION, "Server-Timing": SERVER_TIMING, **APPLIED, **REPLAYED},
+    "headers": {**LOCATION, **SERVER_TIMING, **APPLIED, **REPLAYED},
 }
 ACCEPTED = {
     "model": JobResource,
@@ -117,7 +64,7 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifec
         status_code=202,
         summary="Explain a text",
         responses={200: ENDED, 202: ACCEPTED, **PROBLEMS},
-        openapi_extra={"requestBody": REQUEST_BODY, "parameters": HEADERS},
+        openapi_extra={"requestBody": EXPLAIN_BODY, "parameters": HEADERS},
     )
     async def explain(
         request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -17,23 +17,9 @@ from service.jobs.stored_result import small_result
 from service.jobs.waiting import wait_for_end
 from service.keys.guard import Owner
 from service.lifecycle import Lifecycle
+from service.openapi.words import JOB_HEADERS, NEXT_PAGE, Cursor, Embed, Group, JobId, Limit, Wait
 from service.settings import Settings
 
-EXAMPLE_ID = "5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968"
-RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds until it makes sense to look again."}
-SERVER_TIMING = {
-    "schema": {"type": "string"},
-    "description": "Milliseconds of waiting, loading and computing, as far as they are known.",
-    "example": "queue;dur=120.0, load;dur=0.0, compute;dur=843.5",
-}
-JOB_HEADERS = {"Retry-After": RETRY_AFTER, "Server-Timing": SERVER_TIMING}
-
-JobId = Annotated[str, Path(description="The `id` of a job.", examples=[EXAMPLE_ID])]
-Wait = Annotated[float, Query(ge=0, description="Answer when the job ends, or after this many seconds (60 at most).")]
-Embed = Annotated[bool, Query(description="Put a small result into the answer.")]
-Limit = Annotated[int, Query(ge=1, le=200, description="How many jobs to list.")]
-Cursor = Annotated[str, Query(description="`next` of the page before; absent or empty: from the newest job on.")]
-Group = Annotated[str, Query(description="Only the jobs of this batch.")]
 Status = Annotated[
     JobStatus | None,
     Query(description="Only jobs that stand so; a page may then have fewer than `limit`, even none: go on by `next`."),
@@ -51,12 +37,7 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
             200: {
                 "model": JobPage,
                 "description": "Some of your jobs, the newest first.",
-                "headers": {
-                    "Link": {
-                        "schema": {"type": "string"},
-                        "description": 'The next page, as `rel="next"`; absent on the last one.',
-                    }
-                },
+                "headers": NEXT_PAGE,
             },
             **responses("invalid_request", "store_unavailable"),
         },

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.contract import MAX_TEXT_CHARACTERS
@@ -13,45 +13,10 @@ from lig_core.models.boundaries import from_config
 from lig_core.models.catalog import ModelCard, installed_models
 from service.http.errors import UnknownModel
 from service.http.problems import responses
+from service.openapi.examples import EXAMPLES
+from service.openapi.words import Model
 from service.settings import Settings
 from service.submit.known_models import KnownModels, allowed
-
-EXAMPLE: dict[str, Any] = {
-    "id": "minilm",
-    "model_type": "bert",
-    "num_layers": 6,
-    "num_heads": 12,
-    "positions": 512,
-    "supported_granularity": ["att", "composed", "layer", "mlp"],
-    "refusal": None,
-}
-EXAMPLE_LIMITS: dict[str, Any] = {
-    "text_characters": 100_000,
-    "body_bytes": 262_144,
-    "result_json_bytes": 536_870_912,
-    "embedded_result_json_bytes": 262_144,
-    "batch_texts": 256,
-    "wait_seconds": 60.0,
-    "run_seconds": 3600,
-    "result_kept_seconds": 86_400,
-}
-INPUT, STREAM = "the block's input", "the stream after attention: output of the norm that follows z + attention(z)"
-HEADS, OUTPUT = "the concatenated head outputs, before the output projection", "the block's output, input of the next"
-EXAMPLE_BOUNDARIES: dict[str, Any] = {
-    "model": "minilm",
-    "model_type": "bert",
-    "layout": "post_ln_encoder",
-    "architecture": "encoder",
-    "num_layers": 6,
-    "supported_granularity": ["att", "composed", "layer", "mlp"],
-    "nodes": {"z": INPUT, "u": STREAM, "z_next": OUTPUT},
-    "u_nodes": {"residual": STREAM, "heads": HEADS},
-    "hook_points": {"att_input": INPUT, "att_core": "softmax attention, per head", "att_output": HEADS},
-    "detection": "config: model_type bert",
-    "notes": ["engine: factored; attention: through the attention interface"],
-}
-
-Model = Annotated[str, Path(description="As in `model` of a request.", examples=["minilm"])]
 
 
 class ModelSummary(BaseModel):
@@ -114,7 +79,7 @@ class ModelList(BaseModel):
     """The models that need no download. Any other Hugging Face id that is allowed may be sent as well."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"models": [EXAMPLE], "allowed": None, "limits": EXAMPLE_LIMITS}}
+        json_schema_extra={"example": {"models": [EXAMPLES["model"]], "allowed": None, "limits": EXAMPLES["limits"]}}
     )
 
     models: list[ModelSummary]
@@ -125,7 +90,7 @@ class ModelList(BaseModel):
 class ModelBoundaries(BaseModel):
     """Where z, u and z' sit in a model's blocks, and which maps it supports, from its config alone."""
 
-    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_BOUNDARIES})
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLES["boundaries"]})
 
     model: str
     model_type: str

@@ -21,12 +21,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.contract import ExplainRequest, MapName
 from lig_core.models.catalog import ModelCard
+from service.openapi.examples import EXAMPLES
 from service.submit.model_shape import Shape
 from service.submit.result_size import binary_bytes, json_bytes
 from service.submit.tokens import TokenCount
@@ -81,22 +81,6 @@ REPLACED = {"itb_zero_ratio": ("self_input_token", "zero"), "itb_map_ratio": ("s
 """Baselines that are computed from others."""
 
 
-EXAMPLE: dict[str, Any] = {
-    "tokens": 9,
-    "tokens_exact": True,
-    "layers": 6,
-    "targets": 9,
-    "maps": [{"map": "layer", "baseline": "self_input_token", "nodes": 7.8, "flops_per_layer": 4.1e8}],
-    "flops": 2.6e9,
-    "peak_bytes": 8483895,
-    "result_json_bytes": 12451,
-    "result_binary_bytes": 10863,
-    "seconds": 0.155,
-    "rate": 1e11,
-    "queue_seconds": 0.0,
-}
-
-
 class MapCost(BaseModel):
     """One map of every layer asked for."""
 
@@ -111,7 +95,7 @@ class MapCost(BaseModel):
 class Estimate(BaseModel):
     """What a request will cost. Null: the model's config is not known here."""
 
-    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE})
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLES["estimate"]})
 
     tokens: int
     tokens_exact: bool = Field(description="Counted by the model's own tokenizer, else guessed from the text's bytes.")

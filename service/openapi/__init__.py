@@ -1,0 +1,1 @@
+"""What the API's description says: words and examples, read by no handler."""
