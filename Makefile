@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics architectures folders \
+.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client architectures folders \
   bench bench-service bench-worker faults stops soak fuzz clean
 
 help: ## what can be made
@@ -66,6 +66,9 @@ settings: $(VENV)/.runtime ## write docs/settings.md
 
 metrics: $(VENV)/.runtime ## write docs/metrics.md
 	$(BIN)/python -m docs.metrics
+
+client: $(VENV)/.dev ## write lig_core/client/sync.py, the client that blocks, from the one that does not
+	$(BIN)/python -m generate.client
 
 architectures: $(VENV)/.runtime ## write lig_core/models/architectures.json from the installed transformers
 	$(BIN)/python -m docs.architectures

@@ -1,4 +1,4 @@
-"""The client for programs that block."""
+"""The client for programs that block. Made from aio.py by `make client`: change it there."""
 
 from __future__ import annotations
 
@@ -107,7 +107,8 @@ class Client:
         cursor: str | None = None
         while True:
             page, cursor = self._answer(calls.jobs(limit, cursor))
-            yield from page
+            for job in page:
+                yield job
             if cursor is None:
                 return
 
@@ -140,12 +141,14 @@ class Client:
         while not following.over:
             # An error here is a lost connection; that nobody answers at all is ServiceUnreachable by now.
             with suppress(httpx.TransportError), closing(self._open(following.call())) as response:
-                for received in EventSource(response).iter_sse() if following.opened(response) else ():
-                    event = following.take(received)
-                    if event is not None:
-                        yield event
-                    if following.over:
-                        break
+                if following.opened(response):
+                    with closing(EventSource(response).iter_sse()) as stream:
+                        for received in stream:
+                            event = following.take(received)
+                            if event is not None:
+                                yield event
+                            if following.over:
+                                break
             if not following.over:
                 time.sleep(following.pause)
 
