@@ -20,7 +20,7 @@ CHANGES = (
     (r"\bAsyncGenerator\[(.+?), None\]", r"Generator[\1, None, None]"),
     (r"\bAsyncGenerator\b", "Generator"),
     (r"\bAsync(?=Client|BaseTransport)", ""),
-    (r"aiter_sse\(\)\) as stream:", r"\g<0>  # type: ignore[type-var]  # it is a generator"),
+    (r"aiter_sse\(\)\) as stream:", r"\g<0>  # type: ignore[type-var]"),
     (r"\b(__)?a(?=enter__|exit__|close\b|closing\b|read\b|iter_)", lambda found: found[1] or ""),
 )
 

@@ -139,16 +139,15 @@ class Client:
         following = Following(job_id, after=after, layers=layers)
         while not following.over:
             # An error here is a lost connection; that nobody answers at all is ServiceUnreachable by now.
-            with suppress(httpx.TransportError):
-                with closing(self._open(following.call())) as response:
-                    if following.opened(response):
-                        with closing(EventSource(response).iter_sse()) as stream:  # type: ignore[type-var]  # it is a generator
-                            for received in stream:
-                                event = following.take(received)
-                                if event is not None:
-                                    yield event
-                                if following.over:
-                                    break
+            with suppress(httpx.TransportError), closing(self._open(following.call())) as response:
+                if following.opened(response):
+                    with closing(EventSource(response).iter_sse()) as stream:  # type: ignore[type-var]
+                        for received in stream:
+                            event = following.take(received)
+                            if event is not None:
+                                yield event
+                            if following.over:
+                                break
             if not following.over:
                 time.sleep(following.pause)
 
