@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from lig_core.contract import ExplainRequest
 from lig_core.models.catalog import ModelCard, check_against_model
-from lig_core.models.tokenizer_files import most_tokens
 from lig_core.models.tokens import require_embedded, require_room, require_targets
 from service.http.errors import ResultTooLarge
 from service.settings import Settings
@@ -55,18 +54,21 @@ class RequestChecks:
         card, request = model.card, request.named(model.name)
         check_against_model(request, card)
         tokens = self._tokens.count(request, card)
-        check_against_tokens(request, card, tokens)
+        check_against_tokens(request, card, tokens, model.most_tokens)
         cost = estimate(request, model.shape, tokens, rate=self._rate())
         refuse_too_large(request, model.shape, cost, self._settings.max_result_bytes)
         return Checked(request, model, tokens, cost)
 
 
-def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: TokenCount) -> None:
-    """Refuse what the text's tokens rule out, where they were counted; raises TextTooLong or InvalidRequest."""
+def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: TokenCount, most: int | None) -> None:
+    """Refuse what the text's tokens rule out, where they were counted, and more than `most`.
+
+    Raises TextTooLong or InvalidRequest.
+    """
     if not tokens.exact:
         return
     pointer = "/text" if request.tokens is None else "/tokens"
-    require_room(tokens.number, most_tokens(card), card.name, pointer=pointer)
+    require_room(tokens.number, most, card.name, pointer=pointer)
     if tokens.read is not None:
         read = tokens.read
         require_embedded(read.tokens, read.ids, card.vocabulary, card.name, spans=read.offsets)

@@ -15,6 +15,7 @@ from lig_core.models.catalog import ModelCard, ask_the_hub, read_card
 from lig_core.models.checkpoint import require_loadable
 from lig_core.models.identity import model_identity, stamp
 from lig_core.models.references import COMMIT, ModelReference, resolve
+from lig_core.models.tokenizer_files import most_tokens
 from service.http.errors import ModelNotAllowed, NotReady
 from service.settings import Settings
 from service.submit.model_shape import Shape
@@ -36,6 +37,7 @@ class KnownModel:
     name: str  # the one spelling of it
     card: ModelCard
     shape: Shape | None
+    most_tokens: int | None
     identity: str | None
     stamp: tuple[object, ...]  # of a folder's files
     at: float  # by the monotonic clock
@@ -73,7 +75,14 @@ class KnownModels:
             card = self._card(reference)
             require_loadable(card)
             known = KnownModel(
-                reference, str(reference), card, Shape.of(card), self._identity(card), stamp=_stamp(card), at=at
+                reference,
+                str(reference),
+                card,
+                shape=Shape.of(card),
+                most_tokens=most_tokens(card),
+                identity=self._identity(card),
+                stamp=_stamp(card),
+                at=at,
             )
             if len(self._found) >= MOST_MODELS:
                 self._found = {}

@@ -61,8 +61,9 @@ class TokenCounter:
         Raises InvalidRequest for tokens that it is known not to have, and UnsupportedModel where it has no tokenizer,
         or one that cannot be read.
         """
-        require_tokenizer(card)
         file, subject = local_file(card, "tokenizer.json"), request.subject
+        if file is None:
+            require_tokenizer(card)
         tokenizer = None if file is None else self._opened(file, card)
         if isinstance(subject, str):
             return guess(subject) if tokenizer is None else _count_text(subject, tokenizer, request)

@@ -24,6 +24,7 @@ from lig_core.errors import LigError
 from lig_core.loading.loaded import LoadedModel, load_model
 from lig_core.method import run, stream
 from lig_core.models.catalog import ModelCard, find_model
+from lig_core.models.tokenizer_files import most_tokens
 from service.submit.checks import check_against_tokens
 from service.submit.tokens import TokenCounter
 
@@ -106,7 +107,7 @@ class Kind:
 
     def refusal_at_post(self, request: ExplainRequest) -> dict[str, Any] | None:
         try:
-            check_against_tokens(request, self.card, TokenCounter().count(request, self.card))
+            check_against_tokens(request, self.card, TokenCounter().count(request, self.card), most_tokens(self.card))
         except LigError as error:
             return error.as_dict()
         return None

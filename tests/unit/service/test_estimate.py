@@ -8,6 +8,7 @@ from tiny_models import tiny_tokenizer
 from lig_core.contract import parse_request
 from lig_core.errors import InvalidRequest, TextTooLong
 from lig_core.models.catalog import ModelCard, find_model
+from lig_core.models.tokenizer_files import most_tokens
 from service.http.errors import ModelNotAllowed, ResultTooLarge
 from service.settings import Settings
 from service.submit.checks import RequestChecks, check_against_tokens
@@ -266,9 +267,9 @@ def test_what_could_not_be_done_is_refused_before_it_is_queued(api, jobs, path):
 def test_a_text_is_held_against_the_positions_less_those_of_padding():
     sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 8, "max_position_embeddings": 514}
     card = ModelCard("x", "x", None, {"model_type": "roberta", "pad_token_id": 1, **sizes})
-    check_against_tokens(request(SHORT), card, TokenCount(512, exact=True))
+    check_against_tokens(request(SHORT), card, TokenCount(512, exact=True), most_tokens(card))
     with pytest.raises(TextTooLong, match="513 tokens, x takes at most 512"):
-        check_against_tokens(request(SHORT), card, TokenCount(513, exact=True))
+        check_against_tokens(request(SHORT), card, TokenCount(513, exact=True), most_tokens(card))
 
 
 @pytest.mark.parametrize(
