@@ -48,11 +48,12 @@ test-oldest: ## the core's tests on the oldest transformers supported, in an env
 	  --editable '.[dev]' 'transformers==5.0.*'
 	$(OLDEST)/bin/python -m pytest tests/unit/lig_core
 
-check: $(VENV)/.dev ## style, types, import rules
+check: $(VENV)/.dev ## style, types, import rules, and the measure of the house
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/python -m tests.house
 
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format --quiet .
