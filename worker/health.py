@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import socket
 import sys
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from lig_core.serving.queue import address
-from lig_core.serving.queue.names import key
 from lig_core.serving.queue.redis_faults import fault_of
+from lig_core.serving.queue.workers import live_workers
 from lig_core.serving.settings_text import faults
 from worker.settings import Settings
 
 
 def alive(redis: Redis, queue: str) -> bool:
-    """Whether a worker of this host gave a sign of life lately: its key expires unless it renews it."""
-    names: Any = redis.smembers(key("workers", queue))
-    host = socket.gethostname().encode()
-    return any(redis.hget(name, "hostname") == host for name in names)
+    """Tell whether a worker of this host gave a sign of life lately."""
+    return any(worker.host == socket.gethostname() for worker in live_workers(redis, queue))
 
 
 if __name__ == "__main__":

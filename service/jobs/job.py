@@ -17,7 +17,6 @@ from lig_core.contract import ExplainRequest, Progress
 from lig_core.models.references import ModelReference
 from lig_core.serving.queue.counters import Outcome
 from lig_core.serving.queue.durability import Durability
-from lig_core.serving.queue.webhooks import Claim
 
 
 class JobStatus(StrEnum):
@@ -44,7 +43,7 @@ class Submission:
     cost: float
     reference: ModelReference | None = None  # to the model, as its name was resolved
     identity: str | None = None  # of the model's content: lig_core.models.identity; None: only workers know
-    work: float | None = None  # the estimate before the measured rate: what `JobStore.rate` is measured in
+    work: float | None = None  # the estimate before the measured rate: the unit of `Load.rate`
     fresh: bool = False  # run it although the same was or is being run
     webhook: str | None = None
     traceparent: str | None = None
@@ -177,19 +176,29 @@ class EventPage:
 
 @dataclass(frozen=True)
 class Load:
-    """What there is to do, and who does it. `backlog` are estimated seconds for one worker, `limit` the most of it."""
+    """The work that there is, who does it, and how fast."""
 
     waiting: int
-    running: int
-    backlog: float
-    limit: float
+    backlog: float  # estimated seconds for one worker
+    limit: float  # the most of it
     workers: int
-    oldest: float  # seconds that the first in line has waited
+    rate: float | None = (
+        None  # measured seconds per unit of `Submission.work`, over the last jobs; None before the first
+    )
 
     @property
     def wait(self) -> float:
         """Seconds until a job sent now would be done with waiting, at the estimated costs."""
         return self.backlog / max(1, self.workers)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A webhook that is due, held by one process until the lease ends; `attempt` counts from 1."""
+
+    job: str
+    lease_end: str  # as the store wrote it: it tells this claim from a later one
+    attempt: int
 
 
 class Watch(Protocol):
@@ -200,16 +209,6 @@ class Watch(Protocol):
 
     async def changed(self, seconds: float) -> None:
         """Return at once if the job may have changed since the last call, else when it does or after `seconds`."""
-
-
-class DueWebhooks(Protocol):
-    """The webhooks that have yet to be told, shared by any number of processes."""
-
-    def claim(self, limit: int, lease: float) -> Sequence[Claim]:
-        """Those that are due, at most `limit`; whoever does not settle one within `lease` seconds loses it."""
-
-    def settle(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
-        """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
 
 
 class JobStore(Protocol):
@@ -275,18 +274,20 @@ class JobStore(Protocol):
     def running(self) -> AbstractAsyncContextManager[None]:
         """Holds what watching needs for as long as the application runs."""
 
-    @property
-    def webhooks(self) -> DueWebhooks:
-        """The webhooks of jobs that ended; its methods raise StoreUnavailable too."""
+    def claim_webhooks(self, limit: int, lease: float) -> Sequence[Claim]:
+        """The webhooks that are due, at most `limit`, of all processes' jobs.
+
+        Whoever does not settle one within `lease` seconds loses it.
+        """
+
+    def settle_webhook(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
+        """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
 
     def load(self) -> Load:
-        """What there is to do, and who does it."""
+        """The work that there is, who does it, and how fast."""
 
     def models(self) -> Mapping[str, str]:
         """The models that workers have without the hub, by name: what identifies their content; empty: not known."""
-
-    def rate(self) -> float | None:
-        """Measured seconds per unit of `Submission.work`, over the last jobs; None before the first."""
 
     def durability(self) -> Durability:
         """What the store promises of jobs, if it accepts any now; raises UnfitRedis where it cannot promise enough."""

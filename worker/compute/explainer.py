@@ -24,7 +24,7 @@ from lig_core.result.arrays import LayerArrays
 from lig_core.serving.queue import blobs
 from lig_core.serving.queue.job_errors import JobDamaged
 from lig_core.serving.queue.moves import Done, Moves, Part, Run
-from lig_core.serving.queue.names import HEAD, LAYER, blob_key
+from lig_core.serving.queue.names import Field, blob_key
 from lig_core.serving.queue.redis_faults import damaged
 from worker.compute.backend import Engine, Report, ShouldStop
 from worker.compute.model_pool import ModelPool
@@ -78,10 +78,12 @@ class Explainer:
         ready = time.monotonic()
         head, layers = self.engine.stream(request, held.model, report, should_stop, there)
         self._patiently(
-            lambda: self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)), should_stop
+            lambda: self.store(run, Field.HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)), should_stop
         )
         for layer in layers:
-            self._patiently(partial(self.store, run, f"{LAYER}{layer.index}", layer.to_bytes(), layer), should_stop)
+            self._patiently(
+                partial(self.store, run, f"{Field.LAYER}{layer.index}", layer.to_bytes(), layer), should_stop
+            )
         load, compute = ready - began if loaded else 0.0, time.monotonic() - ready
         return Done(load=load, compute=compute, loaded=loaded, whole=not there)
 

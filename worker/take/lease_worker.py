@@ -25,6 +25,7 @@ from lig_core.serving import logs
 from lig_core.serving.queue import names
 from lig_core.serving.queue.job_errors import JobDamaged, JobTimedOut
 from lig_core.serving.queue.moves import Done, Moves, Place, Run, Started
+from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.redis_faults import damaged, queue_damaged
 from lig_core.serving.queue.upkeep import keys_of_queue, set_aside, tidy
 from worker.patience import complain, patiently
@@ -121,7 +122,7 @@ class LeaseWorker:
         if started is None:
             return  # cancelled, or damaged; or it took so long here that it was given back
         with logs.only_about(**started.about):
-            told, begun = {"model": started.fields.get(names.MODEL)}, time.monotonic()
+            told, begun = {"model": started.fields.get(Field.MODEL)}, time.monotonic()
             log.info("job started", extra=told)
             status = self._compute(run, started)
             log.info("job ended", extra={**told, "status": status, "seconds": round(time.monotonic() - begun, 3)})
@@ -291,11 +292,11 @@ def _limits(started: Started) -> dict[Stop, float]:
     """Seconds the run may take from now; raises JobTimedOut where the job waited too long to start."""
     timeout = started.job.timeout
     limits = {Stop.RUN_TIME: float(timeout)} if timeout and timeout > 0 else {}
-    deadlines = {name: float(started.fields[name]) for name in (names.START_BY, names.END_BY) if name in started.fields}
+    deadlines = {name: float(started.fields[name]) for name in (Field.START_BY, Field.END_BY) if name in started.fields}
     if any(started.time > deadline for deadline in deadlines.values()):
         raise JobTimedOut("it waited longer than a job may before a worker was free; send it again, or add workers")
-    if names.END_BY in deadlines:
-        limits[Stop.TOTAL_TIME] = deadlines[names.END_BY] - started.time
+    if Field.END_BY in deadlines:
+        limits[Stop.TOTAL_TIME] = deadlines[Field.END_BY] - started.time
     return limits
 
 
@@ -312,8 +313,8 @@ def _request(job: Job) -> Any:
 
 def _model(started: Started) -> dict[str, Any]:
     """What the job was accepted with."""
-    reference = started.fields.get(names.REFERENCE)
+    reference = started.fields.get(Field.REFERENCE)
     return {
         "reference": orjson.loads(reference) if reference else None,
-        "identity": started.fields.get(names.IDENTITY),
+        "identity": started.fields.get(Field.IDENTITY),
     }

@@ -20,6 +20,7 @@ from rq.version import VERSION
 from rq.worker_registration import REDIS_WORKER_KEYS
 
 from lig_core.serving.queue import names
+from lig_core.serving.queue.names import Field
 
 ALIVE_SECONDS = 30
 """How long a worker counts as alive without saying so."""
@@ -52,7 +53,7 @@ class Registration:
     def renew(self, state: WorkerState, holds: Mapping[str, Any]) -> None:
         """A sign of life. It says all there is to say, for what was there may be gone."""
         key = PREFIX + self.name
-        told = {"last_heartbeat": _now(), "state": state, names.HOLDS: orjson.dumps(holds).decode()}
+        told = {"last_heartbeat": _now(), "state": state, Field.HOLDS: orjson.dumps(holds).decode()}
         with self._redis.pipeline() as pipe:
             pipe.hset(key, mapping=self._told | told)
             pipe.expire(key, ALIVE_SECONDS)

@@ -34,7 +34,7 @@ def tidy(redis: Redis, queue: str, *, leases_count: bool = True) -> None:
     give_back_popped(redis, queue, time)
     for kind in ("finished", "failed", "canceled", "dead"):
         redis.zremrangebyscore(names.key(kind, queue), "-inf", time)
-    Scripts(redis, queue).call("heal", every=HEAL_SECONDS)
+    Scripts(redis, queue).call("upkeep/heal", every=HEAL_SECONDS)
 
 
 def take_over(redis: Redis, queue: str, time: float) -> None:
@@ -60,7 +60,7 @@ def give_back_popped(redis: Redis, queue: str, time: float) -> None:
 def set_aside(redis: Redis, queue: str, keys: Mapping[str, str]) -> None:
     """Rename what is of another type than `keys` says: no script works with it, and nobody's data are lost."""
     asked = [{"key": key, "type": of, "aside": f"{key}:{ASIDE}"} for key, of in keys.items()]
-    found = Scripts(redis, queue).call("set_aside", keys=asked)
+    found = Scripts(redis, queue).call("upkeep/set_aside", keys=asked)
     for key, of in found:
         log.error(
             "'%s' in Redis was a %s and not this service's; it is now '%s:%s'", *map(_text, (key, of, key)), ASIDE
