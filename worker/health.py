@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from lig_core.serving.queue import address
 from lig_core.serving.queue.redis_faults import fault_of
 from lig_core.serving.queue.workers import live_workers
-from lig_core.serving.settings_text import faults
+from lig_core.serving.settings import BadSettings
 from worker.settings import Settings
 
 
@@ -22,12 +22,12 @@ def alive(redis: Redis, queue: str) -> bool:
 
 if __name__ == "__main__":
     try:
-        settings = Settings()
-    except ValueError as error:
-        sys.exit(f"settings: {faults(error)}")
+        settings = Settings.read()
+    except BadSettings as error:
+        sys.exit(str(error))
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL")
-    with address.connect(settings.redis_url.get_secret_value(), socket_timeout=5) as redis:
+    with address.connect(settings.redis_address, socket_timeout=5) as redis:
         try:
             sys.exit(0 if alive(redis, settings.queue) else "no worker of this machine is alive")
         except RedisError as error:

@@ -28,7 +28,8 @@ class Intake:
         """One text."""
         self._lifecycle.refuse_while_draining()
         posted = parse_submission(body)
-        self._webhooks.require(posted.webhook)
+        if posted.webhook is not None:
+            self._webhooks.require(posted.webhook)
         submission = self._preflight.submission(
             posted.asked(), fresh=terms.fresh, webhook=posted.webhook, traceparent=terms.traceparent
         )
@@ -38,7 +39,8 @@ class Intake:
         """Many texts, as one group."""
         self._lifecycle.refuse_while_draining()
         requests, webhook = parse_batch(body, self._max_batch)
-        self._webhooks.require(webhook)
+        if webhook is not None:
+            self._webhooks.require(webhook)
         faults, submissions = BatchFaults(), []
         for place, request in enumerate(requests):
             with faults.of_text(place):

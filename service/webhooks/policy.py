@@ -27,9 +27,9 @@ class WebhookPolicy:
         """Whether there is a secret; without one nothing is sent."""
         return self._signer is not None
 
-    def require(self, webhook: str | None) -> None:
+    def require(self, webhook: str) -> None:
         """Refuse a webhook that would not be told; raises InvalidRequest."""
-        fault = None if webhook is None else self.fault(webhook)
+        fault = self.fault(webhook)
         if fault is not None:
             raise InvalidRequest(f"webhook: {fault}", errors=[FieldError("/webhook", fault)])
 
