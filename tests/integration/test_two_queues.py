@@ -30,8 +30,8 @@ from worker import health
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
 
-SHARED = {"rq:workers", "rq:suspended", names.PROBE}
-"""RQ's own sets of all queues: its workers' names, and whether all are told to pause."""
+SHARED = {"rq:workers", "rq:suspended", names.RQ_QUEUES, names.PROBE}
+"""RQ's own sets of all queues: their workers' names, whether all are told to pause, and their own."""
 
 OWNER = "anonymous"
 SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldY"]

@@ -172,6 +172,7 @@ class LeaseWorker:
             self._say(WorkerState.BUSY)
             ended = self._supervise(run, limits)
         status = self._move(run, lambda: self.settle(run, ended, limits))
+        self._registration.count(status or "failed")
         self._say(WorkerState.IDLE)
         return status or "failed"
 

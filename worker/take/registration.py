@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -41,21 +42,32 @@ class Registration:
     def __init__(self, redis: Redis, queue: str) -> None:
         self._redis, self._queue = redis, queue
         self.name = uuid.uuid4().hex  # nobody else's: one that was killed does not stand in the way of the next
-        self._told: dict[Any, Any] = {
+        self._ended = Counter[str]()
+        self._described: dict[Any, Any] = {
             "birth": _now(),
             "queues": queue,
-            "pid": os.getpid(),
-            "hostname": socket.gethostname(),
+            Field.PID: os.getpid(),
+            Field.HOSTNAME: socket.gethostname(),
             "version": VERSION,
             "python_version": sys.version,
         }
 
+    def count(self, status: str) -> None:
+        """Tell of an attempt that ended, with the next sign of life."""
+        self._ended[status] += 1
+
     def renew(self, state: WorkerState, holds: Mapping[str, Any]) -> None:
         """A sign of life. It says all there is to say, for what was there may be gone."""
         key = PREFIX + self.name
-        told = {"last_heartbeat": _now(), "state": state, Field.HOLDS: orjson.dumps(holds).decode()}
+        news = {
+            "last_heartbeat": _now(),
+            "successful_job_count": self._ended["succeeded"],
+            "failed_job_count": self._ended["failed"],
+            Field.STATE: state,
+            Field.HOLDS: orjson.dumps(holds).decode(),
+        }
         with self._redis.pipeline() as pipe:
-            pipe.hset(key, mapping=self._told | told)
+            pipe.hset(key, mapping=self._described | news)
             pipe.expire(key, ALIVE_SECONDS)
             for registry in self._registries:
                 pipe.sadd(registry, key)

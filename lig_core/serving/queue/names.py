@@ -1,5 +1,8 @@
 """Names of what lies in Redis. RQ's hash of a job and its registries are RQ's; all else is ours.
 
+RQ's tools clean up what they find in RQ's keys, by rules of RQ's own: `rq info` takes jobs whose lease ended out of the
+registry of those that run. So nothing of ours hangs on that: `rq_waiting` and `rq_running` are there to be counted.
+
 A service is known by its queue: all that it keeps lies under the queue's name, so that several on one database share
 nothing. A queue's name has no colon and no character that a pattern could hold (QUEUE_NAME), so that none begins as
 another one's keys do. All keys of one service must lie on one server: the scripts compute names of keys.
@@ -21,12 +24,14 @@ PRIORITIES = {"interactive": 1.0, "bulk": 0.125}
 KEYS = {
     # RQ's hash of a computation, with the fields below; the one kind whose names are those of all queues
     "computation": "rq:job:",
-    # RQ's registries of the queue: `leases` has a member `computation:attempt` by the end of its lease; the others
-    # have those that ended, by the time they are forgotten
-    "leases": "rq:wip:{queue}",
+    # RQ's registries of those that ended, by the time they are forgotten
     "finished": "rq:finished:{queue}",
     "failed": "rq:failed:{queue}",
     "canceled": "rq:canceled:{queue}",
+    # RQ's list of those that wait, and registry of those that run: as many entries as there are, for RQ's tools. An
+    # entry of the list names no job, so that RQ's workers find none; one of the registry never expires
+    "rq_waiting": "rq:queue:{queue}",
+    "rq_running": "rq:wip:{queue}",
     # RQ's set of the queue's workers, each the key of a hash that expires unless the worker lives
     "workers": "rq:workers:{queue}",
     # hash of a job
@@ -42,9 +47,11 @@ KEYS = {
     "digest": "lig:{queue}:digest:",
     # hash by `owner:key`: body (its digest), jobs (JSON), group
     "idempotency": "lig:{queue}:idempotency:",
-    # sorted sets of computations: by start tag; and between taking and start, by the time of taking
+    # sorted sets of computations: by start tag; between taking and start, by the time of taking; and of their attempts,
+    # `computation:attempt`, by the end of the lease
     "waiting": "lig:{queue}:waiting",
     "popped": "lig:{queue}:popped",
+    "leases": "lig:{queue}:leases",
     # those that wait by priority, by when they were accepted; and a hash of their estimated seconds
     "line": "lig:{queue}:line:",
     "costs": "lig:{queue}:costs",
@@ -84,13 +91,17 @@ KEYS = {
 
 TYPES_OF_QUEUE = {
     **dict.fromkeys(("leases", "finished", "failed", "canceled", "dead", "waiting", "popped", "promises"), "zset"),
+    **dict.fromkeys(("rq_waiting", "bell"), "list"),
     **dict.fromkeys(("costs", "flows", "queue_limits", "models", "counters", "rate"), "hash"),
     **dict.fromkeys(("backlog", "healed"), "string"),
     "webhooks": "zset",
+    "rq_running": "zset",
     "workers": "set",
-    "bell": "list",
 }
 """Redis's type of each key that there is one of."""
+
+RQ_QUEUES = "rq:queues"
+"""RQ's set of all queues, each the key of its list: what `rq info` shows."""
 
 PROBE = "lig:probe"
 """Never there, so no queue's: it is asked for a write that changes nothing, to see whether Redis takes writes."""

@@ -42,7 +42,7 @@ def _constants() -> str:
 }})
 local KEYS_OF_A_QUEUE = {_texts(names.KEYS)}
 local TYPES_OF_QUEUE = {_texts(names.TYPES_OF_QUEUE)}
-local PROBE = '{names.PROBE}'
+local PROBE, RQ_QUEUES = '{names.PROBE}', '{names.RQ_QUEUES}'
 local BOUNDS = {_table(bounds)}
 local ARGUMENTS = cjson.decode(ARGV[1])"""
 

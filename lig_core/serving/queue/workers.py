@@ -27,7 +27,10 @@ class Worker:
 
 
 def live_workers(redis: Redis, queue: str) -> tuple[Worker, ...]:
-    """A queue's workers, by name. The scripts count them by themselves, for they cannot ask anybody: common.lua."""
+    """A queue's workers, by name; none is RQ's own, which hold no models.
+
+    The scripts count them by themselves, for they cannot ask anybody: common.lua.
+    """
     registered: Any = redis.smembers(names.key("workers", queue))
     keys = sorted(registered)
     with redis.pipeline(transaction=False) as pipe:
@@ -35,15 +38,15 @@ def live_workers(redis: Redis, queue: str) -> tuple[Worker, ...]:
             pipe.hmget(key, Field.PID, Field.HOSTNAME, Field.STATE, Field.HOLDS)
         rows = pipe.execute(raise_on_error=False)  # what is no worker's may be anything
     return tuple(
-        _worker(key, *row) for key, row in zip(keys, rows, strict=True) if isinstance(row, list) and row[0] is not None
+        _worker(key, *row) for key, row in zip(keys, rows, strict=True) if isinstance(row, list) and row[-1] is not None
     )
 
 
-def _worker(key: bytes, pid: bytes, host: bytes | None, state: bytes | None, holds: bytes | None) -> Worker:
+def _worker(key: bytes, pid: bytes | None, host: bytes | None, state: bytes | None, holds: bytes) -> Worker:
     name = _text(key).rpartition(":")[2]
-    worker = Worker(name, _text(host), int(pid) if pid.isdigit() else 0, _text(state) or "started")
+    worker = Worker(name, _text(host), int(pid) if pid and pid.isdigit() else 0, _text(state) or "started")
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-        held = json.loads(holds or "{}")
+        held = json.loads(holds)
         models = [{"model": m["model"], "dtype": m["dtype"], "bytes": int(m["bytes"])} for m in held.get("models", ())]
         return replace(worker, models=tuple(models), resident=held.get("resident"), device=held.get("device"))
     return worker  # nothing of what it holds where that cannot be read

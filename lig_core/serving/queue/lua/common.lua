@@ -212,6 +212,19 @@ local function start_tag(flow, weight, cost)
   return tag, tag + step
 end
 
+-- For RQ's tools alone, so where these keys are not sound a job goes on.
+local RQ_ENTRY = 'waiting'
+local function waits(computation, tag)
+  if redis.call('ZADD', KEY.waiting, tag, computation) == 0 then return end
+  if redis.pcall('RPUSH', KEY.rq_waiting, RQ_ENTRY) == 1 then redis.pcall('SADD', RQ_QUEUES, KEY.rq_waiting) end
+end
+
+local function waits_no_more(computation)
+  if redis.call('ZREM', KEY.waiting, computation) == 0 then return false end
+  redis.pcall('LPOP', KEY.rq_waiting)
+  return true
+end
+
 local function ring()
   if redis.call('LLEN', KEY.bell) < 64 then redis.call('RPUSH', KEY.bell, '1') end
 end
@@ -244,12 +257,12 @@ local function enqueue(computation, front)
   if front then
     local first = redis.call('ZRANGE', KEY.waiting, 0, 0, 'WITHSCORES')
     local time = number(field(KEY.flows, FIELD.time))
-    redis.call('ZADD', KEY.waiting, math.min(time, first[2] and tonumber(first[2]) or time) - 1, computation)
+    waits(computation, math.min(time, first[2] and tonumber(first[2]) or time) - 1)
   else
     local stored = redis.call('HMGET', key, FIELD.flow, FIELD.weight, FIELD.cost)
     local tag, finish = start_tag(stored[1], number(stored[2]), number(stored[3]))
     redis.call('HSET', KEY.flows, stored[1], text(finish))
-    redis.call('ZADD', KEY.waiting, tag, computation)
+    waits(computation, tag)
   end
   joins_line(computation)
   redis.call('HSET', key, FIELD.status, 'queued')
@@ -263,6 +276,7 @@ local function leave(place)
   local score = redis.call('ZSCORE', place.key, place.member)
   if not score or (given(place.latest) and tonumber(score) > place.latest) then return false end
   redis.call('ZREM', place.key, place.member)
+  redis.pcall('ZREM', KEY.rq_running, place.member)
   return true
 end
 
@@ -273,7 +287,8 @@ end
 local function live_workers()
   local alive = 0
   for _, worker in ipairs(redis.call('SMEMBERS', KEY.workers)) do
-    alive = alive + redis.call('EXISTS', worker)
+    -- One of RQ's own is none of ours.
+    if redis.pcall('HEXISTS', worker, FIELD.holds) == 1 then alive = alive + 1 end
   end
   return alive
 end

@@ -15,6 +15,7 @@ local function begin()
     return false
   end
   redis.call('ZADD', place.key, NOW + ARGUMENTS.lease, place.member)
+  redis.pcall('ZADD', KEY.rq_running, 'inf', place.member)
   redis.call('HSET', key, FIELD.status, 'started', FIELD.worker_name, ARGUMENTS.worker)
   redis.call('HDEL', key, FIELD.progress, FIELD.passed)
   local attempt = redis.call('HINCRBY', key, FIELD.attempts, 1)

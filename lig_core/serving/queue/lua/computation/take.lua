@@ -31,7 +31,7 @@ end
 
 local chosen = choose()
 local computation, tag = line[chosen], number(line[chosen + 1])
-redis.call('ZREM', KEY.waiting, computation)
+waits_no_more(computation)
 redis.call('ZADD', KEY.popped, NOW, computation)
 leaves_line(computation)
 local time = math.max(number(field(KEY.flows, FIELD.time)), tag)

@@ -34,7 +34,7 @@ local function nobody_needs_it()
   -- The worker that has it, or takes it a moment from now, sees this.
   redis.call('HSET', shared, FIELD.cancel_requested, 1)
   if ARGUMENTS.forget then redis.call('HSET', shared, FIELD.forget, 1) end
-  if redis.call('ZREM', KEY.waiting, computation) == 1 then
+  if waits_no_more(computation) then
     leaves_line(computation)
     end_computation(computation, 'canceled')
   end

@@ -3,13 +3,13 @@ local computation = ARGUMENTS.computation
 local key, claims, events = KEY.computation .. computation, KEY.claims .. computation, KEY.events .. computation
 local DAY = 24 * 3600
 
-redis.call('ZREM', KEY.waiting, computation)
+waits_no_more(computation)
 redis.call('ZREM', KEY.popped, computation)
 for _, priority in ipairs(ARGUMENTS.priorities) do
   redis.pcall('ZREM', KEY.line .. priority, computation)
 end
 for _, member in ipairs(redis.call('ZRANGE', KEY.leases, 0, -1)) do
-  if string.match(member, '^[^:]*') == computation then redis.call('ZREM', KEY.leases, member) end
+  if string.match(member, '^[^:]*') == computation then leave({key = KEY.leases, member = member}) end
 end
 for each, kind in pairs({[key] = 'hash', [claims] = 'hash', [events] = 'stream'}) do
   if not of_type(each, kind) then redis.call('DEL', each) end
