@@ -39,7 +39,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Settings(CommonSettings):
-    """Settings of the service."""
+    """Beside the common settings, those of the service alone."""
 
     redis_url: SecretStr | None = Field(
         default=None,

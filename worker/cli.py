@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lig_core.serving.settings import BadSettings
-from lig_core.serving.settings_text import lines
+from lig_core.serving.settings import BadSettings, lines
 from worker.main import main
 from worker.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Whether a worker on this machine is alive, as an exit code: `python -m worker.health`, for a container's check."""
+"""The life of a worker on this machine as an exit code: `python -m worker.health`, for a container's check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.settings import Settings
 
 
 def alive(redis: Redis, queue: str) -> bool:
-    """Tell whether a worker of this host gave a sign of life lately."""
+    """True where a worker of this host gave a sign of life lately."""
     return any(worker.host == socket.gethostname() for worker in live_workers(redis, queue))
 
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from lig_core.serving import logs
 from lig_core.serving.queue.durability import UnfitRedis, read_durability
-from lig_core.serving.settings_text import masked
+from lig_core.serving.settings import masked
 from worker.connection import connect, connect_briefly
 from worker.patience import complain, patiently
 from worker.settings import Settings

@@ -1,4 +1,4 @@
-"""What a worker can be told, from `LIG_*` variables. The only module of the worker that reads the environment."""
+"""Settings of a worker, from `LIG_*` variables. The only module of the worker that reads the environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARENT_VARIABLE = "LIG_WORKER_PID"
 
 
 class Settings(CommonSettings):
-    """Settings of a worker."""
+    """Beside the common settings, those of a worker alone."""
 
     device: str | None = Field(default=None, description="Such as cpu or cuda:0; absent: the best there is.")
     preload: list[str] = Field(default=[], description="Models to load before the first job, as a JSON list.")

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
-from lig_core.serving.settings import BadSettings
-from lig_core.serving.settings_text import lines
+from lig_core.serving.settings import BadSettings, lines
 from service.process import supervisor
 from service.settings import Settings
 

@@ -30,7 +30,7 @@ class JobStatus(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the job will never change again."""
+        """True once the job will never change again."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -39,7 +39,7 @@ class Submission:
     """A request that was checked, and what is known of it. `cost` is its estimated seconds on one worker."""
 
     request: ExplainRequest
-    digest: str  # what makes two requests the same work: service.submit.digest
+    work_digest: str  # equal for requests that are the same work: service.submit.digest
     cost: float
     reference: ModelReference | None = None  # to the model, as its name was resolved
     identity: str | None = None  # of the model's content: lig_core.models.identity; None: only workers know
@@ -51,7 +51,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one owner may have; None is no limit."""
+    """Limits of one owner; None is no limit."""
 
     concurrency: int | None = None  # unfinished jobs
     rate: float | None = None  # estimated seconds of work per second
@@ -69,7 +69,7 @@ class StoredPart:
 
 @dataclass(frozen=True)
 class StoredLayer(StoredPart):
-    """One layer's maps."""
+    """One layer's maps; `converged`: all of their columns did."""
 
     index: int
     converged: bool
@@ -92,7 +92,7 @@ class Job:
     owner: str
     computation: str  # never shown to clients
     request: ExplainRequest
-    digest: str
+    work_digest: str
     cost: float
     status: JobStatus
     created_at: datetime
@@ -114,7 +114,7 @@ class Job:
 
     @property
     def converged(self) -> bool:
-        """Whether every column of every layer that is done converged."""
+        """True where every column of every layer that is done converged."""
         return all(layer.converged for layer in self.layers)
 
     @property
@@ -127,7 +127,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What a submission led to; `replayed`: an earlier submission with the same idempotency key did already."""
+    """The jobs of a submission; `replayed`: an earlier one with the same idempotency key led to them already."""
 
     jobs: tuple[Job, ...]
     replayed: bool
@@ -156,7 +156,7 @@ class Event:
 
     @property
     def final(self) -> bool:
-        """Whether nothing comes after it."""
+        """True where nothing comes after it."""
         return self.kind in {"succeeded", "failed", "cancelled"}
 
 
@@ -230,7 +230,7 @@ class JobStore(Protocol):
         """Accept all of them or none. `idempotency` is the caller's key and a digest of the body sent with it.
 
         `group` gives them a common id to list them by. Raises QueueFull and QuotaExceeded, both with `retry_after`;
-        InvalidRequest for more jobs at once than the owner may ever have; and IdempotencyMismatch.
+        InvalidRequest for more jobs at once than the owner may ever have; IdempotencyMismatch; and UnfitRedis.
         """
 
     def get(self, owner: str | None, job_id: str) -> Job:
@@ -290,4 +290,4 @@ class JobStore(Protocol):
         """The models that workers have without the hub, by name: what identifies their content; empty: not known."""
 
     def durability(self) -> Durability:
-        """What the store promises of jobs, if it accepts any now; raises UnfitRedis where it cannot promise enough."""
+        """The promise that holds for jobs, if any are accepted now; raises UnfitRedis where it is not enough."""

@@ -19,7 +19,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Flow:
-    """What waits of one owner and priority; `cost` are estimated seconds."""
+    """The computations of one owner and priority that wait; `cost` are estimated seconds."""
 
     owner: str
     priority: str
@@ -45,7 +45,7 @@ class Overview:
         return self._jobs_in("dead", limit, last_first=True)
 
     def flows(self) -> list[Flow]:
-        """What waits, by owner and priority, the most costly first."""
+        """Those that wait, by owner and priority, the most costly first."""
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
             waiting: Any = self._redis.zrange(names.key("waiting", self._queue), 0, -1)
             for computation in waiting:

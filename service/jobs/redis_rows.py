@@ -59,7 +59,7 @@ def as_argument(owner: str, submission: Submission, settings: Settings) -> dict[
         Field.FAILURE_TTL: settings.failure_ttl,
         Field.EXPIRED_TTL: settings.expired_ttl,
         Field.MAX_EVENTS: settings.max_events,
-        Field.DIGEST: submission.digest,
+        Field.DIGEST: submission.work_digest,
         Field.MODEL: request.model,
         Field.REFERENCE: orjson.dumps(submission.reference.as_dict()).decode() if submission.reference else None,
         Field.IDENTITY: submission.identity,
@@ -73,7 +73,7 @@ def as_argument(owner: str, submission: Submission, settings: Settings) -> dict[
     return {
         "job": uuid.uuid4().hex,
         "computation": computation,
-        "digest": submission.digest,
+        "digest": submission.work_digest,
         "identity": submission.identity,
         "cost": cost,
         "priority": request.priority,
@@ -114,7 +114,7 @@ def _job(job_id: str, own: Mapping[str, str], shared: Mapping[str, str], positio
         owner=own[Field.OWNER],
         computation=own[Field.COMPUTATION],
         request=ExplainRequest.model_construct(**request),  # checked when it was accepted
-        digest=shared[Field.DIGEST],
+        work_digest=shared[Field.DIGEST],
         cost=float(shared[Field.COST]),
         status=status,
         created_at=_time(own[Field.CREATED_AT]),

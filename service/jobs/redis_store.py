@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import zstandard
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from lig_core.serving.queue import blobs, names
 from lig_core.serving.queue.counters import Outcome
@@ -28,7 +29,19 @@ from lig_core.serving.queue.scripts import Scripts
 from lig_core.serving.queue.upkeep import keys_of_owner, keys_of_queue, set_aside
 from service.http.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.jobs import queue_state
-from service.jobs.job import Accepted, Claim, EventPage, Job, JobStatus, Limits, Load, Page, StoredPart, Submission
+from service.jobs.job import (
+    Accepted,
+    Claim,
+    EventPage,
+    Job,
+    JobStatus,
+    JobStore,
+    Limits,
+    Load,
+    Page,
+    StoredPart,
+    Submission,
+)
 from service.jobs.queue_state import QueueState
 from service.jobs.redis import JobChanges, JobWatch, connect, reachable
 from service.jobs.redis_rows import Row, as_argument, as_cursor, as_events, as_job, from_cursor, refusal, rows_of
@@ -40,7 +53,7 @@ LOOKED_AT_ONCE, MOST_LOOKED_AT = 100, 1000
 """Jobs read at a time where only those of one status are listed; jobs read for one page of any list."""
 
 
-class RqJobStore:
+class RqJobStore(JobStore):
     """Jobs over computations that are RQ jobs, in one fair queue."""
 
     def __init__(self, redis_url: str, settings: Settings) -> None:
@@ -50,6 +63,7 @@ class RqJobStore:
         self._changes = JobChanges(redis_url, settings.queue)
         self._known_to_be_fit = False
 
+    @override
     def submit(
         self,
         owner: str,
@@ -59,10 +73,6 @@ class RqJobStore:
         idempotency: tuple[str, str] | None = None,
         group: bool = False,
     ) -> Accepted:
-        """Accept all of them or none.
-
-        Raises QueueFull, QuotaExceeded, IdempotencyMismatch, InvalidRequest, UnfitRedis.
-        """
         if not self._known_to_be_fit:  # the process may have started before Redis did
             self.durability()
         settings, replay = self._settings, None
@@ -96,8 +106,8 @@ class RqJobStore:
         jobs = [as_job(*row) for row in rows_of((job_id.decode() for job_id in job_ids), looked)]
         return Accepted(tuple(jobs), outcome == b"replayed", group_id.decode() or None)
 
+    @override
     def get(self, owner: str | None, job_id: str) -> Job:
-        """The job as it stands; raises JobNotFound, JobExpired."""
         ((_, own, shared, position),) = self._look([job_id])
         if not own or (owner is not None and own.get(Field.OWNER) != owner):
             raise self._not_found(job_id)
@@ -105,6 +115,7 @@ class RqJobStore:
             raise JobExpired("the job ended long ago and its result is no longer kept; send the request again")
         return as_job(job_id, own, shared, position)
 
+    @override
     def list(
         self,
         owner: str,
@@ -114,7 +125,6 @@ class RqJobStore:
         group: str | None = None,
         status: JobStatus | None = None,
     ) -> Page:
-        """An owner's jobs, the newest first; looks at MOST_LOOKED_AT of them at most."""
         key = self._key("jobs", owner) if group is None else self._key("group", f"{owner}:{group}")
         at: tuple[float, str] | None = from_cursor(cursor) if cursor is not None else None
         jobs: builtins.list[Job] = []
@@ -137,8 +147,8 @@ class RqJobStore:
             if not new:
                 return Page(tuple(jobs), None)
 
+    @override
     def cancel(self, owner: str | None, job_id: str) -> Job:
-        """Cancel a job at once; raises JobNotFound, and JobEnded if too late."""
         self.get(owner, job_id)
         with reachable():
             was = self._scripts.call("job/detach", job=job_id, forget=False).decode()
@@ -147,15 +157,15 @@ class RqJobStore:
             raise JobEnded(f"the job has {status} already; there is nothing to cancel")
         return self.get(owner, job_id)
 
+    @override
     def delete(self, owner: str | None, job_id: str) -> None:
-        """Forget a job and, unless another needs it, its result; raises JobNotFound."""
         with contextlib.suppress(JobExpired, JobDamaged):
             self.get(owner, job_id)
         with reachable():
             self._scripts.call("job/detach", job=job_id, forget=True)
 
+    @override
     def retry(self, job_id: str) -> Job:
-        """Queue a failed or cancelled job again, with new retries; raises JobNotFound, and JobEnded otherwise."""
         self.get(None, job_id)
         with reachable():
             was = self._scripts.call("job/revive", job=job_id, retries=self._settings.crash_retries).decode()
@@ -165,19 +175,19 @@ class RqJobStore:
             raise JobEnded("only a failed or cancelled job can be sent again")
         return self.get(None, job_id)
 
+    @override
     def read_head(self, job: Job) -> dict[str, Any]:
-        """The result without `layers` and `converged`; raises ResultExpired."""
         with _sound_parts(job):
             head: dict[str, Any] = orjson.loads(self._read_part(job.head))
         return head
 
+    @override
     def read_layer(self, job: Job, index: int) -> bytes:
-        """One layer, as LayerArrays.to_bytes() made it; raises ResultExpired."""
         with _sound_parts(job):
             return self._read_part(next((layer for layer in job.layers if layer.index == index), None))
 
+    @override
     def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
-        """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
             pipe.xrange(self._key("events", computation), f"({after}" if after else "-", "+", count)
             pipe.hget(self._key("computation", computation), Field.PROGRESS_FORGOTTEN)
@@ -192,22 +202,22 @@ class RqJobStore:
             frozenset(job for job, (owner, _) in about.items() if not owner),
         )
 
+    @override
     def watch(self, job: Job) -> AbstractContextManager[JobWatch]:
-        """Notice every change of a job from now on; enter it, then read the job again."""
         return self._changes.watch(job.computation)
 
+    @override
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Listens for changes of jobs for as long as the application runs."""
         return self._changes.listening()
 
+    @override
     def claim_webhooks(self, limit: int, lease: float) -> builtins.list[Claim]:
-        """The webhooks that are due, at most `limit`, each held for `lease` seconds."""
         with reachable():
             claims = self._scripts.call("webhook/claim", limit=limit, lease=lease)
         return [Claim(job.decode(errors="replace"), end.decode(), int(attempt)) for job, end, attempt in claims]
 
+    @override
     def settle_webhook(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
-        """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
         held = {"job": claim.job, "lease_end": claim.lease_end}
         with reachable():
             return bool(self._scripts.call("webhook/settle_claim", **held, outcome=outcome, again=again))
@@ -219,20 +229,20 @@ class RqJobStore:
                 lambda: queue_state.read(self._redis, self._settings.queue, self._settings.max_backlog)
             )
 
+    @override
     def load(self) -> Load:
-        """The work that there is, who does it, and how fast."""
         state = self.state()
         return Load(state.sizes["waiting"], state.backlog, state.limit, len(state.workers), state.rate)
 
+    @override
     def models(self) -> Mapping[str, str]:
-        """The models that workers have without the hub, by name, and what identifies their content."""
         with reachable():
             models = self._mending(lambda: self._redis.hgetall(self._key("models")))
         texts = ((name.decode(errors="replace"), text.decode(errors="replace")) for name, text in models.items())
         return dict(texts)
 
+    @override
     def durability(self) -> Durability:
-        """What Redis promises of accepted jobs; raises UnfitRedis where they cannot be kept there as promised."""
         with reachable():
             durability = read_durability(self._redis)
         durability.require_fit(allow_eviction=self._settings.allow_eviction)

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from lig_core.serving.queue.counters import Histogram
 from lig_core.serving.queue.redis_faults import fault_of
@@ -65,7 +66,7 @@ class Held:
 
 
 class QueueMetrics(Collector):
-    """What Redis knows. Where it does not answer, `lig_redis_up` is 0 and the rest is absent: zeros would be wrong."""
+    """The state in Redis. Where that does not answer, `lig_redis_up` is 0 and the rest absent: zeros would be wrong."""
 
     def __init__(self, redis_url: str, settings: Settings) -> None:
         self._redis = connect(redis_url, settings, timeout=min(TIMEOUT_SECONDS, settings.redis_timeout))
@@ -75,8 +76,8 @@ class QueueMetrics(Collector):
         """The names; asked when the collector is registered, whether or not Redis is there yet."""
         yield from families(QueueState())
 
+    @override
     def collect(self) -> Iterator[Metric]:
-        """As everything stands."""
         try:
             state = read(self._redis, self._queue, self._max_backlog)
         except RedisError as error:
@@ -87,7 +88,7 @@ class QueueMetrics(Collector):
 
 
 def families(state: QueueState) -> Iterator[Metric]:
-    """Every metric."""
+    """Every metric of a state: a family of samples each."""
     lines, models = state.lines.items(), models_held(state.workers).items()
     states = {**dict.fromkeys(WORKER_STATES, 0), **Counter(worker.state for worker in state.workers)}
     resident = sum(worker.resident or 0 for worker in state.workers)

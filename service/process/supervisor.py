@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from lig_core.serving.queue import address
 from lig_core.serving.queue.durability import UnfitRedis, read_durability
-from lig_core.serving.settings_text import masked
+from lig_core.serving.settings import masked
 from service.process import child
 from service.process.embedded import EmbeddedRedisError, embedded_redis
 from service.process.stopping import Stopped, StopSignals, stop_signals

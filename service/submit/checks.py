@@ -13,7 +13,7 @@ from service.http.errors import ResultTooLarge
 from service.jobs.job import Submission
 from service.settings import Settings
 from service.submit.cost import DEFAULT_RATE, Estimate, cost_seconds, estimate
-from service.submit.digest import request_digest
+from service.submit.digest import work_digest
 from service.submit.known_models import KnownModel, KnownModels
 from service.submit.model_shape import Shape
 from service.submit.result_size import json_bytes_of
@@ -55,7 +55,7 @@ class Preflight:
         cost = found.seconds or cost_seconds(request, known.card, tokens, found.rate)
         return Submission(
             request,
-            request_digest(request, known.reference),
+            work_digest(request, known.reference),
             cost=cost,
             reference=known.reference,
             identity=known.identity,

@@ -238,7 +238,7 @@ def test_a_failed_job_that_is_sent_again_keeps_its_layers_and_starts_its_events_
     b.moves.fail(run.place, run.computation, {"code": "x"}, dead=True)
     assert b.store.retry(job.id).status is JobStatus.QUEUED
     assert kinds(b.store.read_events(job.computation, None, 100)) == ["queued", "layer"]
-    assert b.send_one("bob", asked(digest=job.digest)).computation == job.computation
+    assert b.send_one("bob", asked(digest=job.work_digest)).computation == job.computation
     b.compute()
     assert b.store.get("ada", job.id).status is JobStatus.SUCCEEDED
     assert b.store.load().backlog == 0

@@ -28,8 +28,8 @@ from lig_core.serving import logs
 from lig_core.serving.processes import die_with
 from lig_core.serving.queue.moves import Moves, Run
 from worker.compute.announcing import Announcer
-from worker.compute.backend import CoreEngine, Engine
-from worker.compute.explainer import Explainer, told
+from worker.compute.backend import Backend
+from worker.compute.explainer import Explainer, error_document
 from worker.compute.interrupt import Interrupt
 from worker.compute.memory import resident_memory
 from worker.compute.model_pool import ModelPool
@@ -38,7 +38,7 @@ from worker.connection import connect_briefly, connect_for_parts
 from worker.settings import PARENT_VARIABLE, Settings
 
 
-def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callable[..., Explainer] = Explainer) -> None:
+def main(make_backend: Callable[[], Backend] = Backend, make_explainer: Callable[..., Explainer] = Explainer) -> None:
     """Load the models, then run jobs until the worker closes the pipe or dies."""
     die_with(int(os.environ[PARENT_VARIABLE]))
     requests, replies = _control_channel()
@@ -50,14 +50,14 @@ def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callabl
     try:
         folder = settings.models_folder
         cards = [read_card(resolve(name, folder), folder) for name in settings.preload]
-        engine = make_engine()
-        pool = ModelPool(engine, settings.device, settings.model_budget or engine.memory(settings.device) // 2)
+        backend = make_backend()
+        pool = ModelPool(backend, settings.device, settings.model_budget or backend.memory(settings.device) // 2)
         for card in cards:
             pool.get(card, "float32")
     except LigError as error:
         _answer(replies, {"unfit": error.detail})
         return
-    explainer = make_explainer(engine, pool, settings.models_folder, connect_for_parts(url), settings.queue)
+    explainer = make_explainer(backend, pool, settings.models_folder, connect_for_parts(url), settings.queue)
     progress = Moves(connect_briefly(url), settings.queue)
     Announcer(connect_briefly(url), settings.queue, settings.models_folder).start()
     _answer(replies, {"ready": True, "holds": holds(pool)})
@@ -78,13 +78,13 @@ def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt,
     except Cancelled:
         return {"stopped": True}
     except Exception as error:
-        return {"error": told(error, run.computation)}
+        return {"error": error_document(error, run.computation)}
     return {"done": asdict(done)}
 
 
 def holds(pool: ModelPool) -> dict[str, Any]:
     """The models in memory, and what this process takes: bytes of main memory, and of the GPU where there is one."""
-    return {"models": pool.contents(), "resident": resident_memory(), "device": pool.engine.device_memory_used()}
+    return {"models": pool.contents(), "resident": resident_memory(), "device": pool.backend.device_memory_used()}
 
 
 def _control_channel() -> tuple[BinaryIO, BinaryIO]:

@@ -72,7 +72,7 @@ class LeaseWorker:
 
     @property
     def draining(self) -> bool:
-        """Whether it was asked to stop."""
+        """True once it was asked to stop."""
         return self._stopping.asked
 
     def work(self, *, burst: bool = False) -> None:
@@ -122,10 +122,10 @@ class LeaseWorker:
         if started is None:
             return  # cancelled, or damaged; or it took so long here that it was given back
         with logs.only_about(**started.about):
-            told, begun = {"model": started.fields.get(Field.MODEL)}, time.monotonic()
-            log.info("job started", extra=told)
+            model, begun = {"model": started.fields.get(Field.MODEL)}, time.monotonic()
+            log.info("job started", extra=model)
             status = self._compute(run, started)
-            log.info("job ended", extra={**told, "status": status, "seconds": round(time.monotonic() - begun, 3)})
+            log.info("job ended", extra={**model, "status": status, "seconds": round(time.monotonic() - begun, 3)})
 
     def settle(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> str:
         """Write what came of a run, and say it in a word. Where the lease was lost, none of this has an effect."""
@@ -163,9 +163,9 @@ class LeaseWorker:
             self._process.send(run.execution, message)
         except (LigError, TypeError, ValueError) as error:
             # What is no number where there should be one, say.
-            unread = JobDamaged(f"what is stored of it cannot be read ({type(error).__name__}); send it again")
-            told = error if isinstance(error, LigError) else unread
-            ended, limits = Ended({"error": told.as_dict()}, None), {}
+            damage = JobDamaged(f"what is stored of it cannot be read ({type(error).__name__}); send it again")
+            document = (error if isinstance(error, LigError) else damage).as_dict()
+            ended, limits = Ended({"error": document}, None), {}
         except ProcessDied:
             ended = Ended(None, Stop.NOT_SENT)
         else:
@@ -279,7 +279,7 @@ class LeaseWorker:
 
     @property
     def _steady(self) -> bool:
-        """Whether Redis did what it was asked the last time."""
+        """True where Redis did what it was asked the last time."""
         return self._steady_since < math.inf
 
     def _say_goodbye(self) -> None:
@@ -313,7 +313,7 @@ def _request(job: Job) -> Any:
 
 
 def _model(started: Started) -> dict[str, Any]:
-    """What the job was accepted with."""
+    """The model that the job was accepted with."""
     reference = started.fields.get(Field.REFERENCE)
     return {
         "reference": orjson.loads(reference) if reference else None,

@@ -74,7 +74,7 @@ class Registration:
             pipe.execute()
 
     def remove(self) -> None:
-        """Goodbye."""
+        """Take the entry out, at the worker's end."""
         key = PREFIX + self.name
         with self._redis.pipeline() as pipe:
             for registry in self._registries:
@@ -84,12 +84,12 @@ class Registration:
 
     def forget_dead(self) -> None:
         """Take out workers of the queue that gave no sign of life, and what names no worker."""
-        found: Any = list(self._redis.smembers(names.key("workers", self._queue)))
+        registered: Any = list(self._redis.smembers(names.key("workers", self._queue)))
         with self._redis.pipeline(transaction=False) as pipe:
-            for key in found:
+            for key in registered:
                 pipe.type(key)
             kinds = pipe.execute()
-        gone = [key for key, kind in zip(found, kinds, strict=True) if kind != b"hash" or not _names_worker(key)]
+        gone = [key for key, kind in zip(registered, kinds, strict=True) if kind != b"hash" or not _names_worker(key)]
         for registry in self._registries:
             if gone:
                 self._redis.srem(registry, *gone)

@@ -19,12 +19,12 @@ from lig_core.serving.processes import SAME_SIGNAL_SECONDS, STOP_SIGNALS, stop_s
 
 STOP_SIGNALS_AS_BYTES = frozenset(map(int, STOP_SIGNALS))
 LAST_SECONDS = 15.0
-"""What ending may take once the grace is over: stopping the job, giving it back, taking leave."""
+"""Seconds that ending may take once the grace is over: stopping the job, giving it back, taking leave."""
 TOO_LATE = b"lig worker: it did not end in time after the signal to stop, and is ended now\n"
 
 
 class Stopping:
-    """Whether the worker is to stop, and how many seconds of grace a job under way has from the first signal on."""
+    """The signal to stop, once it came, and how many seconds of grace a job under way has from the first signal on."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
@@ -32,7 +32,7 @@ class Stopping:
 
     @property
     def asked(self) -> bool:
-        """Whether there was a signal."""
+        """True once there was a signal."""
         return self._asked_at < math.inf
 
     def patience(self) -> float | None:

@@ -16,7 +16,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from redis import Redis
@@ -190,15 +190,7 @@ class Moves:
 
     def finish(self, run: Run, done: Done) -> bool:
         """The attempt succeeded; the parts that were added are the result."""
-        return self._settle(
-            run.place,
-            run.computation,
-            "finished",
-            load=done.load,
-            compute=done.compute,
-            loaded=done.loaded,
-            whole=done.whole,
-        )
+        return self._settle(run.place, run.computation, "finished", **asdict(done))
 
     def fail(self, place: Place, computation: str, error: LigError | Mapping[str, Any], *, dead: bool = False) -> bool:
         """It failed for good; `dead` makes it a dead letter as well."""

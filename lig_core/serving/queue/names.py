@@ -13,10 +13,10 @@ from __future__ import annotations
 from enum import StrEnum, auto
 
 TASK = "lig.explain"
-"""What every computation names. A label only: nothing is ever imported or called by a name that Redis holds."""
+"""The task of every computation. A label only: nothing is ever imported or called by a name that Redis holds."""
 
 QUEUE_NAME = r"^[A-Za-z0-9_-]{1,64}$"
-"""What a queue may be called."""
+"""The pattern of a queue's name."""
 
 PRIORITIES = {"interactive": 1.0, "bulk": 0.125}
 """Weights in the fair queue."""

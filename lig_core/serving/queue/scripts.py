@@ -21,7 +21,7 @@ class Scripts:
         self._registered: dict[str, Any] = {}
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """What the script returns."""
+        """Run the script; its answer as Redis gives it."""
         if name not in self._registered:
             self._registered[name] = self._redis.register_script(source(name))
         return self._registered[name](args=[orjson.dumps({"queue": self._queue, **arguments})])

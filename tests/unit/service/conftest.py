@@ -61,7 +61,7 @@ class MemoryJobs:
             owner=owner,
             computation=f"computation{len(self.jobs)}",
             request=submission.request,
-            digest=submission.digest,
+            work_digest=submission.work_digest,
             cost=submission.cost,
             status=JobStatus.QUEUED,
             created_at=NOW,

@@ -4,13 +4,13 @@ import pytest
 
 from lig_core.contract import ExplainRequest
 from lig_core.models.references import ModelReference
-from service.submit.digest import request_digest
+from service.submit.digest import work_digest
 
 HUB = ModelReference("hub", "nobody/m")
 
 
 def digest(reference=HUB, **fields):
-    return request_digest(ExplainRequest(text="hi", model=str(reference), **fields), reference)
+    return work_digest(ExplainRequest(text="hi", model=str(reference), **fields), reference)
 
 
 @pytest.mark.parametrize(
