@@ -6,7 +6,8 @@ from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 
-from service.jobs.queue_state import Held, QueueState
+from lig_core.serving.queue.workers import Worker
+from service.jobs.queue_state import QueueState
 from service.metrics.queue_numbers import families
 from service.metrics.traffic import HttpMetrics
 
@@ -41,7 +42,8 @@ def _http() -> list[Metric]:
 
 
 def _queue() -> list[Metric]:
-    return list(families(QueueState(models={("minilm", "float32"): Held()}), max_backlog=0))
+    holds = {"model": "minilm", "dtype": "float32", "bytes": 0}
+    return list(families(QueueState(workers=(Worker("", "", 0, "idle", models=(holds,)),))))
 
 
 def _row(metric: Metric) -> str:

@@ -16,7 +16,8 @@ HEAD = """# Settings
 
 Every setting is an environment variable. Durations are seconds, sizes bytes; lists are JSON. `lig serve --check`
 and `lig worker --check` print those in force, secrets masked. This table is made by `make settings` from
-`service/settings.py` and `worker/settings.py`, the only two places that read the environment.
+`service/settings.py`, `worker/settings.py` and, for what both read, `lig_core/serving/settings.py`: nothing else reads
+the environment.
 
 | variable | read by | default | what it says |
 |---|---|---|---|

@@ -5,18 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lig_core.serving.queue import address
-from lig_core.serving.queue.names import QUEUE_NAME
-from lig_core.serving.settings_text import as_variables
+from lig_core.serving.settings import CommonSettings
 
 SEGMENTS = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+;=:@-]+)*")
 """Segments that mean the same whether they are percent-encoded or not; none of them empty, `.` or `..`."""
@@ -42,10 +38,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """This machine's own hosts."""
 
 
-class Settings(BaseSettings):
-    """Settings of the service; every field is the variable `LIG_<FIELD>`. Durations are seconds, sizes bytes."""
-
-    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
+class Settings(CommonSettings):
+    """Beside the common settings, those of the service alone."""
 
     redis_url: SecretStr | None = Field(
         default=None,
@@ -57,10 +51,8 @@ class Settings(BaseSettings):
     redis_fsync: Literal["everysec", "always"] = Field(
         default="everysec", description="How soon the embedded Redis has what it accepted on disk."
     )
-    allow_eviction: bool = Field(default=False, description="Work with a Redis that may drop jobs.")
     redis_timeout: float = Field(default=2.0, gt=0, description="How long one Redis command may take before 503.")
     data_dir: Path = Field(default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log.")
-    models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
     ask_hub: bool = Field(
         default=True, description="Look a model up on the hub before queueing; off where only workers reach it."
     )
@@ -99,12 +91,6 @@ class Settings(BaseSettings):
         description="Models that may be asked for, as a JSON list of ids or patterns (`google-bert/*`); absent: any.",
     )
 
-    queue: str = Field(
-        default="lig",
-        pattern=QUEUE_NAME,
-        description="Name of the service in Redis: API and workers of one name are one service, those of two names "
-        "share nothing, on one database too.",
-    )
     max_head_bytes: int = Field(
         default=64 * 1024, ge=1024, description="Largest head of a request: its line and header fields."
     )
@@ -173,11 +159,6 @@ class Settings(BaseSettings):
         default=10.0, ge=0, description="How long a process may take to stop before it is killed."
     )
 
-    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or plain text.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged; other libraries' from `warning` on."
-    )
-
     @field_validator("root_path")
     @classmethod
     def _root_path_is_one(cls, path: str) -> str:
@@ -197,13 +178,6 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError(f"{error}; write 10.0.0.7 or 10.0.0.0/8") from None
         return proxies
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_can_be_there(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            address.check(url.get_secret_value())
-        return url
 
     @field_validator("webhook_secret")
     @classmethod
@@ -250,10 +224,6 @@ class Settings(BaseSettings):
             return not ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return True
-
-    def as_environment(self) -> dict[str, str]:
-        """These settings as the environment of a child process, on top of this process's own."""
-        return {**os.environ, **as_variables(self)}
 
 
 def joined_prefix(parts: Sequence[str]) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lig_core.serving import settings_text
+from lig_core.serving.settings import BadSettings, lines
 from worker.main import main
 from worker.settings import Settings
 
@@ -19,15 +19,12 @@ def worker(
     check: Annotated[bool, typer.Option("--check", help="Print the settings in force and stop.")] = False,
 ) -> None:
     """Compute queued explanations. The queue is the one in LIG_REDIS_URL."""
-    given: dict[str, Any] = {
-        name: value for name, value in (("device", device), ("preload", models)) if value is not None
-    }
     try:
-        settings = Settings(**given)
-    except ValueError as error:
-        typer.echo(f"lig worker: settings: {settings_text.faults(error)}", err=True)
+        settings = Settings.read(device=device, preload=models)
+    except BadSettings as error:
+        typer.echo(f"lig worker: {error}", err=True)
         raise typer.Exit(2) from None
     if check:
-        typer.echo(settings_text.lines(settings))
+        typer.echo(lines(settings))
         return
     main(settings, burst=burst)

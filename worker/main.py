@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from lig_core.serving import logs
 from lig_core.serving.queue.durability import UnfitRedis, read_durability
-from lig_core.serving.settings_text import masked
+from lig_core.serving.settings import masked
 from worker.connection import connect, connect_briefly
 from worker.patience import complain, patiently
 from worker.settings import Settings
@@ -46,9 +46,8 @@ def work(
 ) -> None:
     """Work with models in a process of the given command. Raises Unfit, UnfitRedis; waits for a Redis that is away,
     or refuses: what is wrong with it may be put right meanwhile, its password too."""
-    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     stopping = Stopping(settings.drain_grace)
-    redis, brief = connect(url), connect_briefly(url)
+    redis, brief = connect(settings.redis_address), connect_briefly(settings.redis_address)
 
     def go_on() -> bool:
         return not stopping.asked

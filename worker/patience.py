@@ -1,4 +1,4 @@
-"""What a worker does while Redis cannot be used: it says so, waits, and tries again, however long that takes."""
+"""Patience while Redis cannot be used: a worker says so, waits, and tries again, however long that takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def patiently(do: Callable[[], T], go_on: Callable[[], bool]) -> T:
-    """What `do` returns, once Redis can be used for it; `do` must be such that it may be done twice.
+    """The value that `do` returns, once Redis can be used for it; `do` must be such that it may be done twice.
 
     Raises the RedisError where waiting would not help, and where `go_on`, asked between the tries, says no.
     """

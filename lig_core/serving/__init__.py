@@ -1,1 +1,1 @@
-"""What service and worker share, and the rest of the core does not import."""
+"""Shared by service and worker, and not imported by the rest of the core."""

@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
+from typing_extensions import override
 
 FIELDS = (
     *("request_id", "job_id", "trace_id", "caller", "method", "route"),
     *("model", "attempt", "status", "seconds"),
 )
-"""What a line may carry beside its message, given as `extra`, by `about` or by `only_about`."""
+"""The fields that a line may carry beside its message, given as `extra`, by `about` or by `only_about`."""
 
 OWN_LOGGERS = ("lig_core", "service", "worker")
 
@@ -43,15 +44,15 @@ def only_about(**fields: Any) -> Iterator[None]:
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """The fields of a line: those given with it, else those of its context."""
-    found = {**(_context.get() or {}), **record.__dict__}
-    return {name: found[name] for name in FIELDS if found.get(name) is not None}
+    given = {**(_context.get() or {}), **record.__dict__}
+    return {name: given[name] for name in FIELDS if given.get(name) is not None}
 
 
 class JsonFormatter(logging.Formatter):
     """time, level, logger, message, the fields there are, and the traceback of an exception."""
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -65,13 +66,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """The same for people."""
+    """The same as text for people: the message, and the fields as name=value."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        """The message, and the fields as name=value."""
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={_on_one_line(value)}" for name, value in fields_of(record).items())
         return super().formatMessage(record) + fields
 

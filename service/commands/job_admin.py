@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from lig_core.errors import LigError
-from lig_core.serving.settings_text import faults
+from lig_core.serving.settings import BadSettings
 from service.jobs.job import Job, JobStatus
 from service.jobs.overview import Overview
 from service.jobs.resource import job_json
@@ -74,23 +74,16 @@ def dead(limit: Limit = 20) -> None:
 def overview() -> Iterator[Overview]:
     """The jobs in LIG_REDIS_URL, or of the `lig serve` whose data lies in LIG_DATA_DIR. Errors are one line."""
     try:
-        settings = _settings()
+        settings = Settings.read()
         yield Overview(_address(settings), settings)
-    except LigError as error:
+    except (BadSettings, LigError) as error:
         typer.echo(f"lig: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
 
 
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValueError as error:
-        raise LigError(f"settings: {faults(error)}") from None
-
-
 def _address(settings: Settings) -> str:
     if settings.redis_url is not None:
-        return settings.redis_url.get_secret_value()
+        return settings.redis_address
     socket = Path(settings.data_dir).absolute() / "redis.sock"
     if not socket.exists():
         raise LigError(f"no Redis: set LIG_REDIS_URL, or LIG_DATA_DIR to that of a running `lig serve` (not {socket})")

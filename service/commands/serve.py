@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import SecretStr
 
-from lig_core.serving import settings_text
+from lig_core.serving.settings import BadSettings, lines
 from service.process import supervisor
 from service.settings import Settings
 
@@ -27,20 +27,19 @@ def serve(
 
     Every option is also a variable, LIG_HOST and so on; what is given here wins.
     """
-    given: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "data_dir": data_dir,
-        "models_folder": models_folder,
-        "redis_url": SecretStr(redis_url) if redis_url else None,
-        "insecure_bind": insecure_bind or None,
-    }
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValueError as error:
-        raise _stop(f"settings: {settings_text.faults(error)}", 2) from None
+        settings = Settings.read(
+            host=host,
+            port=port,
+            data_dir=data_dir,
+            models_folder=models_folder,
+            redis_url=SecretStr(redis_url) if redis_url else None,
+            insecure_bind=insecure_bind or None,
+        )
+    except BadSettings as error:
+        raise _stop(str(error), 2) from None
     if check:
-        typer.echo(settings_text.lines(settings))
+        typer.echo(lines(settings))
         return
     try:
         supervisor.serve(settings)

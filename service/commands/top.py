@@ -14,6 +14,7 @@ from rich.table import Table
 from service.commands.job_admin import age, console, job_column, overview, what
 from service.jobs.job import JobStatus
 from service.jobs.overview import Overview
+from service.jobs.queue_state import QueueState
 
 SHOWN_JOBS = 30
 SHOWN_FLOWS = 10
@@ -37,13 +38,15 @@ def top(
 
 def frame(jobs: Overview) -> Group:
     """Everything as it stands."""
-    return Group(_queue(jobs), _flows(jobs), _workers(jobs), _running(jobs))
+    state = jobs.store.state()
+    return Group(_queue(state), _flows(jobs), _workers(state), _running(jobs))
 
 
-def _queue(jobs: Overview) -> Table:
-    load, counts = jobs.store.load(), jobs.counts()
-    table = Table(*counts, "backlog", "first waits since")
-    table.add_row(*map(str, counts.values()), f"{load.backlog:.1f} s of {load.limit:.0f}", f"{load.oldest:.0f} s")
+def _queue(state: QueueState) -> Table:
+    counts = {**state.computations, "dead letters": state.sizes["dead"]}
+    table = Table(*counts, "backlog", "oldest waits since")
+    oldest = max(line.oldest for line in state.lines.values())
+    table.add_row(*map(str, counts.values()), f"{state.backlog:.1f} s of {state.limit:.0f}", f"{oldest:.0f} s")
     return table
 
 
@@ -54,9 +57,9 @@ def _flows(jobs: Overview) -> Table:
     return table
 
 
-def _workers(jobs: Overview) -> Table:
+def _workers(state: QueueState) -> Table:
     table = Table("worker", "host", "pid", "state", "models in memory", "resident", "GPU")
-    for worker in jobs.workers():
+    for worker in state.workers:
         held = ", ".join(f"{model['model']} {model['dtype']} {_size(model['bytes'])}" for model in worker.models)
         sizes = (_size(worker.resident), _size(worker.device))
         table.add_row(worker.name[:8], worker.host, str(worker.pid), worker.state, held, *sizes)

@@ -17,7 +17,6 @@ from lig_core.contract import ExplainRequest, Progress
 from lig_core.models.references import ModelReference
 from lig_core.serving.queue.counters import Outcome
 from lig_core.serving.queue.durability import Durability
-from lig_core.serving.queue.webhooks import Claim
 
 
 class JobStatus(StrEnum):
@@ -31,7 +30,7 @@ class JobStatus(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the job will never change again."""
+        """True once the job will never change again."""
         return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
@@ -40,11 +39,11 @@ class Submission:
     """A request that was checked, and what is known of it. `cost` is its estimated seconds on one worker."""
 
     request: ExplainRequest
-    digest: str  # what makes two requests the same work: service.submit.intake.work_digest
+    work_digest: str  # equal for requests that are the same work: service.submit.intake
     cost: float
     reference: ModelReference | None = None  # to the model, as its name was resolved
     identity: str | None = None  # of the model's content: lig_core.models.identity; None: only workers know
-    work: float | None = None  # the estimate before the measured rate: what `JobStore.rate` is measured in
+    work: float | None = None  # the estimate before the measured rate: the unit of `Load.rate`
     fresh: bool = False  # run it although the same was or is being run
     webhook: str | None = None
     traceparent: str | None = None
@@ -52,7 +51,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one owner may have; None is no limit."""
+    """Limits of one owner; None is no limit."""
 
     concurrency: int | None = None  # unfinished jobs
     rate: float | None = None  # estimated seconds of work per second
@@ -70,7 +69,7 @@ class StoredPart:
 
 @dataclass(frozen=True)
 class StoredLayer(StoredPart):
-    """One layer's maps."""
+    """One layer's maps; `converged`: all of their columns did."""
 
     index: int
     converged: bool
@@ -93,7 +92,7 @@ class Job:
     owner: str
     computation: str  # never shown to clients
     request: ExplainRequest
-    digest: str
+    work_digest: str
     cost: float
     status: JobStatus
     created_at: datetime
@@ -115,7 +114,7 @@ class Job:
 
     @property
     def converged(self) -> bool:
-        """Whether every column of every layer that is done converged."""
+        """True where every column of every layer that is done converged."""
         return all(layer.converged for layer in self.layers)
 
     @property
@@ -128,7 +127,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What a submission led to; `replayed`: an earlier submission with the same idempotency key did already."""
+    """The jobs of a submission; `replayed`: an earlier one with the same idempotency key led to them already."""
 
     jobs: tuple[Job, ...]
     replayed: bool
@@ -157,7 +156,7 @@ class Event:
 
     @property
     def final(self) -> bool:
-        """Whether nothing comes after it."""
+        """True where nothing comes after it."""
         return self.kind in {"succeeded", "failed", "cancelled"}
 
 
@@ -177,19 +176,29 @@ class EventPage:
 
 @dataclass(frozen=True)
 class Load:
-    """What there is to do, and who does it. `backlog` are estimated seconds for one worker, `limit` the most of it."""
+    """The work that there is, who does it, and how fast."""
 
     waiting: int
-    running: int
-    backlog: float
-    limit: float
+    backlog: float  # estimated seconds for one worker
+    limit: float  # the most of it
     workers: int
-    oldest: float  # seconds that the first in line has waited
+    rate: float | None = (
+        None  # measured seconds per unit of `Submission.work`, over the last jobs; None before the first
+    )
 
     @property
     def wait(self) -> float:
         """Seconds until a job sent now would be done with waiting, at the estimated costs."""
         return self.backlog / max(1, self.workers)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A webhook that is due, held by one process until the lease ends; `attempt` counts from 1."""
+
+    job: str
+    lease_end: str  # as the store wrote it: it tells this claim from a later one
+    attempt: int
 
 
 class Watch(Protocol):
@@ -200,16 +209,6 @@ class Watch(Protocol):
 
     async def changed(self, seconds: float) -> None:
         """Return at once if the job may have changed since the last call, else when it does or after `seconds`."""
-
-
-class DueWebhooks(Protocol):
-    """The webhooks that have yet to be told, shared by any number of processes."""
-
-    def claim(self, limit: int, lease: float) -> Sequence[Claim]:
-        """Those that are due, at most `limit`; whoever does not settle one within `lease` seconds loses it."""
-
-    def settle(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
-        """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
 
 
 class JobStore(Protocol):
@@ -231,7 +230,7 @@ class JobStore(Protocol):
         """Accept all of them or none. `idempotency` is the caller's key and a digest of the body sent with it.
 
         `group` gives them a common id to list them by. Raises QueueFull and QuotaExceeded, both with `retry_after`;
-        InvalidRequest for more jobs at once than the owner may ever have; and IdempotencyMismatch.
+        InvalidRequest for more jobs at once than the owner may ever have; IdempotencyMismatch; and UnfitRedis.
         """
 
     def get(self, owner: str | None, job_id: str) -> Job:
@@ -275,18 +274,20 @@ class JobStore(Protocol):
     def running(self) -> AbstractAsyncContextManager[None]:
         """Holds what watching needs for as long as the application runs."""
 
-    @property
-    def webhooks(self) -> DueWebhooks:
-        """The webhooks of jobs that ended; its methods raise StoreUnavailable too."""
+    def claim_webhooks(self, limit: int, lease: float) -> Sequence[Claim]:
+        """The webhooks that are due, at most `limit`, of all processes' jobs.
+
+        Whoever does not settle one within `lease` seconds loses it.
+        """
+
+    def settle_webhook(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
+        """Done with it, or due again in `again` seconds; False if the claim was lost meanwhile."""
 
     def load(self) -> Load:
-        """What there is to do, and who does it."""
+        """The work that there is, who does it, and how fast."""
 
     def models(self) -> Mapping[str, str]:
         """The models that workers have without the hub, by name: what identifies their content; empty: not known."""
 
-    def rate(self) -> float | None:
-        """Measured seconds per unit of `Submission.work`, over the last jobs; None before the first."""
-
     def durability(self) -> Durability:
-        """What the store promises of jobs, if it accepts any now; raises UnfitRedis where it cannot promise enough."""
+        """The promise that holds for jobs, if any are accepted now; raises UnfitRedis where it is not enough."""

@@ -1,4 +1,4 @@
-"""The job store on Redis. In the service, `admission`, `views` and `overview` beside it know how jobs lie there.
+"""The job store on Redis. In the service, `redis_rows` and `overview` beside it know how jobs lie there.
 
 What is queued is JSON and names its task by a string: nothing that Redis holds is ever unpickled.
 """
@@ -17,20 +17,34 @@ from typing import Any
 import orjson
 import zstandard
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from lig_core.serving.queue import blobs, names
+from lig_core.serving.queue.counters import Outcome
 from lig_core.serving.queue.durability import Durability, read_durability
 from lig_core.serving.queue.job_errors import IdempotencyMismatch, JobDamaged
+from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.redis_faults import damaged
 from lig_core.serving.queue.scripts import Scripts
 from lig_core.serving.queue.upkeep import keys_of_owner, keys_of_queue, set_aside
 from service.http.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
-from service.jobs.admission import refusal, told
-from service.jobs.due_webhooks import ReachableWebhooks
-from service.jobs.job import Accepted, EventPage, Job, JobStatus, Limits, Load, Page, StoredPart, Submission
-from service.jobs.redis import connect, reachable
-from service.jobs.redis_rows import Seen, as_cursor, as_events, as_job, from_cursor, number, seen
-from service.jobs.watch import JobChanges, JobWatch
+from service.jobs import queue_state
+from service.jobs.job import (
+    Accepted,
+    Claim,
+    EventPage,
+    Job,
+    JobStatus,
+    JobStore,
+    Limits,
+    Load,
+    Page,
+    StoredPart,
+    Submission,
+)
+from service.jobs.queue_state import QueueState
+from service.jobs.redis import JobChanges, JobWatch, connect, reachable
+from service.jobs.redis_rows import Row, as_argument, as_cursor, as_events, as_job, from_cursor, refusal, rows_of
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,7 +53,7 @@ LOOKED_AT_ONCE, MOST_LOOKED_AT = 100, 1000
 """Jobs read at a time where only those of one status are listed; jobs read for one page of any list."""
 
 
-class RqJobStore:
+class RqJobStore(JobStore):
     """Jobs over computations that are RQ jobs, in one fair queue."""
 
     def __init__(self, redis_url: str, settings: Settings) -> None:
@@ -47,9 +61,9 @@ class RqJobStore:
         self._redis = connect(redis_url, settings)
         self._scripts = Scripts(self._redis, settings.queue)
         self._changes = JobChanges(redis_url, settings.queue)
-        self._webhooks = ReachableWebhooks(self._redis, settings.queue)
         self._known_to_be_fit = False
 
+    @override
     def submit(
         self,
         owner: str,
@@ -59,52 +73,49 @@ class RqJobStore:
         idempotency: tuple[str, str] | None = None,
         group: bool = False,
     ) -> Accepted:
-        """Accept all of them or none.
-
-        Raises QueueFull, QuotaExceeded, IdempotencyMismatch, InvalidRequest, UnfitRedis.
-        """
         if not self._known_to_be_fit:  # the process may have started before Redis did
             self.durability()
-        settings, asked = self._settings, {}
+        settings, replay = self._settings, None
         if idempotency is not None:
             key = hashlib.sha256(idempotency[0].encode()).hexdigest()
-            asked = {"key": key, "body": idempotency[1], "ttl": settings.idempotency_ttl}
+            replay = {"key": key, "body": idempotency[1], "ttl": settings.idempotency_ttl}
 
         def admit() -> Any:
             return self._scripts.call(
-                "admit",
+                "job/admit",
                 owner=owner,
-                submissions=[told(owner, submission, settings) for submission in submissions],
+                submissions=[as_argument(owner, submission, settings) for submission in submissions],
                 concurrency=limits.concurrency,
                 rate=limits.rate,
                 burst=limits.burst,
                 max_backlog=settings.max_backlog,
                 queue_timeout=settings.queue_timeout or None,
                 total_timeout=settings.total_timeout or None,
-                idempotency=asked or None,
+                idempotency=replay,
                 group=uuid.uuid4().hex if group else None,
             )
 
         with reachable():
-            how, *rest = self._mending(admit, {**keys_of_queue(settings.queue), **keys_of_owner(settings.queue, owner)})
-        if how == b"mismatch":
+            outcome, *rest = self._mending(admit, owner)
+        if outcome == b"mismatch":
             raise IdempotencyMismatch("this Idempotency-Key was sent with another body before; send a new key")
-        if how == b"refused":
+        if outcome == b"refused":
             gate, seconds = rest
             raise refusal(gate.decode(), float(seconds), len(submissions), limits)
         group_id, job_ids, looked = rest
-        jobs = [as_job(*found) for found in seen((job_id.decode() for job_id in job_ids), looked)]
-        return Accepted(tuple(jobs), how == b"replayed", group_id.decode() or None)
+        jobs = [as_job(*row) for row in rows_of((job_id.decode() for job_id in job_ids), looked)]
+        return Accepted(tuple(jobs), outcome == b"replayed", group_id.decode() or None)
 
+    @override
     def get(self, owner: str | None, job_id: str) -> Job:
-        """The job as it stands; raises JobNotFound, JobExpired."""
         ((_, own, shared, position),) = self._look([job_id])
-        if not own or (owner is not None and own.get("owner") != owner):
+        if not own or (owner is not None and own.get(Field.OWNER) != owner):
             raise self._not_found(job_id)
         if not shared:
             raise JobExpired("the job ended long ago and its result is no longer kept; send the request again")
         return as_job(job_id, own, shared, position)
 
+    @override
     def list(
         self,
         owner: str,
@@ -114,17 +125,16 @@ class RqJobStore:
         group: str | None = None,
         status: JobStatus | None = None,
     ) -> Page:
-        """An owner's jobs, the newest first; looks at MOST_LOOKED_AT of them at most."""
         key = self._key("jobs", owner) if group is None else self._key("group", f"{owner}:{group}")
         at: tuple[float, str] | None = from_cursor(cursor) if cursor is not None else None
         jobs: builtins.list[Job] = []
         looked_at, some = 0, limit + 2 if status is None else LOOKED_AT_ONCE
         while True:
             with reachable():
-                found: Any = self._redis.zrevrangebyscore(
+                members: Any = self._redis.zrevrangebyscore(
                     key, at[0] if at else "+inf", "-inf", start=0, num=some, withscores=True
                 )
-            rows = [(score, raw.decode(errors="replace")) for raw, score in found]
+            rows = [(score, raw.decode(errors="replace")) for raw, score in members]
             new = [row for row in rows if at is None or row < at]
             there = {job.id: job for job in self.find([job_id for _, job_id in new])}
             for row in new:
@@ -137,156 +147,140 @@ class RqJobStore:
             if not new:
                 return Page(tuple(jobs), None)
 
+    @override
     def cancel(self, owner: str | None, job_id: str) -> Job:
-        """Cancel a job at once; raises JobNotFound, and JobEnded if too late."""
         self.get(owner, job_id)
         with reachable():
-            was = self._scripts.call("detach", job=job_id, forget=False).decode()
+            was = self._scripts.call("job/detach", job=job_id, forget=False).decode()
         if was in ("finished", "failed"):
             status = "succeeded" if was == "finished" else was
             raise JobEnded(f"the job has {status} already; there is nothing to cancel")
         return self.get(owner, job_id)
 
+    @override
     def delete(self, owner: str | None, job_id: str) -> None:
-        """Forget a job and, unless another needs it, its result; raises JobNotFound."""
         with contextlib.suppress(JobExpired, JobDamaged):
             self.get(owner, job_id)
         with reachable():
-            self._scripts.call("detach", job=job_id, forget=True)
+            self._scripts.call("job/detach", job=job_id, forget=True)
 
+    @override
     def retry(self, job_id: str) -> Job:
-        """Queue a failed or cancelled job again, with new retries; raises JobNotFound, and JobEnded otherwise."""
         self.get(None, job_id)
         with reachable():
-            was = self._scripts.call("revive", job=job_id, retries=self._settings.crash_retries).decode()
+            was = self._scripts.call("job/revive", job=job_id, retries=self._settings.crash_retries).decode()
         if was == "stopping":
             raise JobEnded("the job is still being stopped; try again in a moment")
         if was != "again":
             raise JobEnded("only a failed or cancelled job can be sent again")
         return self.get(None, job_id)
 
+    @override
     def read_head(self, job: Job) -> dict[str, Any]:
-        """The result without `layers` and `converged`; raises ResultExpired."""
         with _sound_parts(job):
             head: dict[str, Any] = orjson.loads(self._read_part(job.head))
         return head
 
+    @override
     def read_layer(self, job: Job, index: int) -> bytes:
-        """One layer, as LayerArrays.to_bytes() made it; raises ResultExpired."""
         with _sound_parts(job):
             return self._read_part(next((layer for layer in job.layers if layer.index == index), None))
 
+    @override
     def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
-        """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
             pipe.xrange(self._key("events", computation), f"({after}" if after else "-", "+", count)
-            pipe.hget(self._key("computation", computation), "progress_forgotten")
+            pipe.hget(self._key("computation", computation), Field.PROGRESS_FORGOTTEN)
             for job in jobs:  # after the events: what was read before a job's end concerns it
-                pipe.hmget(self._key("job", job), "owner", "cancelled_after")
-            found, forgotten, *told = pipe.execute()
-        about = dict(zip(jobs, told, strict=True))
+                pipe.hmget(self._key("job", job), Field.OWNER, Field.CANCELLED_AFTER)
+            entries, forgotten, *rows = pipe.execute()
+        about = dict(zip(jobs, rows, strict=True))
         return EventPage(
-            tuple(as_events(found)),
+            tuple(as_events(entries)),
             forgotten.decode() if forgotten else None,
             {job: last.decode() for job, (_, last) in about.items() if last},
             frozenset(job for job, (owner, _) in about.items() if not owner),
         )
 
+    @override
     def watch(self, job: Job) -> AbstractContextManager[JobWatch]:
-        """Notice every change of a job from now on; enter it, then read the job again."""
         return self._changes.watch(job.computation)
 
+    @override
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Listens for changes of jobs for as long as the application runs."""
         return self._changes.listening()
 
-    @property
-    def webhooks(self) -> ReachableWebhooks:
-        """The webhooks of jobs that ended."""
-        return self._webhooks
-
-    def load(self) -> Load:
-        """What there is to do, and who does it."""
-        workers = self.live_workers()
-        with reachable(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.zcard(self._key("waiting"))
-            pipe.zcard(self._key("leases"))
-            pipe.get(self._key("backlog"))
-            pipe.zrange(self._key("waiting"), 0, 0)
-            pipe.time()
-            waiting, running, backlog, first, (seconds, _) = pipe.execute()
-            key = self._key("computation", first[0].decode(errors="replace")) if first else None
-            queued: Any = self._redis.hget(key, "queued") if key else None
-        return Load(
-            waiting=waiting,
-            running=running,
-            backlog=number(backlog) or 0.0,
-            limit=self._settings.max_backlog * max(1, workers),
-            workers=workers,
-            oldest=max(0.0, seconds - (number(queued) or seconds)),
-        )
-
-    def live_workers(self) -> int:
-        """How many workers gave a sign of life lately: a worker's key expires unless the worker renews it."""
+    @override
+    def claim_webhooks(self, limit: int, lease: float) -> builtins.list[Claim]:
         with reachable():
-            registered: Any = self._redis.smembers(self._key("workers"))
-            alive: Any = self._redis.exists(*registered) if registered else 0
-        return int(alive)
+            claims = self._scripts.call("webhook/claim", limit=limit, lease=lease)
+        return [Claim(job.decode(errors="replace"), end.decode(), int(attempt)) for job, end, attempt in claims]
 
-    def models(self) -> Mapping[str, str]:
-        """The models that workers have without the hub, by name, and what identifies their content."""
+    @override
+    def settle_webhook(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
+        held = {"job": claim.job, "lease_end": claim.lease_end}
         with reachable():
-            found: Any = self._mending(
-                lambda: self._redis.hgetall(self._key("models")), keys_of_queue(self._settings.queue)
+            return bool(self._scripts.call("webhook/settle_claim", **held, outcome=outcome, again=again))
+
+    def state(self) -> QueueState:
+        """All numbers there are of the queue, the jobs and the workers."""
+        with reachable():
+            return self._mending(
+                lambda: queue_state.read(self._redis, self._settings.queue, self._settings.max_backlog)
             )
-        texts = ((name.decode(errors="replace"), text.decode(errors="replace")) for name, text in found.items())
+
+    @override
+    def load(self) -> Load:
+        state = self.state()
+        return Load(state.sizes["waiting"], state.backlog, state.limit, len(state.workers), state.rate)
+
+    @override
+    def models(self) -> Mapping[str, str]:
+        with reachable():
+            models = self._mending(lambda: self._redis.hgetall(self._key("models")))
+        texts = ((name.decode(errors="replace"), text.decode(errors="replace")) for name, text in models.items())
         return dict(texts)
 
-    def rate(self) -> float | None:
-        """Measured seconds per unit of work, over the last jobs."""
-        with reachable():
-            work, seconds = self._redis.hmget(self._key("rate"), ["work", "seconds"])
-        spent, done = number(seconds), number(work)
-        return spent / done if spent and done else None
-
+    @override
     def durability(self) -> Durability:
-        """What Redis promises of accepted jobs; raises UnfitRedis where they cannot be kept there as promised."""
         with reachable():
-            found = read_durability(self._redis)
-        found.require_fit(allow_eviction=self._settings.allow_eviction)
+            durability = read_durability(self._redis)
+        durability.require_fit(allow_eviction=self._settings.allow_eviction)
         self._known_to_be_fit = True
-        return found
+        return durability
 
     def find(self, job_ids: Sequence[str]) -> builtins.list[Job]:
         """Those of these jobs that are there, whoever owns them."""
-        return list(self._sound(found for found in self._look(job_ids) if found[2]))
+        return list(self._sound(row for row in self._look(job_ids) if row[2]))
 
-    def _sound(self, looked: Iterable[Seen]) -> Iterator[Job]:
+    def _sound(self, rows: Iterable[Row]) -> Iterator[Job]:
         """The jobs, but for those that cannot be read."""
-        for found in looked:
+        for row in rows:
             try:
-                yield as_job(*found)
+                yield as_job(*row)
             except JobDamaged as error:
                 log.warning("%s (%r)", error.detail, error.__cause__)
 
-    def _mending(self, call: Callable[[], Any], keys: Mapping[str, str]) -> Any:
-        """What is called, once more where alien keys were in its way."""
+    def _mending(self, call: Callable[[], Any], owner: str | None = None) -> Any:
+        """Call, and once more where alien keys were in its way: of the queue, or of this owner."""
         try:
             return call()
         except RedisError as error:
             if not damaged(error):
                 raise
-        set_aside(self._redis, self._settings.queue, keys)  # unless somebody else just did
+        queue = self._settings.queue
+        keys = {**keys_of_queue(queue), **(keys_of_owner(queue, owner) if owner is not None else {})}
+        set_aside(self._redis, queue, keys)  # unless somebody else just did
         return call()
 
     def _key(self, kind: str, name: str | None = None) -> str:
         return names.key(kind, self._settings.queue, name)
 
-    def _look(self, job_ids: Sequence[str]) -> Iterator[Seen]:
+    def _look(self, job_ids: Sequence[str]) -> Iterator[Row]:
         if not job_ids:
             return iter(())
         with reachable():
-            return seen(job_ids, self._scripts.call("look", jobs=list(job_ids)))
+            return rows_of(job_ids, self._scripts.call("job/look", jobs=list(job_ids)))
 
     def _read_part(self, part: StoredPart | None) -> bytes:
         plain = None

@@ -82,7 +82,7 @@ def job_json(job: Job, root: str, *, result: bytes | None = None) -> bytes:
 
 
 def page_json(page: Page, root: str) -> bytes:
-    """A JobPage as JSON."""
+    """A JobPage as JSON, without results."""
     shown = {"jobs": [_shown(job, root) for job in page.jobs], "next": page.next_cursor}
     return orjson.dumps(shown, option=orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC)
 
@@ -97,12 +97,12 @@ def job_headers(job: Job) -> dict[str, str]:
 def server_timing(job: Job) -> dict[str, str]:
     """The header of this name: milliseconds of waiting, loading, computing."""
     known = {name: seconds for name, seconds in asdict(job.timings).items() if seconds is not None}
-    told = ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in known.items())
-    return {"Server-Timing": told} if told else {}
+    timings = ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in known.items())
+    return {"Server-Timing": timings} if timings else {}
 
 
 def job_problem(job: Job, error: Mapping[str, Any], root: str) -> dict[str, Any]:
-    """What went wrong with a job, as a Problem."""
+    """The error of a failed job, as a Problem."""
     return describe(error, instance=job_url(job.id, root), job_id=job.id)
 
 

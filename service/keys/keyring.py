@@ -87,13 +87,13 @@ class Keyring:
         key_id, _, secret = rest.partition("_")
         entry = self._entries.get(key_id, _NOBODY)
         # Compared for unknown ids as well: how long the answer takes tells nothing.
-        matches = hmac.compare_digest(digest(entry.salt, secret), entry.hash)
+        matches = hmac.compare_digest(secret_hash(entry.salt, secret), entry.hash)
         if prefix != "lig" or entry is _NOBODY or not matches:
             return None
         return Caller(entry.name, frozenset(entry.scopes), entry.rate, entry.concurrency)
 
 
-def digest(salt: str, secret: str) -> str:
+def secret_hash(salt: str, secret: str) -> str:
     """What is kept of a secret."""
     return hmac.new(bytes.fromhex(salt), secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
@@ -107,7 +107,7 @@ def new_key(
         id=key_id,
         name=name,
         salt=salt,
-        hash=digest(salt, secret),
+        hash=secret_hash(salt, secret),
         scopes=tuple(scopes),
         rate=rate,
         concurrency=concurrency,

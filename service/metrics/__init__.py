@@ -1,1 +1,1 @@
-"""What monitoring reads."""
+"""The numbers that monitoring reads."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from lig_core.serving.queue.counters import Histogram
 from lig_core.serving.queue.redis_faults import fault_of
+from lig_core.serving.queue.workers import Worker
 from service.jobs.queue_state import QueueState, read
 from service.jobs.redis import connect
 from service.settings import Settings
@@ -44,9 +48,25 @@ HISTOGRAMS = {
     "nodes": "Quadrature nodes that a column of a map needed.",
 }
 
+WORKER_STATES = ("idle", "busy", "started", "suspended")
+"""RQ's words."""
+MOST_MODELS = 50
+OTHER_MODELS = ("other", "other")
+
+
+@dataclass(frozen=True)
+class Held:
+    """One model in one precision: in how many workers' memory, and the bytes it takes in all of them."""
+
+    copies: int = 0
+    size: int = 0
+
+    def __add__(self, other: Held) -> Held:
+        return Held(self.copies + other.copies, self.size + other.size)
+
 
 class QueueMetrics(Collector):
-    """What Redis knows. Where it does not answer, `lig_redis_up` is 0 and the rest is absent: zeros would be wrong."""
+    """The state in Redis. Where that does not answer, `lig_redis_up` is 0 and the rest absent: zeros would be wrong."""
 
     def __init__(self, redis_url: str, settings: Settings) -> None:
         self._redis = connect(redis_url, settings, timeout=min(TIMEOUT_SECONDS, settings.redis_timeout))
@@ -54,39 +74,41 @@ class QueueMetrics(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """The names; asked when the collector is registered, whether or not Redis is there yet."""
-        yield from families(QueueState(), self._max_backlog)
+        yield from families(QueueState())
 
+    @override
     def collect(self) -> Iterator[Metric]:
-        """As everything stands."""
         try:
-            state = read(self._redis, self._queue)
+            state = read(self._redis, self._queue, self._max_backlog)
         except RedisError as error:
             log.warning("metrics: %s (%s)", fault_of(error).value, error)
             yield _up(0)
             return
-        yield from families(state, self._max_backlog)
+        yield from families(state)
 
 
-def families(state: QueueState, max_backlog: float) -> Iterator[Metric]:
-    """Every metric; `max_backlog` are the seconds of work that are taken on for each worker."""
-    workers = sum(state.workers.values())
-    lines = state.lines.items()
-    waited = {priority: 0.0 if line.oldest is None else max(0.0, state.time - line.oldest) for priority, line in lines}
-    models = state.models.items()
+def families(state: QueueState) -> Iterator[Metric]:
+    """Every metric of a state: a family of samples each."""
+    lines, models = state.lines.items(), models_held(state.workers).items()
+    states = {**dict.fromkeys(WORKER_STATES, 0), **Counter(worker.state for worker in state.workers)}
+    resident = sum(worker.resident or 0 for worker in state.workers)
+    device = sum(worker.device or 0 for worker in state.workers)
     yield _up(1)
     yield _gauge("queue_length", "Computations that wait.", "priority", {p: line.length for p, line in lines})
     yield _gauge(
         "queue_cost_seconds", "Estimated seconds of what waits.", "priority", {p: line.cost for p, line in lines}
     )
-    yield _gauge("queue_oldest_seconds", "How long the oldest one has waited.", "priority", waited)
+    yield _gauge(
+        "queue_oldest_seconds", "How long the oldest one has waited.", "priority", {p: line.oldest for p, line in lines}
+    )
     yield _one("backlog_seconds", "Estimated seconds of all that has not ended.", state.backlog)
-    yield _one("backlog_limit_seconds", "The backlog beyond which work is refused.", max_backlog * max(1, workers))
+    yield _one("backlog_limit_seconds", "The backlog beyond which work is refused.", state.limit)
     yield _gauge("computations", "Computations there are; jobs may share one.", "state", state.computations)
-    yield _one("dead_letters_kept", "Dead letters that have not expired.", state.dead_letters)
-    yield _one("webhooks_waiting", "Webhooks to be told, now or later.", state.webhooks)
-    yield _gauge("workers", "Workers alive.", "state", state.workers)
-    yield _one("workers_resident_bytes", "Memory of the processes with the models, of all workers.", state.resident)
-    yield _one("workers_device_bytes", "GPU memory that all workers hold.", state.device)
+    yield _one("dead_letters_kept", "Dead letters that have not expired.", state.sizes["dead"])
+    yield _one("webhooks_waiting", "Webhooks to be told, now or later.", state.sizes["webhooks"])
+    yield _gauge("workers", "Workers alive.", "state", states)
+    yield _one("workers_resident_bytes", "Memory of the processes with the models, of all workers.", resident)
+    yield _one("workers_device_bytes", "GPU memory that all workers hold.", device)
     yield _by_model("models_held", "Workers that hold a model.", {key: held.copies for key, held in models})
     yield _by_model("models_held_bytes", "Bytes of it in all of them.", {key: held.size for key, held in models})
     for name, (label, text) in COUNTERS.items():
@@ -96,6 +118,19 @@ def families(state: QueueState, max_backlog: float) -> Iterator[Metric]:
         yield counter
     for name, text in HISTOGRAMS.items():
         yield _histogram(name, text, state.counted.histograms[name])
+
+
+def models_held(workers: Iterable[Worker]) -> dict[tuple[str, str], Held]:
+    """By name and dtype, the largest ones; callers choose the names, so there may be many."""
+    held: dict[tuple[str, str], Held] = {}
+    for model in (model for worker in workers for model in worker.models):
+        key = model["model"], model["dtype"]
+        held[key] = held.get(key, Held()) + Held(1, model["bytes"])
+    ordered = sorted(held.items(), key=lambda item: -item[1].size)
+    shown = dict(ordered[:MOST_MODELS])
+    for _, each in ordered[MOST_MODELS:]:
+        shown[OTHER_MODELS] = shown.get(OTHER_MODELS, Held()) + each
+    return shown
 
 
 def _up(value: int) -> Metric:
@@ -120,7 +155,7 @@ def _by_model(name: str, text: str, values: Mapping[tuple[str, str], float]) -> 
     return gauge
 
 
-def _histogram(name: str, text: str, found: Histogram) -> Metric:
-    bounds = [*(f"{bound:g}" for bound in found.bounds), "+Inf"]
-    buckets = list(zip(bounds, accumulate(found.counts), strict=True))
-    return HistogramMetricFamily(f"lig_{name}", text, buckets=buckets, sum_value=found.sum)
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+    buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+    return HistogramMetricFamily(f"lig_{name}", text, buckets=buckets, sum_value=histogram.sum)

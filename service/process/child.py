@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-PR_SET_PDEATHSIG = 1
+from lig_core.serving.processes import die_with
 
 
 def start(
@@ -34,7 +34,7 @@ def start(
         stderr=output,
         start_new_session=True,
         # Safe here: every caller starts its children before it starts a thread.
-        preexec_fn=_die_with_parent(death_signal) if sys.platform == "linux" else None,  # noqa: PLW1509
+        preexec_fn=partial(die_with, os.getpid(), death_signal) if sys.platform == "linux" else None,  # noqa: PLW1509
     )
 
 
@@ -46,15 +46,3 @@ def stop(process: subprocess.Popen[bytes], grace: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    parent = os.getpid()
-    libc = ctypes.CDLL(None)  # loaded here: between fork and exec, as little as possible
-
-    def prepare() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, death_signal)
-        if os.getppid() != parent:  # it ended before the line above
-            os._exit(1)
-
-    return prepare

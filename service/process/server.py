@@ -17,8 +17,9 @@ from typing import cast
 import uvicorn
 
 from lig_core.serving import logs
+from lig_core.serving.processes import SAME_SIGNAL_SECONDS, STOP_SIGNALS
 from lig_core.serving.queue.durability import UnfitRedis
-from lig_core.serving.settings_text import faults
+from lig_core.serving.settings import BadSettings
 from service.app import create_app
 from service.http.errors import StoreUnavailable
 from service.jobs.redis_store import RqJobStore
@@ -27,15 +28,12 @@ from service.lifecycle import Lifecycle
 from service.metrics.queue_numbers import QueueMetrics
 from service.process.connections import Connections, places
 from service.process.protocol import LimitedProtocol, Limits
-from service.process.stopping import STOP_SIGNALS
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
 # What is still being sent after that is cut: who waits for a job was let go, but a large result may take longer.
 GRACE_SECONDS = 3
-SAME_SIGNAL_SECONDS = 1.0
-"""A supervisor and the system may both pass the same signal on."""
 
 
 class Server(uvicorn.Server):
@@ -75,7 +73,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     if settings.bind_refusal:
         sys.exit(settings.bind_refusal)
     logs.configure(settings.log_format, settings.log_level)
-    redis_url = settings.redis_url.get_secret_value()
+    redis_url = settings.redis_address
     jobs = RqJobStore(redis_url, settings)
     try:
         jobs.durability()
@@ -116,7 +114,7 @@ if __name__ == "__main__":
     arguments.add_argument("--listener-fd", type=int, help="an inherited listening socket")
     fd = arguments.parse_args().listener_fd
     try:
-        settings = Settings()
-    except ValueError as error:
-        arguments.exit(2, f"settings: {faults(error)}\n")
+        settings = Settings.read()
+    except BadSettings as error:
+        arguments.exit(2, f"{error}\n")
     run(settings, socket.socket(fileno=fd) if fd is not None else None)

@@ -1,19 +1,14 @@
-"""SIGTERM and SIGINT as something to wait for.
-
-A handler runs between two bytecodes of the main thread, whatever it holds just then: one that takes a lock may wait
-for itself for ever. These count, and no more; who waits is woken by the byte that the interpreter writes to a pipe.
-"""
+"""SIGTERM and SIGINT as something to wait for: handlers count them, and who waits is woken by the byte in a pipe."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
-import signal
 from collections.abc import Iterator
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from lig_core.serving.processes import stop_signals_written_to
 
 
 class Stopped(Exception):
@@ -50,17 +45,10 @@ def stop_signals() -> Iterator[StopSignals]:
     """Note the signals while the block runs; in the main thread alone."""
     read, write = os.pipe()
     stop = StopSignals(read)
+    os.set_blocking(read, False)
     try:
-        for end in (read, write):
-            os.set_blocking(end, False)
-        woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        before = {name: signal.signal(name, stop.note) for name in STOP_SIGNALS}
-        try:
+        with stop_signals_written_to(write, stop.note):
             yield stop
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
-            signal.set_wakeup_fd(woken)
     finally:
         os.close(read)
         os.close(write)

@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from lig_core.serving.queue import address
 from lig_core.serving.queue.durability import UnfitRedis, read_durability
-from lig_core.serving.settings_text import masked
+from lig_core.serving.settings import masked
 from service.process import child
 from service.process.embedded import EmbeddedRedisError, embedded_redis
 from service.process.stopping import Stopped, StopSignals, stop_signals
@@ -142,7 +142,7 @@ def _listener(settings: Settings) -> Iterator[socket.socket]:
 def _redis(settings: Settings, stop: StopSignals) -> Iterator[tuple[str, Mapping[str, subprocess.Popen[bytes]]]]:
     if settings.redis_url is not None:
         _require_answer(settings)
-        yield settings.redis_url.get_secret_value(), {}
+        yield settings.redis_address, {}
         return
     with contextlib.ExitStack() as stack:
         try:
@@ -155,9 +155,9 @@ def _redis(settings: Settings, stop: StopSignals) -> Iterator[tuple[str, Mapping
 
 
 def _require_answer(settings: Settings) -> None:
-    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    again = Retry(NoBackoff(), 0)
     try:
-        with address.connect(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as redis:
+        with address.connect(settings.redis_address, socket_timeout=5, socket_connect_timeout=5, retry=again) as redis:
             read_durability(redis).require_fit(allow_eviction=settings.allow_eviction)
     except UnfitRedis as error:
         raise ServeError(str(error)) from None

@@ -76,7 +76,7 @@ def router(jobs: JobStore) -> APIRouter:
         form, selection = negotiate(request.headers), part.selection()
         job = await run_in_threadpool(jobs.get, owner, job_id)
         headers = {
-            "ETag": form.etag(job.computation, job.digest, selection, code_version()),
+            "ETag": form.etag(job.computation, job.work_digest, selection, code_version()),
             "Vary": "Accept, Accept-Encoding",
             "Cache-Control": "private, no-cache",
             **server_timing(job),

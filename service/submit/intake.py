@@ -36,7 +36,8 @@ class Intake:
         """One text."""
         self._lifecycle.refuse_while_draining()
         posted = parse_submission(body)
-        self._require_webhook(posted.webhook)
+        if posted.webhook is not None:
+            self._webhooks.require(posted.webhook)
         submission = self._submission(posted.asked(), headers, posted.webhook)
         return self._jobs.submit(caller.name, [submission], limits=limits(caller), idempotency=headers.idempotency)
 
@@ -44,7 +45,8 @@ class Intake:
         """Many texts, as one group."""
         self._lifecycle.refuse_while_draining()
         requests, webhook = parse_batch(body, self._max_batch)
-        self._require_webhook(webhook)
+        if webhook is not None:
+            self._webhooks.require(webhook)
         faults, submissions = BatchFaults(), []
         for place, request in enumerate(requests):
             with faults.of_text(place):
@@ -53,10 +55,6 @@ class Intake:
         return self._jobs.submit(
             caller.name, submissions, limits=limits(caller), idempotency=headers.idempotency, group=True
         )
-
-    def _require_webhook(self, url: str | None) -> None:
-        if url is not None:
-            self._webhooks.require(url)
 
     def _submission(self, request: ExplainRequest, headers: SubmitHeaders, webhook: str | None) -> Submission:
         request, model, tokens, cost = self._checks.examine(request)

@@ -1,42 +1,26 @@
-"""What there is to do and how fast it is done, as requests need it: read from the store once in a while."""
+"""How long work will take, as requests need it: what the store says is read once in a while."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from service.jobs.job import Job, JobStore, Load
 from service.submit.cost import DEFAULT_RATE
 
-LOAD_SECONDS, RATE_SECONDS = 1.0, 5.0
+LOAD_SECONDS = 1.0
 """For how long what was read is taken to hold."""
-
-T = TypeVar("T")
-
-
-class _Remembered(Generic[T]):
-    def __init__(self, read: Callable[[], T], seconds: float) -> None:
-        self._read, self._seconds = read, seconds
-        self._found: tuple[float, T] | None = None
-
-    def __call__(self) -> T:
-        found = self._found
-        if found is None or time.monotonic() - found[0] > self._seconds:
-            self._found = found = time.monotonic(), self._read()
-        return found[1]
 
 
 class Pace:
     """How long work will take. Every method may block, and raises StoreUnavailable."""
 
     def __init__(self, jobs: JobStore) -> None:
-        self._load: _Remembered[Load] = _Remembered(jobs.load, LOAD_SECONDS)
-        self._measured: _Remembered[float | None] = _Remembered(jobs.rate, RATE_SECONDS)
+        self._jobs = jobs
+        self._read: tuple[float, Load] | None = None
 
     def rate(self) -> float:
         """Operations a second, as the workers were measured: their time against the estimate at DEFAULT_RATE."""
-        return DEFAULT_RATE / (self._measured() or 1.0)
+        return DEFAULT_RATE / (self._load().rate or 1.0)
 
     def queue_seconds(self) -> float:
         """Until work that is sent now would start."""
@@ -47,3 +31,9 @@ class Pace:
         load = self._load()
         ahead = min(1.0, (job.queue_position or 0) / max(1, load.waiting))
         return load.wait * ahead + job.cost
+
+    def _load(self) -> Load:
+        read = self._read
+        if read is None or time.monotonic() - read[0] > LOAD_SECONDS:
+            self._read = read = time.monotonic(), self._jobs.load()
+        return read[1]

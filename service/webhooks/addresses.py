@@ -25,7 +25,7 @@ NOT_PUBLIC: tuple[Network, ...] = tuple(
         ),
     )
 )
-"""What older versions of Python do not know as such."""
+"""Ranges that older versions of Python do not know as such."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Embedding:
     network: ipaddress.IPv6Network
     after: int
     alone: bool = False
-    """Whether the IPv4 address is all that counts: a translation leads there from a range that is itself not public."""
+    """The IPv4 address is all that counts: a translation leads there from a range that is itself not public."""
 
 
 EMBEDDINGS = (
@@ -48,7 +48,7 @@ ISATAP = {0x0000_5EFE, 0x0200_5EFE}
 
 
 def is_private(host: str) -> bool:
-    """Whether this is an IP address that is not of the public internet; names of hosts are not looked up."""
+    """True of an IP address that is not of the public internet; names of hosts are not looked up."""
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:

@@ -19,9 +19,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from lig_core.serving.queue.counters import Outcome
 from lig_core.serving.queue.job_errors import JobDamaged
-from lig_core.serving.queue.webhooks import Claim
 from service.http.errors import JobExpired, JobNotFound, StoreUnavailable
-from service.jobs.job import Job, JobStore
+from service.jobs.job import Claim, Job, JobStore
 from service.jobs.resource import job_json
 from service.webhooks.addresses import is_private
 from service.webhooks.policy import WebhookPolicy
@@ -45,8 +44,8 @@ class Undelivered(Exception):
 
 async def resolve(host: str, port: int) -> Sequence[str]:
     """The addresses of a host."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[4][0]) for address in found]
+    addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[4][0]) for address in addresses]
 
 
 class Deliveries:
@@ -85,7 +84,7 @@ class Deliveries:
         while True:
             try:
                 free = AT_ONCE - len(self._under_way)
-                claims = await run_in_threadpool(self._jobs.webhooks.claim, free, LEASE_SECONDS) if free else []
+                claims = await run_in_threadpool(self._jobs.claim_webhooks, free, LEASE_SECONDS) if free else []
                 for claim in claims:
                     task = asyncio.create_task(self._deliver(claim))
                     self._under_way.add(task)
@@ -110,10 +109,10 @@ class Deliveries:
         except Undelivered as error:
             again = self._pause(claim.attempt)
             outcome = "given_up" if again is None else "retried"
-            how = "given up" if again is None else f"next attempt in {again:.0f} s"
-            log.warning("webhook, attempt %d: %s; %s", claim.attempt, error, how, extra={"job_id": claim.job})
+            outlook = "given up" if again is None else f"next attempt in {again:.0f} s"
+            log.warning("webhook, attempt %d: %s; %s", claim.attempt, error, outlook, extra={"job_id": claim.job})
         with contextlib.suppress(StoreUnavailable):
-            await run_in_threadpool(self._jobs.webhooks.settle, claim, outcome, again)
+            await run_in_threadpool(self._jobs.settle_webhook, claim, outcome, again)
 
     def _pause(self, attempt: int) -> float | None:
         if attempt > len(self._retries):
@@ -161,7 +160,7 @@ class Deliveries:
 
 
 def payload(job: Job, root: str) -> str:
-    """What is told: the job as GET shows it, without its result."""
+    """The body that is sent: the job as GET shows it, without its result."""
     ended = job.finished_at.isoformat() if job.finished_at else None
-    told = {"type": f"job.{job.status}", "timestamp": ended, "data": orjson.Fragment(job_json(job, root))}
-    return orjson.dumps(told).decode()
+    event = {"type": f"job.{job.status}", "timestamp": ended, "data": orjson.Fragment(job_json(job, root))}
+    return orjson.dumps(event).decode()

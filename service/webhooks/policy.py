@@ -24,17 +24,17 @@ class WebhookPolicy:
 
     @property
     def can_sign(self) -> bool:
-        """Whether there is a secret; without one nothing is sent."""
+        """True where there is a secret; without one nothing is sent."""
         return self._signer is not None
 
-    def require(self, webhook: str | None) -> None:
+    def require(self, webhook: str) -> None:
         """Refuse a webhook that would not be told; raises InvalidRequest."""
-        fault = None if webhook is None else self.fault(webhook)
+        fault = self.fault(webhook)
         if fault is not None:
             raise InvalidRequest(f"webhook: {fault}", errors=[FieldError("/webhook", fault)])
 
     def fault(self, webhook: str) -> str | None:
-        """What is wrong with a URL, as far as can be said without looking its host up; None: nothing."""
+        """The fault of a URL, as far as can be said without looking its host up; None: none."""
         if not self.can_sign:
             return "this service has no LIG_WEBHOOK_SECRET to sign webhooks with; leave it out and ask for the job"
         try:
@@ -48,7 +48,7 @@ class WebhookPolicy:
         return None if self.allows(url) else _public_fault(url)
 
     def allows(self, url: httpx.URL) -> bool:
-        """Whether the operator named this host, or this host and port: it may be private, and plain http."""
+        """True where the operator named this host, or this host and port: it may be private, and plain http."""
         port = url.port or (443 if url.scheme == "https" else 80)
         names = {url.host.lower(), f"{url.host.lower()}:{port}"}
         return any(fnmatchcase(name, pattern.lower()) for name in names for pattern in self._allowed)

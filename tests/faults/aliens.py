@@ -8,7 +8,7 @@ import zlib
 
 from redis import Redis
 
-from lig_core.serving.queue import names
+from lig_core.serving.queue.names import Field
 from tests.faults import keys
 
 GARBAGE = b"\xff\xfe\x80\x04"
@@ -33,8 +33,8 @@ def unreadable(redis: Redis) -> None:
     _queued(redis, "garbage", {**good, "data": GARBAGE})
     _queued(redis, "pickled", {**good, "data": zlib.compress(b"\x80\x04]\x94.")})
     _queued(redis, "another-task", {**good, "data": calls})
-    _queued(redis, "no-text", {**good, "data": calls, names.MODEL: GARBAGE, names.TRACEPARENT: GARBAGE})
-    _queued(redis, "no-numbers", {**good, "data": calls, "timeout": "soon", names.START_BY: "x", names.ATTEMPTS: "x"})
+    _queued(redis, "no-text", {**good, "data": calls, Field.MODEL: GARBAGE, Field.TRACEPARENT: GARBAGE})
+    _queued(redis, "no-numbers", {**good, "data": calls, "timeout": "soon", Field.START_BY: "x", Field.ATTEMPTS: "x"})
     _queued(redis, "no-time", {**good, "data": calls, "created_at": "then"})
     redis.hset(keys.of("computation", "bare"), mapping={"status": "queued"})
     redis.zadd(keys.of_queue("waiting"), {"bare": 0})

@@ -17,7 +17,7 @@ from lig_core.contract import ExplainRequest
 from lig_core.models.catalog import ModelCard
 from lig_core.result.arrays import LayerArrays
 from worker.compute import child
-from worker.compute.backend import CoreEngine, Report, ShouldStop
+from worker.compute.backend import Backend, Report, ShouldStop
 from worker.main import work
 from worker.settings import Settings
 from worker.take.lease_worker import LeaseWorker
@@ -30,7 +30,7 @@ def note(what: str, **more: Any) -> None:
         file.write(json.dumps({"what": what, "at": time.monotonic(), **more}) + "\n")
 
 
-class ObservedEngine(CoreEngine):
+class ObservedBackend(Backend):
     """Notes loads and the beginning and end of computing. A model counts until nothing refers to it."""
 
     def __init__(self) -> None:
@@ -73,6 +73,6 @@ class ObservedWorker(LeaseWorker):
 
 if __name__ == "__main__":
     if "models" in sys.argv:
-        child.main(make_engine=ObservedEngine)
+        child.main(make_backend=ObservedBackend)
     else:
         work(Settings(), child=[sys.executable, __file__, str(FILE), "models"], make=ObservedWorker)

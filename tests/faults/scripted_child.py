@@ -1,4 +1,4 @@
-"""The process with the models, of a fast engine that dies at armed points: `python scripted_child.py FOLDER`.
+"""The process with the models, of a fast backend that dies at armed points: `python scripted_child.py FOLDER`.
 
 The text of a request is that of an `Order`, or `name spin count`.
 """
@@ -22,7 +22,7 @@ LOAD_VARIABLE = "HARNESS_LOAD_SECONDS"
 """How long it takes until it is ready; absent: a moment."""
 
 
-class ScriptedEngine:
+class ScriptedBackend:
     def __init__(self, points):
         time.sleep(float(os.environ.get(LOAD_VARIABLE, "0")))
         self.points = points
@@ -78,12 +78,12 @@ class ScriptedEngine:
 class DyingExplainer(Explainer):
     def store(self, run, name, plain, layer=None):
         super().store(run, name, plain, layer)
-        self.engine.reach("after_write")
+        self.backend.reach("after_write")
 
     def explain(self, run, data, report, should_stop, accepted=None):
-        self.engine.job = run.computation
+        self.backend.job = run.computation
         done = super().explain(run, data, report, should_stop, accepted)
-        self.engine.reach("before_ack")
+        self.backend.reach("before_ack")
         return done
 
 
@@ -119,4 +119,4 @@ def spin(count):
 
 if __name__ == "__main__":
     points = Points(Path(sys.argv[1]))
-    child.main(lambda: ScriptedEngine(points), DyingExplainer)
+    child.main(lambda: ScriptedBackend(points), DyingExplainer)

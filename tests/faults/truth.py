@@ -11,11 +11,11 @@ from typing import Any
 
 from redis import Redis
 
-from lig_core.serving.queue import names
+from lig_core.serving.queue.names import Field
 from tests.faults import keys
 from tests.faults.orders import LAYERS
 
-PARTS = (names.HEAD, *(f"{names.LAYER}{n}" for n in range(LAYERS)), "finished")
+PARTS = (Field.HEAD, *(f"{Field.LAYER}{n}" for n in range(LAYERS)), "finished")
 COMPUTATION = keys.of("computation", "")
 
 
@@ -60,7 +60,7 @@ def publications(log: Any) -> Counter[tuple[str, str]]:
             continue
         computation = key.decode().removeprefix(COMPUTATION)
         for name, value in zip(command[2::2], command[3::2], strict=False):
-            if name == names.HEAD.encode() or name.startswith(names.LAYER.encode()):
+            if name == Field.HEAD.encode() or name.startswith(Field.LAYER.encode()):
                 found[computation, name.decode()] += 1
             if (name, value) == (b"status", b"finished"):
                 found[computation, "finished"] += 1

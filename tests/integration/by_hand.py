@@ -7,6 +7,7 @@ import orjson
 from lig_core.contract import ExplainRequest
 from lig_core.serving.queue import blobs, names
 from lig_core.serving.queue.moves import Done, Moves, Part, Run
+from lig_core.serving.queue.names import Field
 from service.jobs.job import Limits, Submission
 from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
@@ -86,4 +87,4 @@ class ByHand:
 
     def worker_alive(self, name="w1"):
         self.redis.sadd(names.key("workers", self.queue), f"rq:worker:{name}")
-        self.redis.hset(f"rq:worker:{name}", "pid", 1)
+        self.redis.hset(f"rq:worker:{name}", mapping={"pid": 1, Field.HOLDS: "{}"})

@@ -63,7 +63,7 @@ def api(redis_url):
 
 @pytest.fixture
 def work_off(redis_url, tmp_path):
-    """Runs what is queued, here and now, with the scripted engine."""
+    """Runs what is queued, here and now, with the scripted backend."""
     settings = WorkerSettings(redis_url=SecretStr(redis_url))
     child = [sys.executable, str(SCRIPTED_CHILD), str(tmp_path / "runs")]
     return functools.partial(work, settings, child=child, burst=True)
@@ -71,7 +71,7 @@ def work_off(redis_url, tmp_path):
 
 @pytest.fixture
 def start_worker(redis_url, tmp_path):
-    """Starts worker processes with the scripted engine; each run is a line in `runs`."""
+    """Starts worker processes with the scripted backend; each run is a line in `runs`."""
     started = []
 
     def start(lease=30, **environment):

@@ -1,4 +1,4 @@
-"""The process with the models, of an engine that does what the text says: `python scripted_child.py RUNS_FILE`.
+"""The process with the models, of a backend that does what the text says: `python scripted_child.py RUNS_FILE`.
 
 Each run adds a line with the text, each layer that is computed one with its number.
 """
@@ -17,7 +17,7 @@ from lig_core.result.arrays import LayerArrays
 from worker.compute import child
 
 
-class ScriptedEngine:
+class ScriptedBackend:
     """Texts: `sleep N` (stops when asked), `stubborn N` (does not), `native N` (cannot), `fail`, `break`, `die`.
 
     `first N` sleeps only the first time that it is run; `held` is held in its run number K until the file
@@ -94,4 +94,4 @@ class ScriptedEngine:
 
 
 if __name__ == "__main__":
-    child.main(lambda: ScriptedEngine(Path(sys.argv[1])))
+    child.main(lambda: ScriptedBackend(Path(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""A worker process whose engine does what the text says: `python scripted_worker.py RUNS_FILE`."""
+"""A worker process whose backend does what the text says: `python scripted_worker.py RUNS_FILE`."""
 
 import sys
 from pathlib import Path

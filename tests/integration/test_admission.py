@@ -234,5 +234,5 @@ def test_the_backlog_heals(by_hand, redis):
         b.send_one(submission=asked(cost=2))
     b.start()
     redis.set(names.key("backlog", QUEUE), 1e6)
-    Scripts(redis, QUEUE).call("heal", every=60)
+    Scripts(redis, QUEUE).call("upkeep/heal", every=60)
     assert b.store.load().backlog == 6

@@ -9,6 +9,7 @@ from test_jobs_over_redis import submit
 from waiting import ended, wait_until
 
 from lig_core.serving.queue import names
+from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.upkeep import ASIDE, keys_of_queue, tidy
 
 SEED = 20
@@ -22,10 +23,10 @@ OF_A_COMPUTATION = ("computation", "claims", "events", "digest", "job")
 OF_AN_OWNER = ("jobs", "live", "limits")
 FIELDS = (
     *("data", "origin", "timeout", "created_at", "retries_left", "result_ttl", "failure_ttl", "expired_ttl", "digest"),
-    *("cost", "work", "flow", "weight", "queued", "status", "description", "max_events", "dtype", names.MODEL),
-    *(names.PROGRESS, names.ERROR, names.ATTEMPTS, names.CANCEL, names.FORGET, names.FIRST, names.HEAD),
-    *(f"{names.LAYER}0", f"{names.LAYER}x", names.START_BY, names.END_BY, names.TRACEPARENT, names.IDENTITY),
-    *(names.REFERENCE, names.COMPUTED_WITH, "alien"),
+    *("cost", "work", "flow", "weight", "queued", "status", "description", "max_events", "dtype", Field.MODEL),
+    *(Field.PROGRESS, Field.ERROR, Field.ATTEMPTS, Field.CANCEL_REQUESTED, Field.FORGET, Field.FIRST_JOB, Field.HEAD),
+    *(f"{Field.LAYER}0", f"{Field.LAYER}x", Field.START_BY, Field.END_BY, Field.TRACEPARENT, Field.IDENTITY),
+    *(Field.REFERENCE, Field.COMPUTED_WITH, "alien"),
 )
 ENDS = ("succeeded", "failed", "cancelled")
 
@@ -203,7 +204,7 @@ def test_alien_webhooks_are_dropped(by_hand, plant):
     plant.redis.set(names.key("job", "lig", "string"), NO_TEXT)
     plant.redis.hset(names.key("job", "lig", "count"), "webhook_attempts", "many")
     plant.redis.zadd(names.key("webhooks", "lig"), {"string": 0, "count": 0})
-    assert b.store.webhooks.claim(10, 5) == []
+    assert b.store.claim_webhooks(10, 5) == []
     assert plant.redis.zcard(names.key("webhooks", "lig")) == 0
 
 

@@ -9,6 +9,7 @@ from waiting import pass_time
 
 from lig_core.errors import InvalidRequest
 from lig_core.serving.queue import counters, names
+from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.upkeep import take_over, tidy
 from service.events.ids import later
 from service.http.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
@@ -98,7 +99,7 @@ def test_a_shared_computation_goes_on_until_the_last_job_lets_go(by_hand, redis)
     one, two = b.send_one("ada", asked("same")), b.send_one("bob", asked("same"))
     run = b.start()
     assert b.store.cancel("ada", one.id).status is JobStatus.CANCELLED
-    assert not redis.hexists(names.key("computation", QUEUE, run.computation), names.CANCEL)
+    assert not redis.hexists(names.key("computation", QUEUE, run.computation), Field.CANCEL_REQUESTED)
     assert b.store.get("bob", two.id).status is JobStatus.RUNNING
     b.finish(run)
     assert b.store.get("ada", one.id).status is JobStatus.CANCELLED
@@ -237,7 +238,7 @@ def test_a_failed_job_that_is_sent_again_keeps_its_layers_and_starts_its_events_
     b.moves.fail(run.place, run.computation, {"code": "x"}, dead=True)
     assert b.store.retry(job.id).status is JobStatus.QUEUED
     assert kinds(b.store.read_events(job.computation, None, 100)) == ["queued", "layer"]
-    assert b.send_one("bob", asked(digest=job.digest)).computation == job.computation
+    assert b.send_one("bob", asked(digest=job.work_digest)).computation == job.computation
     b.compute()
     assert b.store.get("ada", job.id).status is JobStatus.SUCCEEDED
     assert b.store.load().backlog == 0
@@ -294,14 +295,14 @@ def test_what_happened_is_counted(by_hand, redis):
 
 def test_the_measured_rate_follows_the_last_jobs(by_hand):
     b = by_hand()
-    assert b.store.rate() is None
+    assert b.store.load().rate is None
     for seconds in (1.0, 1.0, *(4.0,) * 30):
         b.send_one("ada", asked(work=10.0))
         b.finish(b.start(), compute=seconds)
-    assert_close(b.store.rate(), 0.4, 0.1)
+    assert_close(b.store.load().rate, 0.4, 0.1)
     b.send_one("ada", asked(work=10.0))
     b.finish(b.start(), compute=900.0, whole=False)  # layers were left from an earlier attempt
-    assert_close(b.store.rate(), 0.4, 0.1)
+    assert_close(b.store.load().rate, 0.4, 0.1)
 
 
 def test_timings_are_told(by_hand):

@@ -14,9 +14,9 @@ from rq import Callback, Queue, SimpleWorker
 from waiting import PATIENCE, being_answered, ended, wait_until
 
 from lig_core.serving.queue import names
-from lig_core.serving.queue.names import TASK
+from lig_core.serving.queue.names import TASK, Field
 from service.app import create_app
-from service.jobs import watch
+from service.jobs import redis as connections
 from service.jobs.redis_store import RqJobStore
 from service.keys.keyring import ANONYMOUS
 from service.settings import Settings
@@ -105,7 +105,7 @@ def test_a_model_that_is_not_there_fails_the_job_with_its_own_code(redis_url, wo
 
 
 def test_a_waiting_request_is_answered_as_soon_as_the_job_ends(api, start_worker, monkeypatch):
-    monkeypatch.setattr(watch, "LOOK_ANYWAY_SECONDS", 1e6)  # without the message nobody would look
+    monkeypatch.setattr(connections, "LOOK_ANYWAY_SECONDS", 1e6)  # without the message nobody would look
     start_worker()
     wait_until(lambda: api.get("/readyz").status_code == 200)
     job = submit(api, "sleep 1")
@@ -218,7 +218,7 @@ def test_a_callable_planted_into_an_accepted_job_does_not_run(api, redis, work_o
     redis.hset(key, mapping={"data": json.dumps([task, None, [{}], {}]), "failure_callback_name": "planted.leave_mark"})
     work_off()
     assert redis.hget(key, "status") == b"failed"
-    assert json.loads(redis.hget(key, names.ERROR))["code"] == "job_not_allowed"
+    assert json.loads(redis.hget(key, Field.ERROR))["code"] == "job_not_allowed"
     assert not (tmp_path / "mark").exists()
     assert job
 

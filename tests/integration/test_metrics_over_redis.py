@@ -14,9 +14,9 @@ from waiting import PATIENCE, ended, wait_until
 from docs.metrics import FILE, table
 from lig_core.serving.queue import names
 from lig_core.serving.queue.counters import COUNTERS, HISTOGRAMS
+from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.upkeep import take_over, tidy
 from service.app import create_app
-from service.jobs import queue_state
 from service.jobs.redis_store import RqJobStore
 from service.metrics import queue_numbers
 from service.metrics.queue_numbers import QueueMetrics
@@ -81,7 +81,7 @@ def test_the_table_in_the_repository_is_current():
 def test_the_table_names_what_the_page_shows(api, by_hand):
     b = by_hand()
     b.worker_alive()
-    b.redis.hset("rq:worker:w1", names.HOLDS, '{"models": [{"model": "m", "dtype": "float32", "bytes": 1}]}')
+    b.redis.hset("rq:worker:w1", Field.HOLDS, '{"models": [{"model": "m", "dtype": "float32", "bytes": 1}]}')
     shown = {f.name for f in Page(api).families.values() if not f.name.endswith("_created")}
     listed = {name.removesuffix("_total") for name in re.findall(r"^\| `(\w+)` \|", FILE.read_text(), re.MULTILINE)}
     assert {name.removesuffix("_total") for name in shown} == listed
@@ -180,12 +180,12 @@ def test_a_busy_worker_and_its_models_are_told(api, start_worker):
 
 
 def test_models_are_summed_over_workers_and_only_the_largest_are_named(api, by_hand, monkeypatch):
-    monkeypatch.setattr(queue_state, "MOST_MODELS", 2)
+    monkeypatch.setattr(queue_numbers, "MOST_MODELS", 2)
     b = by_hand()
     for worker, sizes in {"w1": {"a": 5, "b": 3, "c": 1}, "w2": {"a": 5, "d": 2}}.items():
         b.worker_alive(worker)
         held = ",".join(f'{{"model": "{m}", "dtype": "float32", "bytes": {size}}}' for m, size in sizes.items())
-        b.redis.hset(f"rq:worker:{worker}", names.HOLDS, f'{{"models": [{held}], "resident": 7, "device": null}}')
+        b.redis.hset(f"rq:worker:{worker}", Field.HOLDS, f'{{"models": [{held}], "resident": 7, "device": null}}')
     page = Page(api)
     assert page.of("workers")["started"] == 2
     assert (page("workers_resident_bytes"), page("workers_device_bytes")) == (14, 0)
@@ -212,8 +212,8 @@ def test_webhooks_are_counted_by_what_came_of_them(api, by_hand, redis):
     for _ in range(4):
         b.store.cancel("ada", b.send_one("ada", asked(webhook="https://a.example/hook")).id)
     assert Page(api)("webhooks_waiting") == 4
-    for claim, outcome in zip(b.store.webhooks.claim(9, 30), ("delivered", "given_up", "dropped"), strict=False):
-        b.store.webhooks.settle(claim, outcome)
+    for claim, outcome in zip(b.store.claim_webhooks(9, 30), ("delivered", "given_up", "dropped"), strict=False):
+        b.store.settle_webhook(claim, outcome)
     page = Page(api)
     assert page("webhooks_waiting") == 1
     assert page.of("webhooks_total") == {"delivered": 1, "retried": 0, "given_up": 1, "dropped": 1}

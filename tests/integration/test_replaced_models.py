@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from lig_core.models.identity import folder_digest
 from lig_core.models.references import ModelReference
 from lig_core.serving.queue import names
+from lig_core.serving.queue.names import Field
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
@@ -81,7 +82,7 @@ def test_who_joins_knowing_the_content_binds_the_work_to_it(by_hand, redis):
     b = by_hand()
     job = b.send_one("ada", accepted_with(None))
     assert b.send_one("bob", accepted_with("content")).computation == job.computation
-    assert redis.hget(names.key("computation", "lig", job.computation), names.IDENTITY) == b"content"
+    assert redis.hget(names.key("computation", "lig", job.computation), Field.IDENTITY) == b"content"
     assert b.send_one("eve", accepted_with("other")).computation != job.computation
 
 
@@ -143,7 +144,7 @@ def host(redis_url, monkeypatch):
 
 def computed_with(redis, job):
     computation = redis.hget(names.key("job", "lig", job), "computation").decode()
-    return redis.hget(names.key("computation", "lig", computation), names.COMPUTED_WITH)
+    return redis.hget(names.key("computation", "lig", computation), Field.COMPUTED_WITH)
 
 
 def post(api, text="hello", model="m"):

@@ -5,7 +5,6 @@ import random
 import string
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +30,8 @@ from worker import health
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
 
-SHARED = {"rq:workers", "rq:suspended", names.PROBE}
-"""RQ's own sets of all queues: its workers' names, and whether all are told to pause."""
+SHARED = {"rq:workers", "rq:suspended", names.RQ_QUEUES, names.PROBE}
+"""RQ's own sets of all queues: their workers' names, whether all are told to pause, and their own."""
 
 OWNER = "anonymous"
 SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldY"]
@@ -191,7 +190,7 @@ def test_a_service_is_empty_and_has_no_worker_whatever_its_neighbour_does(servic
         one.post("fail")
         assert one.call("GET", "/readyz").status_code == 200
         assert one.lig("list").output.count("succeeded") == 3
-        assert replace(queue_state.read(redis, other.queue), time=0.0) == QueueState()
+        assert queue_state.read(redis, other.queue, max_backlog=0) == QueueState()
         assert other.call("GET", "/readyz").json()["code"] == "not_ready"
         assert other.call("GET", "/v1/jobs").json()["jobs"] == []
         assert other.lig("list").output.strip() == other.lig("dead").output.strip() == "no jobs"

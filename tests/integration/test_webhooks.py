@@ -13,7 +13,6 @@ from standardwebhooks.webhooks import Webhook
 from waiting import PATIENCE, wait_until
 
 from lig_core.serving.queue import names
-from lig_core.serving.queue.webhooks import DueWebhooks
 from service import app as wiring
 from service.jobs.redis_store import RqJobStore
 from service.keys.keyring import new_key
@@ -231,17 +230,17 @@ def test_two_processes_tell_each_end_once(start_api, start_worker, receiver, red
     assert sorted(told) == sorted(jobs)
 
 
-def test_a_claim_holds_until_its_lease_ends(redis):
-    due = DueWebhooks(redis, "lig")
+def test_a_claim_holds_until_its_lease_ends(redis, redis_url):
+    store = RqJobStore(redis_url, Settings())
     redis.hset(names.key("job", "lig", "j"), "owner", "ada")
     redis.zadd(names.key("webhooks", "lig"), {"j": 1, "forgotten": 1})
-    (claim,) = due.claim(10, lease=30)
+    (claim,) = store.claim_webhooks(10, lease=30)
     assert (claim.job, claim.attempt) == ("j", 1)
-    assert due.claim(10, lease=30) == []
+    assert store.claim_webhooks(10, lease=30) == []
     assert left(redis) == 1
     redis.zincrby(names.key("webhooks", "lig"), -31, "j")  # so much later
-    (second,) = due.claim(10, lease=30)
+    (second,) = store.claim_webhooks(10, lease=30)
     assert second.attempt == 2
-    assert not due.settle(claim, "delivered")
-    assert due.settle(second, "retried", again=0.0)
-    assert due.claim(10, lease=30)[0].attempt == 3
+    assert not store.settle_webhook(claim, "delivered")
+    assert store.settle_webhook(second, "retried", again=0.0)
+    assert store.claim_webhooks(10, lease=30)[0].attempt == 3

@@ -12,7 +12,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from lig_core.serving.queue.address import BadAddress, check, connect
-from lig_core.serving.settings_text import masked
+from lig_core.serving.settings import masked
 from service.commands import job_admin, serve
 from service.settings import Settings
 from worker import cli as worker_cli

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from lig_core.serving.settings_text import as_variables, lines
+from lig_core.serving.settings import as_variables, lines
 
 TOLD = [
     ("redis_url", SecretStr("redis://ada:secret@redis:6379/0")),

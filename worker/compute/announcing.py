@@ -43,15 +43,15 @@ class Announcer:
         return stop.set
 
     def tell(self) -> None:
-        """One round."""
-        found: Any = self._redis.hgetall(self._key)
-        told = {name.decode(): identity.decode() for name, identity in found.items()}
+        """Write down the models that are here now, and take out those that are gone."""
+        stored: Any = self._redis.hgetall(self._key)
+        announced = {name.decode(): identity.decode() for name, identity in stored.items()}
         cards = {card.name: card for card in installed_models(self._models_folder)}
         for name, card in cards.items():
-            identity = (model_identity(card) or "") if card.is_bundled or told.get(name) else ""
-            if told.get(name) != identity:
+            identity = (model_identity(card) or "") if card.is_bundled or announced.get(name) else ""
+            if announced.get(name) != identity:
                 self._redis.hset(self._key, name, identity)
-        gone = told.keys() - cards.keys()
+        gone = announced.keys() - cards.keys()
         if gone:
             self._redis.hdel(self._key, *gone)
         self._redis.expire(self._key, KEPT_SECONDS)

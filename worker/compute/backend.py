@@ -5,50 +5,19 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.models.catalog import ModelCard
 from lig_core.result.arrays import LayerArrays
-from worker.compute.memory import machine_memory
-from worker.compute.weights import expected_bytes
+from worker.compute.memory import expected_bytes, machine_memory
 
 Report = Callable[[Progress], None]
 ShouldStop = Callable[[], bool]
 
 
-class Engine(Protocol):
-    """Loads models and explains texts with them; failures are LigErrors."""
-
-    def load(self, card: ModelCard, device: str | None, dtype: str) -> Any:
-        """The model, ready to explain with."""
-
-    def expected_size(self, card: ModelCard, dtype: str) -> int | None:
-        """Bytes that the model will take, where that is known without loading it."""
-
-    def size(self, model: Any) -> int:
-        """Bytes of its parameters and buffers."""
-
-    def release(self) -> None:
-        """Give memory of models that are gone back to the device."""
-
-    def memory(self, device: str | None) -> int:
-        """Bytes that the device has."""
-
-    def device_memory_used(self) -> int | None:
-        """Bytes taken on the device, None where that is the machine's own memory."""
-
-    def stream(
-        self, request: ExplainRequest, model: Any, report: Report, should_stop: ShouldStop, skip: Collection[int]
-    ) -> tuple[Mapping[str, Any], Iterator[LayerArrays]]:
-        """The head of the result, then its layers as they are computed, but for those in `skip`.
-
-        Raises Cancelled soon after `should_stop` says so.
-        """
-
-
-class CoreEngine:
-    """The engine of lig_core."""
+class Backend:
+    """Loads models and explains texts with lig_core, on the device that torch finds; failures are LigErrors."""
 
     def __init__(self) -> None:
         # Here and not at the top: torch takes seconds, and the process without models imports this module's names.
@@ -66,7 +35,7 @@ class CoreEngine:
         return self._load(card, device=device, dtype=dtype)
 
     def expected_size(self, card: ModelCard, dtype: str) -> int | None:
-        """From the headers of its files."""
+        """Bytes that the model will take, where that is known without loading it."""
         return expected_bytes(card, getattr(self._torch, dtype).itemsize)
 
     def size(self, model: Any) -> int:
@@ -93,5 +62,8 @@ class CoreEngine:
     def stream(
         self, request: ExplainRequest, model: Any, report: Report, should_stop: ShouldStop, skip: Collection[int]
     ) -> tuple[Mapping[str, Any], Iterator[LayerArrays]]:
-        """The head of the result, then its layers as they are computed, but for those in `skip`."""
+        """The head of the result, then its layers as they are computed, but for those in `skip`.
+
+        Raises Cancelled soon after `should_stop` says so.
+        """
         return self._stream(request, model, progress=report, should_stop=should_stop, skip=skip)

@@ -12,7 +12,6 @@ It decides nothing about a job's state: the worker does, and keeps the lease.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -26,10 +25,11 @@ from lig_core.errors import Cancelled, LigError
 from lig_core.models.catalog import read_card
 from lig_core.models.references import resolve
 from lig_core.serving import logs
+from lig_core.serving.processes import die_with
 from lig_core.serving.queue.moves import Moves, Run
 from worker.compute.announcing import Announcer
-from worker.compute.backend import CoreEngine, Engine
-from worker.compute.explainer import Explainer, told
+from worker.compute.backend import Backend
+from worker.compute.explainer import Explainer, error_document
 from worker.compute.interrupt import Interrupt
 from worker.compute.memory import resident_memory
 from worker.compute.model_pool import ModelPool
@@ -37,29 +37,27 @@ from worker.compute.progress import ProgressReport
 from worker.connection import connect_briefly, connect_for_parts
 from worker.settings import PARENT_VARIABLE, Settings
 
-PR_SET_PDEATHSIG = 1
 
-
-def main(make_engine: Callable[[], Engine] = CoreEngine, make_explainer: Callable[..., Explainer] = Explainer) -> None:
+def main(make_backend: Callable[[], Backend] = Backend, make_explainer: Callable[..., Explainer] = Explainer) -> None:
     """Load the models, then run jobs until the worker closes the pipe or dies."""
-    die_with_parent()
+    die_with(int(os.environ[PARENT_VARIABLE]))
     requests, replies = _control_channel()
     for ignored in (signal.SIGINT, signal.SIGTERM):  # what to do then is the worker's decision
         signal.signal(ignored, signal.SIG_IGN)
     interrupt, settings = Interrupt(), Settings()
     logs.configure(settings.log_format, settings.log_level)
-    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    url = settings.redis_address
     try:
         folder = settings.models_folder
         cards = [read_card(resolve(name, folder), folder) for name in settings.preload]
-        engine = make_engine()
-        pool = ModelPool(engine, settings.device, settings.model_budget or engine.memory(settings.device) // 2)
+        backend = make_backend()
+        pool = ModelPool(backend, settings.device, settings.model_budget or backend.memory(settings.device) // 2)
         for card in cards:
             pool.get(card, "float32")
     except LigError as error:
         _answer(replies, {"unfit": error.detail})
         return
-    explainer = make_explainer(engine, pool, settings.models_folder, connect_for_parts(url), settings.queue)
+    explainer = make_explainer(backend, pool, settings.models_folder, connect_for_parts(url), settings.queue)
     progress = Moves(connect_briefly(url), settings.queue)
     Announcer(connect_briefly(url), settings.queue, settings.models_folder).start()
     _answer(replies, {"ready": True, "holds": holds(pool)})
@@ -80,21 +78,13 @@ def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt,
     except Cancelled:
         return {"stopped": True}
     except Exception as error:
-        return {"error": told(error, run.computation)}
+        return {"error": error_document(error, run.computation)}
     return {"done": asdict(done)}
 
 
 def holds(pool: ModelPool) -> dict[str, Any]:
     """The models in memory, and what this process takes: bytes of main memory, and of the GPU where there is one."""
-    return {"models": pool.contents(), "resident": resident_memory(), "device": pool.engine.device_memory_used()}
-
-
-def die_with_parent() -> None:
-    """Where the kernel can (Linux), get SIGKILL when the worker ends, however it ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ[PARENT_VARIABLE]):  # it ended before the line above
-        os._exit(1)
+    return {"models": pool.contents(), "resident": resident_memory(), "device": pool.backend.device_memory_used()}
 
 
 def _control_channel() -> tuple[BinaryIO, BinaryIO]:

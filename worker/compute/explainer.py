@@ -1,4 +1,4 @@
-"""What a job does, in the process that holds the models."""
+"""A job's work, in the process that holds the models."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lig_core.result.arrays import LayerArrays
 from lig_core.serving.queue import blobs
 from lig_core.serving.queue.job_errors import JobDamaged
 from lig_core.serving.queue.moves import Done, Moves, Part, Run
-from lig_core.serving.queue.names import HEAD, LAYER, blob_key
+from lig_core.serving.queue.names import Field, blob_key
 from lig_core.serving.queue.redis_faults import damaged
-from worker.compute.backend import Engine, Report, ShouldStop
+from worker.compute.backend import Backend, Report, ShouldStop
 from worker.compute.model_pool import ModelPool
 from worker.patience import patiently
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 class Explainer:
     """Runs a queue's explanations with the models of one process."""
 
-    engine: Engine
+    backend: Backend
     pool: ModelPool
     models_folder: Path | None
     redis: Redis
@@ -76,12 +76,14 @@ class Explainer:
         if there is None:
             raise Cancelled("the lease was lost")
         ready = time.monotonic()
-        head, layers = self.engine.stream(request, held.model, report, should_stop, there)
+        head, layers = self.backend.stream(request, held.model, report, should_stop, there)
         self._patiently(
-            lambda: self.store(run, HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)), should_stop
+            lambda: self.store(run, Field.HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)), should_stop
         )
         for layer in layers:
-            self._patiently(partial(self.store, run, f"{LAYER}{layer.index}", layer.to_bytes(), layer), should_stop)
+            self._patiently(
+                partial(self.store, run, f"{Field.LAYER}{layer.index}", layer.to_bytes(), layer), should_stop
+            )
         load, compute = ready - began if loaded else 0.0, time.monotonic() - ready
         return Done(load=load, compute=compute, loaded=loaded, whole=not there)
 
@@ -96,17 +98,17 @@ class Explainer:
             raise Cancelled("the lease was lost")
 
     def _accepted(self, request: ExplainRequest, accepted: Mapping[str, Any]) -> tuple[ModelReference, str | None]:
-        told = accepted.get("reference")
-        if told is None:  # queued by an API that did not say
+        reference = accepted.get("reference")
+        if reference is None:  # queued by an API that did not say
             return resolve(request.model, self.models_folder), None
-        return ModelReference.of(told), accepted.get("identity")
+        return ModelReference.of(reference), accepted.get("identity")
 
     def _card(self, reference: ModelReference, identity: str | None) -> ModelCard:
         commit = identity if reference.kind == "hub" else None
         return read_card(reference, self.models_folder, commit=commit)
 
     def _patiently(self, do: Callable[[], T], should_stop: ShouldStop) -> T:
-        """What has come of the work is worth waiting for Redis; raises Cancelled where the job is to stop."""
+        """Wait for Redis, which finished work is worth; raises Cancelled where the job is to stop."""
         try:
             return patiently(do, lambda: not should_stop())
         except RedisError as error:
@@ -133,7 +135,7 @@ def _spent(layer: LayerArrays) -> dict[str, Any]:
     return {"nodes": spent, "unconverged": unconverged}
 
 
-def told(error: Exception, job_id: str) -> dict[str, Any]:
+def error_document(error: Exception, job_id: str) -> dict[str, Any]:
     """The error as the caller may see it; what is not meant for the caller goes to this process's log."""
     if isinstance(error, LigError):
         log.warning("failed: %s", error.code)

@@ -21,7 +21,7 @@ class Interrupt:
         signal.signal(signal.SIGUSR1, self._on_signal)
 
     def requested(self) -> bool:
-        """Whether the job under way should stop."""
+        """True once the job under way should stop."""
         return self._requested
 
     @contextmanager

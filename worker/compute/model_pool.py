@@ -10,7 +10,7 @@ from typing import Any
 from lig_core.errors import ModelChanged, OutOfMemory
 from lig_core.models.catalog import ModelCard
 from lig_core.models.identity import model_identity
-from worker.compute.backend import Engine
+from worker.compute.backend import Backend
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class ModelPool:
     One whose files were replaced is let go of when it is asked for the next time, and loaded anew.
     """
 
-    def __init__(self, engine: Engine, device: str | None, budget: int) -> None:
-        self.engine = engine
+    def __init__(self, backend: Backend, device: str | None, budget: int) -> None:
+        self.backend = backend
         self._device = device
         self._budget = budget
         self._loaded: OrderedDict[tuple[str, str], Loaded] = OrderedDict()
@@ -41,7 +41,7 @@ class ModelPool:
         return sum(loaded.size for loaded in self._loaded.values())
 
     def contents(self) -> list[dict[str, Any]]:
-        """What is loaded, the one used last at the end."""
+        """The models that are loaded, the one used last at the end."""
         return [{"model": name, "dtype": dtype, "bytes": x.size} for (name, dtype), x in self._loaded.items()]
 
     def get(
@@ -57,9 +57,9 @@ class ModelPool:
         key, identity = (card.name, dtype), model_identity(card)
         self._let_go_of_stale(card.name, identity)
         if wanted not in (None, identity) and not card.is_hub:  # of the hub's, the card names the commit
-            what = "another version of its package is" if card.is_bundled else "other files are"
+            present = "another version of its package is" if card.is_bundled else "other files are"
             raise ModelChanged(
-                f"model '{card.name}' is not the one that the job was accepted with: {what} in its place; send the "
+                f"model '{card.name}' is not the one that the job was accepted with: {present} in its place; send the "
                 "request again, and if that goes on, give the API and all workers the same models"
             )
         if key not in self._loaded:
@@ -73,19 +73,19 @@ class ModelPool:
         for key in stale:
             del self._loaded[key], self._measured[key]
         if stale:
-            self.engine.release()
+            self.backend.release()
 
     def _load(self, key: tuple[str, str], card: ModelCard, identity: str | None) -> None:
         # Room is made before loading: both at once might not fit.
-        self._make_room(card, self._measured.get(key) or self.engine.expected_size(card, key[1]))
-        model = self.engine.load(card, self._device, key[1])
-        size = self._measured[key] = self.engine.size(model)
+        self._make_room(card, self._measured.get(key) or self.backend.expected_size(card, key[1]))
+        model = self.backend.load(card, self._device, key[1])
+        size = self._measured[key] = self.backend.size(model)
         try:
             identity = _identity_after_loading(card, identity)
             self._make_room(card, size)
         except (ModelChanged, OutOfMemory):
             del model
-            self.engine.release()
+            self.backend.release()
             raise
         self._loaded[key] = Loaded(model, size, identity)
 
@@ -101,7 +101,7 @@ class ModelPool:
             self._loaded.popitem(last=False)
             evicted = True
         if evicted:
-            self.engine.release()
+            self.backend.release()
 
 
 def _identity_after_loading(card: ModelCard, before: str | None) -> str | None:

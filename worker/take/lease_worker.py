@@ -25,6 +25,7 @@ from lig_core.serving import logs
 from lig_core.serving.queue import names
 from lig_core.serving.queue.job_errors import JobDamaged, JobTimedOut
 from lig_core.serving.queue.moves import Done, Moves, Place, Run, Started
+from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.redis_faults import damaged, queue_damaged
 from lig_core.serving.queue.upkeep import keys_of_queue, set_aside, tidy
 from worker.patience import complain, patiently
@@ -71,7 +72,7 @@ class LeaseWorker:
 
     @property
     def draining(self) -> bool:
-        """Whether it was asked to stop."""
+        """True once it was asked to stop."""
         return self._stopping.asked
 
     def work(self, *, burst: bool = False) -> None:
@@ -121,10 +122,10 @@ class LeaseWorker:
         if started is None:
             return  # cancelled, or damaged; or it took so long here that it was given back
         with logs.only_about(**started.about):
-            told, begun = {"model": started.fields.get(names.MODEL)}, time.monotonic()
-            log.info("job started", extra=told)
+            model, begun = {"model": started.fields.get(Field.MODEL)}, time.monotonic()
+            log.info("job started", extra=model)
             status = self._compute(run, started)
-            log.info("job ended", extra={**told, "status": status, "seconds": round(time.monotonic() - begun, 3)})
+            log.info("job ended", extra={**model, "status": status, "seconds": round(time.monotonic() - begun, 3)})
 
     def settle(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> str:
         """Write what came of a run, and say it in a word. Where the lease was lost, none of this has an effect."""
@@ -162,15 +163,16 @@ class LeaseWorker:
             self._process.send(run.execution, message)
         except (LigError, TypeError, ValueError) as error:
             # What is no number where there should be one, say.
-            unread = JobDamaged(f"what is stored of it cannot be read ({type(error).__name__}); send it again")
-            told = error if isinstance(error, LigError) else unread
-            ended, limits = Ended({"error": told.as_dict()}, None), {}
+            damage = JobDamaged(f"what is stored of it cannot be read ({type(error).__name__}); send it again")
+            document = (error if isinstance(error, LigError) else damage).as_dict()
+            ended, limits = Ended({"error": document}, None), {}
         except ProcessDied:
             ended = Ended(None, Stop.NOT_SENT)
         else:
             self._say(WorkerState.BUSY)
             ended = self._supervise(run, limits)
         status = self._move(run, lambda: self.settle(run, ended, limits))
+        self._registration.count(status or "failed")
         self._say(WorkerState.IDLE)
         return status or "failed"
 
@@ -277,7 +279,7 @@ class LeaseWorker:
 
     @property
     def _steady(self) -> bool:
-        """Whether Redis did what it was asked the last time."""
+        """True where Redis did what it was asked the last time."""
         return self._steady_since < math.inf
 
     def _say_goodbye(self) -> None:
@@ -291,11 +293,11 @@ def _limits(started: Started) -> dict[Stop, float]:
     """Seconds the run may take from now; raises JobTimedOut where the job waited too long to start."""
     timeout = started.job.timeout
     limits = {Stop.RUN_TIME: float(timeout)} if timeout and timeout > 0 else {}
-    deadlines = {name: float(started.fields[name]) for name in (names.START_BY, names.END_BY) if name in started.fields}
+    deadlines = {name: float(started.fields[name]) for name in (Field.START_BY, Field.END_BY) if name in started.fields}
     if any(started.time > deadline for deadline in deadlines.values()):
         raise JobTimedOut("it waited longer than a job may before a worker was free; send it again, or add workers")
-    if names.END_BY in deadlines:
-        limits[Stop.TOTAL_TIME] = deadlines[names.END_BY] - started.time
+    if Field.END_BY in deadlines:
+        limits[Stop.TOTAL_TIME] = deadlines[Field.END_BY] - started.time
     return limits
 
 
@@ -311,9 +313,9 @@ def _request(job: Job) -> Any:
 
 
 def _model(started: Started) -> dict[str, Any]:
-    """What the job was accepted with."""
-    reference = started.fields.get(names.REFERENCE)
+    """The model that the job was accepted with."""
+    reference = started.fields.get(Field.REFERENCE)
     return {
         "reference": orjson.loads(reference) if reference else None,
-        "identity": started.fields.get(names.IDENTITY),
+        "identity": started.fields.get(Field.IDENTITY),
     }

@@ -35,7 +35,7 @@ class ProcessDied(Exception):
 
 
 class State(Enum):
-    """Where the process is."""
+    """Where the process is: see ModelProcess."""
 
     GONE = auto()
     STARTING = auto()
@@ -65,7 +65,7 @@ class ModelProcess:
         self._failed_starts = 0
         self._start_at = self._ready_by = 0.0
         self.holds: dict[str, Any] = {}
-        """What it last said of its models and its memory."""
+        """Its models and its memory, as it last said."""
 
     @property
     def state(self) -> State:
@@ -136,7 +136,7 @@ class ModelProcess:
         self.kill()
 
     def _is_ready(self) -> bool:
-        """Whether it can take a job. One that is at a job still, or speaks between two, is ended."""
+        """True where it can take a job. One that is at a job still, or speaks between two, is ended."""
         try:
             if self._state is State.READY and (self._line(0) is not None or self._read):
                 raise self._out_of_step("it spoke without being asked")
@@ -208,7 +208,7 @@ class ModelProcess:
         raise self._out_of_step("its answer cannot be read")
 
     def _line(self, seconds: float) -> bytes | None:
-        """What it says next, or None after `seconds`; what it was not given yet is given to it meanwhile."""
+        """Its next line, or None after `seconds`; the rest of its message is given to it meanwhile."""
         assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
         deadline, into, out = time.monotonic() + seconds, self._process.stdin, self._process.stdout
         with selectors.DefaultSelector() as selector:
@@ -216,13 +216,13 @@ class ModelProcess:
             if self._unsent:
                 selector.register(into, selectors.EVENT_WRITE)
             while b"\n" not in self._read:
-                found = [key.fileobj for key, _ in selector.select(max(0.0, deadline - time.monotonic()))]
-                if out in found:
+                ready = [key.fileobj for key, _ in selector.select(max(0.0, deadline - time.monotonic()))]
+                if out in ready:
                     part = os.read(out.fileno(), 2**16)
                     if not part:
                         raise self._died()
                     self._read += part
-                elif into in found:
+                elif into in ready:
                     self._write(into.fileno())
                     if not self._unsent:
                         selector.unregister(into)
@@ -243,6 +243,6 @@ class ModelProcess:
         self.kill()
         return ProcessDied()
 
-    def _out_of_step(self, how: str) -> ProcessDied:
-        log.error("the process with the models is out of step (%s), so it is started anew", how)
+    def _out_of_step(self, reason: str) -> ProcessDied:
+        log.error("the process with the models is out of step (%s), so it is started anew", reason)
         return self._died()

@@ -1,9 +1,8 @@
 """SIGTERM and SIGINT to a worker: they end it, whatever it is doing.
 
-A handler runs between two bytecodes of the main thread, whatever it holds just then, so these do nothing: the
-interpreter writes each signal's number to a pipe, and a thread reads it. The main thread looks at what the thread noted
-wherever it can end well; where it does not come to that in time, the thread ends the process, and leases give back
-what it held.
+Handlers do nothing: the interpreter writes each signal's number to a pipe, and a thread reads it. The main thread looks
+at what the thread noted wherever it can end well; where it does not come to that in time, the thread ends the process,
+and leases give back what it held.
 """
 
 from __future__ import annotations
@@ -12,22 +11,20 @@ import contextlib
 import math
 import os
 import select
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from types import FrameType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-SAME_SIGNAL_SECONDS = 1.0
-"""A supervisor and the system may both pass the same signal on."""
+from lig_core.serving.processes import SAME_SIGNAL_SECONDS, STOP_SIGNALS, stop_signals_written_to
+
+STOP_SIGNALS_AS_BYTES = frozenset(map(int, STOP_SIGNALS))
 LAST_SECONDS = 15.0
-"""What ending may take once the grace is over: stopping the job, giving it back, taking leave."""
+"""Seconds that ending may take once the grace is over: stopping the job, giving it back, taking leave."""
 TOO_LATE = b"lig worker: it did not end in time after the signal to stop, and is ended now\n"
 
 
 class Stopping:
-    """Whether the worker is to stop, and how many seconds of grace a job under way has from the first signal on."""
+    """The signal to stop, once it came, and how many seconds of grace a job under way has from the first signal on."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
@@ -35,7 +32,7 @@ class Stopping:
 
     @property
     def asked(self) -> bool:
-        """Whether there was a signal."""
+        """True once there was a signal."""
         return self._asked_at < math.inf
 
     def patience(self) -> float | None:
@@ -46,17 +43,12 @@ class Stopping:
     def listening(self) -> Iterator[None]:
         """Take signals while the block runs; in the main thread alone."""
         read, write = os.pipe()
-        os.set_blocking(write, False)
-        woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        before = {name: signal.signal(name, _do_nothing) for name in STOP_SIGNALS}
         reading = threading.Thread(target=self._read, args=[read], name="signals", daemon=True)
         reading.start()
         try:
-            yield
+            with stop_signals_written_to(write, lambda signum, frame: None):
+                yield
         finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
-            signal.set_wakeup_fd(woken)
             os.close(write)
             reading.join()
 
@@ -82,10 +74,3 @@ class Stopping:
 
     def _left(self) -> float | None:
         return max(0.0, self._asked_at + self._grace + LAST_SECONDS - time.monotonic()) if self.asked else None
-
-
-STOP_SIGNALS_AS_BYTES = frozenset(map(int, STOP_SIGNALS))
-
-
-def _do_nothing(signum: int, frame: FrameType | None) -> None:
-    """Without a handler there is no byte."""

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from lig_core.serving.queue import names
 from lig_core.serving.queue.moves import Moves, Run
+from lig_core.serving.queue.names import Field
 from worker.patience import complain
 from worker.take.model_process import ModelProcess, ProcessDied
 
@@ -116,11 +117,8 @@ class Supervision:
         if patience is not None and patience <= 0:
             return Stop.DRAINED
         try:
-            return (
-                Stop.CANCELLED
-                if self._redis.hexists(names.key("computation", self._run.queue, self._run.computation), names.CANCEL)
-                else None
-            )
+            key = names.key("computation", self._run.queue, self._run.computation)
+            return Stop.CANCELLED if self._redis.hexists(key, Field.CANCEL_REQUESTED) else None
         except RedisError:
             return None  # asked again in a moment
 

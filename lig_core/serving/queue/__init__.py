@@ -1,1 +1,1 @@
-"""What service and worker agree on in Redis: names, and the moves of jobs from state to state."""
+"""The service's and the worker's agreement on Redis: names, and the moves of jobs from state to state."""

@@ -98,11 +98,11 @@ def connect(url: str, *, most: int | None = None, **options: Any) -> Redis:
     most: connections at a time; who finds none free waits for one as long as for an answer. To a master that Sentinels
     watch there are as many as are asked for at a time.
     """
-    found = _watched(url)
-    if found is not None:
-        sentinel = Sentinel(found.sentinels, sentinel_kwargs=_of_sentinels(found, Retry(NoBackoff(), 0)))
-        kind = SecureMasterConnection if found.secure else MasterConnection
-        return sentinel.master_for(found.name, connection_class=kind, **{**options, **found.options})
+    watched = _watched(url)
+    if watched is not None:
+        sentinel = Sentinel(watched.sentinels, sentinel_kwargs=_of_sentinels(watched, Retry(NoBackoff(), 0)))
+        kind = SecureMasterConnection if watched.secure else MasterConnection
+        return sentinel.master_for(watched.name, connection_class=kind, **{**options, **watched.options})
     if most is None:
         return Redis.from_url(url, **options)
     return Redis.from_pool(
@@ -113,28 +113,28 @@ def connect(url: str, *, most: int | None = None, **options: Any) -> Redis:
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[AsyncRedis]:
     """The same for asyncio, while the block runs."""
-    found = _watched(url)
-    if found is None:
+    watched = _watched(url)
+    if watched is None:
         async with AsyncRedis.from_url(url) as redis:
             yield redis
         return
-    sentinel = AsyncSentinel(found.sentinels, sentinel_kwargs=_of_sentinels(found, AsyncRetry(NoBackoff(), 0)))
+    sentinel = AsyncSentinel(watched.sentinels, sentinel_kwargs=_of_sentinels(watched, AsyncRetry(NoBackoff(), 0)))
     try:
-        async with sentinel.master_for(found.name, ssl=found.secure, **found.options) as redis:
+        async with sentinel.master_for(watched.name, ssl=watched.secure, **watched.options) as redis:
             yield redis
     finally:
         for each in sentinel.sentinels:
             await each.aclose()
 
 
-def _of_sentinels(found: Watched, retry: Any) -> dict[str, Any]:
+def _of_sentinels(watched: Watched, retry: Any) -> dict[str, Any]:
     """Options of the connections to Sentinels: where one is silent another is asked, not the same again."""
     patience = {"socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS, "retry": retry}
-    return {"ssl": found.secure, **patience, **found.sentinel_options}
+    return {"ssl": watched.secure, **patience, **watched.sentinel_options}
 
 
 def _watched(url: str) -> Watched | None:
-    """What a URL says of Sentinels; None where it names a server. Raises BadAddress."""
+    """The master and the Sentinels that a URL names; None where it names a server. Raises BadAddress."""
     scheme = url.partition("://")[0]
     if scheme not in SENTINELS:
         return None

@@ -1,4 +1,4 @@
-"""What is counted of a queue's jobs, in a hash in Redis: increased by the scripts that move jobs, read for monitoring.
+"""The counts of a queue's jobs, in a hash in Redis: increased by the scripts that move jobs, read for monitoring.
 
 A counter's field is its name, or `name|label value`; a histogram has a field per bucket (`name<=bound`), not
 cumulative, and `name:sum`.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Outcome = Literal["delivered", "retried", "given_up", "dropped"]
-"""What came of an attempt to tell a webhook; `dropped`: there was nobody to tell, or nothing any more."""
+"""The outcome of an attempt to tell a webhook; `dropped`: there was nobody to tell, or nothing any more."""
 
 COUNTERS: Mapping[str, tuple[str, ...]] = {
     "jobs_accepted": (),
@@ -58,10 +58,10 @@ class Counters:
     histograms: Mapping[str, Histogram]
 
 
-def parse(found: Mapping[bytes, bytes]) -> Counters:
-    """As they stand; `found` is the whole hash."""
+def parse(stored: Mapping[bytes, bytes]) -> Counters:
+    """As they stand; `stored` is the whole hash."""
     values = {}
-    for key, value in found.items():
+    for key, value in stored.items():
         with contextlib.suppress(ValueError):  # what is no number, nobody here counted
             values[key.decode()] = float(value)
     return Counters(
@@ -75,12 +75,12 @@ def parse(found: Mapping[bytes, bytes]) -> Counters:
 
 def buckets(name: str, values: Mapping[int, int]) -> dict[str, int]:
     """How often values fall into each bucket of a histogram, by the bucket's name; `values` maps values to times."""
-    bounds, found = HISTOGRAMS[name], dict[str, int]()
+    bounds, counts = HISTOGRAMS[name], dict[str, int]()
     for value, times in values.items():
         at = bisect_left(bounds, value)
         label = f"{bounds[at]:g}" if at < len(bounds) else "inf"
-        found[label] = found.get(label, 0) + times
-    return found
+        counts[label] = counts.get(label, 0) + times
+    return counts
 
 
 def _histogram(name: str, bounds: tuple[float, ...], values: Mapping[str, float]) -> Histogram:

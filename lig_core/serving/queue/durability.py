@@ -1,4 +1,4 @@
-"""What Redis promises of jobs that were accepted, as its settings say."""
+"""The promise that Redis keeps to jobs that were accepted, by its settings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Durability:
 
     @property
     def meaning(self) -> str:
-        """The promise in words."""
+        """The promise in words, as `/readyz` tells it."""
         return MEANING[self.promise]
 
     def require_fit(self, *, allow_eviction: bool) -> None:
@@ -94,7 +94,7 @@ def _promise(append_only: bool, fsync: str) -> Promise:
 
 def _fsync(redis: Redis) -> str:
     try:
-        found: Any = redis.config_get("appendfsync")
+        settings: Any = redis.config_get("appendfsync")
     except ResponseError:  # hosted servers often forbid CONFIG
         return "unknown"
-    return str(found.get("appendfsync", "unknown"))
+    return str(settings.get("appendfsync", "unknown"))

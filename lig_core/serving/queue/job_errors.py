@@ -20,7 +20,7 @@ class JobTimedOut(LigError):
 
 
 class JobDamaged(LigError):
-    """What Redis holds of the job is not what this service put there."""
+    """The job as Redis holds it is not the one that this service put there."""
 
     code = "job_damaged"
     title = "What is stored of the job is damaged"

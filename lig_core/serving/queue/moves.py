@@ -16,7 +16,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from redis import Redis
@@ -26,6 +26,7 @@ from lig_core.errors import LigError
 from lig_core.serving.queue import names
 from lig_core.serving.queue.counters import buckets
 from lig_core.serving.queue.job_errors import Crashed, JobDamaged
+from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class Place:
     member: str
     latest: float = math.inf
 
-    def told(self) -> dict[str, Any]:
-        """For the scripts."""
+    def as_argument(self) -> dict[str, Any]:
+        """The place as the scripts take it."""
         latest = None if math.isinf(self.latest) else self.latest
         return {"key": self.key, "member": self.member, "latest": latest}
 
@@ -68,7 +69,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Started:
-    """What an attempt has to know: RQ's job, the fields added to it, and the time by Redis's clock."""
+    """An attempt as it has to know it: RQ's job, the fields added to it, and the time by Redis's clock."""
 
     job: Job
     fields: Mapping[str, str]
@@ -76,15 +77,15 @@ class Started:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What log lines about the attempt carry; the trace is that of the request that made the computation."""
-        trace = self.fields.get(names.TRACEPARENT)
+        """The fields of log lines about the attempt; the trace is that of the request that made the computation."""
+        trace = self.fields.get(Field.TRACEPARENT)
         trace_id = trace.partition("-")[2].partition("-")[0] if trace else None
-        return {"job_id": self.job.id, "trace_id": trace_id, "attempt": int(self.fields[names.ATTEMPTS])}
+        return {"job_id": self.job.id, "trace_id": trace_id, "attempt": int(self.fields[Field.ATTEMPTS])}
 
 
 @dataclass(frozen=True)
 class Done:
-    """What an attempt that succeeded tells of itself; durations in seconds."""
+    """An attempt that succeeded; durations in seconds."""
 
     load: float = 0.0  # loading the model; only where it was not in memory
     compute: float = 0.0
@@ -106,7 +107,7 @@ class Part:
     unconverged: int = 0  # columns
 
     def pointer(self) -> str:
-        """What readers need of it, as JSON."""
+        """All that readers need of it, as JSON."""
         pointer: dict[str, Any] = {"ref": self.ref, "size": self.size, "stored_size": self.stored_size}
         if self.index is not None:
             pointer |= {"index": self.index, "converged": self.converged}
@@ -122,11 +123,11 @@ class Moves:
 
     def take(self, holds: Iterable[tuple[str, str]] = ()) -> str | None:
         """From waiting to popped: the first in line, or one close behind whose (model, dtype) is held."""
-        how = {"holds": [list(each) for each in holds], "window": WINDOW_SECONDS, "depth": DEPTH, "passes": PASSES}
-        while (found := self._scripts.call("take", **how)) is not None:
+        choice = {"holds": [list(each) for each in holds], "window": WINDOW_SECONDS, "depth": DEPTH, "passes": PASSES}
+        while (taken := self._scripts.call("computation/take", **choice)) is not None:
             with contextlib.suppress(UnicodeDecodeError):
-                return str(found.decode())
-            self._redis.zrem(names.key("popped", self._queue), found)  # nobody's here
+                return str(taken.decode())
+            self._redis.zrem(names.key("popped", self._queue), taken)  # nobody's here
         return None
 
     def wait(self, seconds: float) -> None:
@@ -135,38 +136,30 @@ class Moves:
 
     def start(self, run: Run, worker: str, lease: float) -> Started | None:
         """From popped to leased, for `lease` seconds; None if it was given back or cancelled meanwhile."""
-        found = self._scripts.call(
-            "start",
-            computation=run.computation,
-            place=run.place.told(),
-            worker=worker,
-            lease=lease,
-        )
-        if found is None:
+        answer = self._call("computation/start", run.place, run.computation, worker=worker, lease=lease)
+        if answer is None:
             return None
-        time, flat = found
+        time, flat = answer
         raw = dict(zip(flat[::2], flat[1::2], strict=True))
         job = Job(run.computation, connection=self._redis, serializer="json")
         try:
             job.restore(raw)
-            fields = {name.decode(): value.decode() for name, value in raw.items() if name != b"data"}
+            fields = {name.decode(): value.decode() for name, value in raw.items() if name != Field.DATA.encode()}
             return Started(job, fields, float(time))
         except Exception as error:  # RQ's reading of what may be anything
             raise JobDamaged(f"what is stored of it cannot be read ({type(error).__name__})") from error
 
     def holds(self, run: Run) -> bool:
-        """Whether the attempt still has its lease."""
+        """True while the attempt has its lease."""
         return self._redis.zscore(run.place.key, run.place.member) is not None
 
     def renew(self, run: Run, lease: float) -> bool:
         """Hold the lease for another `lease` seconds."""
-        return bool(self._scripts.call("renew", place=run.place.told(), lease=lease))
+        return bool(self._call("computation/renew", run.place, run.computation, lease=lease))
 
     def report(self, run: Run, progress: str) -> bool:
         """Note how far the attempt has come, as JSON."""
-        return bool(
-            self._scripts.call("report", computation=run.computation, place=run.place.told(), progress=progress)
-        )
+        return bool(self._call("computation/report", run.place, run.computation, progress=progress))
 
     def use_files(self, run: Run, identity: str | None, held_as: str | None = None) -> frozenset[int] | None:
         """The attempt computes with a model of this content; the layers that earlier attempts left. None without the
@@ -175,23 +168,16 @@ class Moves:
         What an earlier attempt stored of other content is dropped: no result is of two models. `held_as` is the name of
         a model that the worker has without the hub, for those who do not see its files.
         """
-        parts = self._scripts.call(
-            "use_files",
-            queue=run.queue,
-            computation=run.computation,
-            place=run.place.told(),
-            identity=identity,
-            held_as=held_as,
-        )
-        return None if parts is None else frozenset(int(part.decode().removeprefix(names.LAYER)) for part in parts)
+        parts = self._call("computation/use_files", run.place, run.computation, identity=identity, held_as=held_as)
+        return None if parts is None else frozenset(int(part.decode().removeprefix(Field.LAYER)) for part in parts)
 
     def add_part(self, run: Run, part: Part) -> bool:
         """The stored part is the computation's; of several attempts that stored it, the first one's."""
         return bool(
-            self._scripts.call(
-                "add_part",
-                computation=run.computation,
-                place=run.place.told(),
+            self._call(
+                "computation/add_part",
+                run.place,
+                run.computation,
                 part=part.name,
                 ref=part.ref,
                 pointer=part.pointer(),
@@ -204,20 +190,12 @@ class Moves:
 
     def finish(self, run: Run, done: Done) -> bool:
         """The attempt succeeded; the parts that were added are the result."""
-        return self._settle(
-            run.place,
-            run.computation,
-            "finished",
-            load=done.load,
-            compute=done.compute,
-            loaded=done.loaded,
-            whole=done.whole,
-        )
+        return self._settle(run.place, run.computation, "finished", **asdict(done))
 
     def fail(self, place: Place, computation: str, error: LigError | Mapping[str, Any], *, dead: bool = False) -> bool:
         """It failed for good; `dead` makes it a dead letter as well."""
-        told = json.dumps(error.as_dict() if isinstance(error, LigError) else dict(error))
-        return self._settle(place, computation, "failed", error=told, dead=dead)
+        document = json.dumps(error.as_dict() if isinstance(error, LigError) else dict(error))
+        return self._settle(place, computation, "failed", error=document, dead=dead)
 
     def cancel(self, place: Place, computation: str) -> bool:
         """It is cancelled; it stays visible for as long as a failure, unless it is to be forgotten."""
@@ -229,10 +207,11 @@ class Moves:
         After its first crash it is next, for machines fail; after more it may be its own fault, and others go before
         it. `abandoned`: the worker is gone as well.
         """
-        found: Any = self._redis.hmget(
-            names.key("computation", self._queue, computation), [names.CANCEL, names.ATTEMPTS, "retries_left"]
+        values: Any = self._redis.hmget(
+            names.key("computation", self._queue, computation),
+            [Field.CANCEL_REQUESTED, Field.ATTEMPTS, Field.RETRIES_LEFT],
         )
-        cancelled, attempts, retries_left = (int(value or 0) for value in found)
+        cancelled, attempts, retries_left = (int(value or 0) for value in values)
         if cancelled:
             return self.cancel(place, computation)
         if retries_left > 0:
@@ -249,12 +228,16 @@ class Moves:
 
     def spoil(self, computation: str) -> None:
         """It fails, wherever it is, because what Redis holds of it is damaged."""
-        told = json.dumps(JobDamaged("what Redis held of this job was not what was put there; send it again").as_dict())
-        self._scripts.call("spoil", computation=computation, error=told, priorities=list(names.PRIORITIES))
+        error = JobDamaged("what Redis held of this job was not what was put there; send it again")
+        document, priorities = json.dumps(error.as_dict()), list(names.PRIORITIES)
+        self._scripts.call("upkeep/spoil", computation=computation, error=document, priorities=priorities)
         log.error("what is stored of it is damaged, so it failed", extra={"job_id": computation})
 
-    def _settle(self, place: Place, computation: str, how: str, **what: Any) -> bool:
-        return bool(self._scripts.call("settle", place=place.told(), computation=computation, how=how, **what))
+    def _settle(self, place: Place, computation: str, status: str, **details: Any) -> bool:
+        return bool(self._call("computation/settle", place, computation, status=status, **details))
 
-    def _queue_again(self, place: Place, computation: str, **how: Any) -> bool:
-        return bool(self._scripts.call("requeue", place=place.told(), computation=computation, **how))
+    def _queue_again(self, place: Place, computation: str, **details: Any) -> bool:
+        return bool(self._call("computation/requeue", place, computation, **details))
+
+    def _call(self, script: str, place: Place, computation: str, **details: Any) -> Any:
+        return self._scripts.call(script, place=place.as_argument(), computation=computation, **details)

@@ -1,4 +1,7 @@
-"""Names of what lies in Redis. RQ's hash of a job and its registries are RQ's; what is added to them is here.
+"""Names of what lies in Redis. RQ's hash of a job and its registries are RQ's; all else is ours.
+
+RQ's tools clean up what they find in RQ's keys, by rules of RQ's own: `rq info` takes jobs whose lease ended out of the
+registry of those that run. So nothing of ours hangs on that: `rq_waiting` and `rq_running` are there to be counted.
 
 A service is known by its queue: all that it keeps lies under the queue's name, so that several on one database share
 nothing. A queue's name has no colon and no character that a pattern could hold (QUEUE_NAME), so that none begins as
@@ -7,11 +10,13 @@ another one's keys do. All keys of one service must lie on one server: the scrip
 
 from __future__ import annotations
 
+from enum import StrEnum, auto
+
 TASK = "lig.explain"
-"""What every computation names. A label only: nothing is ever imported or called by a name that Redis holds."""
+"""The task of every computation. A label only: nothing is ever imported or called by a name that Redis holds."""
 
 QUEUE_NAME = r"^[A-Za-z0-9_-]{1,64}$"
-"""What a queue may be called."""
+"""The pattern of a queue's name."""
 
 PRIORITIES = {"interactive": 1.0, "bulk": 0.125}
 """Weights in the fair queue."""
@@ -19,15 +24,17 @@ PRIORITIES = {"interactive": 1.0, "bulk": 0.125}
 KEYS = {
     # RQ's hash of a computation, with the fields below; the one kind whose names are those of all queues
     "computation": "rq:job:",
-    # RQ's registries of the queue: `leases` has a member `computation:attempt` by the end of its lease; the others
-    # have those that ended, by the time they are forgotten
-    "leases": "rq:wip:{queue}",
+    # RQ's registries of those that ended, by the time they are forgotten
     "finished": "rq:finished:{queue}",
     "failed": "rq:failed:{queue}",
     "canceled": "rq:canceled:{queue}",
+    # RQ's list of those that wait, and registry of those that run: as many entries as there are, for RQ's tools. An
+    # entry of the list names no job, so that RQ's workers find none; one of the registry never expires
+    "rq_waiting": "rq:queue:{queue}",
+    "rq_running": "rq:wip:{queue}",
     # RQ's set of the queue's workers, each the key of a hash that expires unless the worker lives
     "workers": "rq:workers:{queue}",
-    # hash of a job: computation, owner, created_at, coalesced, group, webhook, cancelled_at, cancelled_after
+    # hash of a job
     "job": "lig:{queue}:job:",
     # hash of a computation's jobs: job → owner
     "claims": "lig:{queue}:claims:",
@@ -40,9 +47,11 @@ KEYS = {
     "digest": "lig:{queue}:digest:",
     # hash by `owner:key`: body (its digest), jobs (JSON), group
     "idempotency": "lig:{queue}:idempotency:",
-    # sorted sets of computations: by start tag; and between taking and start, by the time of taking
+    # sorted sets of computations: by start tag; between taking and start, by the time of taking; and of their attempts,
+    # `computation:attempt`, by the end of the lease
     "waiting": "lig:{queue}:waiting",
     "popped": "lig:{queue}:popped",
+    "leases": "lig:{queue}:leases",
     # those that wait by priority, by when they were accepted; and a hash of their estimated seconds
     "line": "lig:{queue}:line:",
     "costs": "lig:{queue}:costs",
@@ -82,36 +91,96 @@ KEYS = {
 
 TYPES_OF_QUEUE = {
     **dict.fromkeys(("leases", "finished", "failed", "canceled", "dead", "waiting", "popped", "promises"), "zset"),
+    **dict.fromkeys(("rq_waiting", "bell"), "list"),
     **dict.fromkeys(("costs", "flows", "queue_limits", "models", "counters", "rate"), "hash"),
     **dict.fromkeys(("backlog", "healed"), "string"),
     "webhooks": "zset",
+    "rq_running": "zset",
     "workers": "set",
-    "bell": "list",
 }
 """Redis's type of each key that there is one of."""
+
+RQ_QUEUES = "rq:queues"
+"""RQ's set of all queues, each the key of its list: what `rq info` shows."""
 
 PROBE = "lig:probe"
 """Never there, so no queue's: it is asked for a write that changes nothing, to see whether Redis takes writes."""
 
-# Fields added to RQ's hash of a job: JSON, numbers, 1 or text. Times are seconds since the epoch by Redis's clock.
-PROGRESS = "progress"
-ERROR = "error"
-ATTEMPTS = "attempts"
-CANCEL = "cancel_requested"
-FORGET = "forget"
-FIRST = "first_job"
-HEAD = "head"  # JSON: ref, size, stored_size
-LAYER = "layer:"  # and the layer's index; JSON: the same with index and converged
-START_BY = "start_by"
-END_BY = "end_by"
-TRACEPARENT = "traceparent"  # of the request that made it
-MODEL = "model"
-REFERENCE = "reference"  # JSON: what the model's name was resolved to: lig_core.models.references
-IDENTITY = "identity"  # of the model's content, as the request was accepted with it: lig_core.models.identity
-COMPUTED_WITH = "computed_with"  # the same of the attempt that stored what is stored
 
-HOLDS = "holds"
-"""Added to RQ's hash of a worker: the models in its memory and the bytes used, as JSON."""
+class Field(StrEnum):
+    """Fields of the hashes, and of the entries of streams; the scripts get them as `FIELD.<name>`.
+
+    JSON, numbers, 1 or text. Times are seconds since the epoch by Redis's clock.
+    """
+
+    # RQ's own of a computation
+    STATUS = auto()
+    DATA = auto()  # the task and the request, as JSON; in a stream, that of an event
+    ORIGIN = auto()
+    DESCRIPTION = auto()
+    TIMEOUT = auto()
+    RESULT_TTL = auto()
+    FAILURE_TTL = auto()
+    RETRIES_LEFT = auto()
+    WORKER_NAME = auto()
+    # added to it: what it is, as it was accepted
+    DIGEST = auto()
+    MODEL = auto()
+    DTYPE = auto()
+    REFERENCE = auto()  # JSON: the model that the name was resolved to: lig_core.models.references
+    IDENTITY = auto()  # of the model's content, as the request was accepted with it: lig_core.models.identity
+    TRACEPARENT = auto()  # of the request that made it; in a job, of its own
+    FIRST_JOB = auto()
+    COST = auto()
+    WORK = auto()
+    FLOW = auto()
+    WEIGHT = auto()
+    EXPIRED_TTL = auto()
+    MAX_EVENTS = auto()
+    START_BY = auto()
+    END_BY = auto()
+    # and what became of it
+    QUEUED = auto()
+    STARTED = auto()
+    ENDED = auto()
+    ATTEMPTS = auto()
+    PASSED = auto()  # how often others went before it
+    CANCEL_REQUESTED = auto()
+    FORGET = auto()
+    PROGRESS = auto()
+    PROGRESS_FORGOTTEN = auto()
+    COMPUTED_WITH = auto()  # the identity of the model of the attempt that stored what is stored
+    HEAD = auto()  # JSON: ref, size, stored_size
+    LAYER = "layer:"  # and the layer's index; JSON: the same with index and converged
+    WAIT_SECONDS = auto()
+    LOAD_SECONDS = auto()
+    COMPUTE_SECONDS = auto()
+    ERROR = auto()
+    WINNER = auto()  # the end that was written, and the lease that it was written under
+    # of a job
+    COMPUTATION = auto()
+    OWNER = auto()
+    CREATED_AT = auto()
+    COALESCED = auto()
+    GROUP = auto()
+    WEBHOOK = auto()
+    WEBHOOK_ATTEMPTS = auto()
+    CANCELLED_AT = auto()
+    CANCELLED_AFTER = auto()
+    # of an event, beside `data`
+    KIND = auto()
+    # of an idempotency key, beside `group`
+    BODY = auto()
+    JOBS = auto()
+    # of the rate, beside `work`; of limits; of the flows
+    SECONDS = auto()
+    AT = auto()
+    TIME = auto()
+    # RQ's own of a worker, and added to them: the models in its memory and the bytes used, as JSON
+    PID = auto()
+    HOSTNAME = auto()
+    STATE = auto()
+    HOLDS = auto()
 
 
 def key(kind: str, queue: str, name: str | None = None) -> str:

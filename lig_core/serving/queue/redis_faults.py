@@ -1,4 +1,4 @@
-"""What is wrong with a Redis that does not do what it was asked: the server as a whole, or what lies in it."""
+"""The faults of a Redis that does not do what it was asked: of the server as a whole, or of what lies in it."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def fault_of(error: RedisError) -> RedisFault:
 
 
 def queue_damaged(error: RedisError) -> bool:
-    """Whether a script changed nothing because a key of the queue is of another type: see `upkeep.set_aside`."""
+    """True of a script that changed nothing, for a key of the queue is of another type: see `upkeep.set_aside`."""
     return "WRONGTYPE of the queue" in str(error)
 
 
 def damaged(error: RedisError) -> bool:
-    """Whether what the command was about is the fault, so that waiting would not help."""
+    """True where the key of the command is at fault, so that waiting would not help."""
     return fault_of(error) is RedisFault.DAMAGED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,18 +12,16 @@ from redis import Redis
 
 from lig_core.serving.queue import counters, names
 
-Script = Callable[..., Any]
-
 
 class Scripts:
-    """Calls `lua/<name>.lua` on one queue, with one JSON object as its argument."""
+    """Calls `lua/<name>.lua`, such as `job/admit`, on one queue, with one JSON object as its argument."""
 
     def __init__(self, redis: Redis, queue: str) -> None:
         self._redis, self._queue = redis, queue
         self._registered: dict[str, Any] = {}
 
     def call(self, name: str, **arguments: Any) -> Any:
-        """What the script returns."""
+        """Run the script; its answer as Redis gives it."""
         if name not in self._registered:
             self._registered[name] = self._redis.register_script(source(name))
         return self._registered[name](args=[orjson.dumps({"queue": self._queue, **arguments})])
@@ -37,13 +35,21 @@ def source(name: str) -> str:
 
 
 def _constants() -> str:
-    keys = ", ".join(f"{kind} = '{key}'" for kind, key in names.KEYS.items())
-    bounds = ", ".join(
-        f"{name} = {{{', '.join(f'{bound:g}' for bound in found)}}}" for name, found in counters.HISTOGRAMS.items()
-    )
-    types = ", ".join(f"{kind} = '{of}'" for kind, of in names.TYPES_OF_QUEUE.items())
-    return f"""local KEYS_OF_A_QUEUE = {{{keys}}}
-local TYPES_OF_QUEUE = {{{types}}}
-local PROBE = '{names.PROBE}'
-local BOUNDS = {{{bounds}}}
+    """The tables that Python has too. A field that there is not ends a script, where it would be none to Redis."""
+    bounds = {name: "{" + ", ".join(f"{bound:g}" for bound in each) + "}" for name, each in counters.HISTOGRAMS.items()}
+    return f"""local FIELD = setmetatable({_texts({field.name.lower(): field for field in names.Field})}, {{
+  __index = function(_, name) error('no field ' .. name) end
+}})
+local KEYS_OF_A_QUEUE = {_texts(names.KEYS)}
+local TYPES_OF_QUEUE = {_texts(names.TYPES_OF_QUEUE)}
+local PROBE, RQ_QUEUES = '{names.PROBE}', '{names.RQ_QUEUES}'
+local BOUNDS = {_table(bounds)}
 local ARGUMENTS = cjson.decode(ARGV[1])"""
+
+
+def _texts(texts: Mapping[str, str]) -> str:
+    return _table({name: f"'{text}'" for name, text in texts.items()})
+
+
+def _table(values: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{name} = {value}" for name, value in values.items()) + "}"

@@ -18,7 +18,7 @@ from lig_core.serving.queue.scripts import Scripts
 POPPED_GRACE_SECONDS = 10.0
 """How long a computation may be between the queue and its start; longer, and the worker that took it must have died."""
 ASIDE = "alien"
-"""What is added to the name of a key that was found with a type that no key of that name has here."""
+"""Added to the name of a key that was found with a type that no key of that name has here."""
 HEAL_SECONDS = 60
 """How often the backlog is counted anew."""
 
@@ -34,7 +34,7 @@ def tidy(redis: Redis, queue: str, *, leases_count: bool = True) -> None:
     give_back_popped(redis, queue, time)
     for kind in ("finished", "failed", "canceled", "dead"):
         redis.zremrangebyscore(names.key(kind, queue), "-inf", time)
-    Scripts(redis, queue).call("heal", every=HEAL_SECONDS)
+    Scripts(redis, queue).call("upkeep/heal", every=HEAL_SECONDS)
 
 
 def take_over(redis: Redis, queue: str, time: float) -> None:
@@ -59,9 +59,8 @@ def give_back_popped(redis: Redis, queue: str, time: float) -> None:
 
 def set_aside(redis: Redis, queue: str, keys: Mapping[str, str]) -> None:
     """Rename what is of another type than `keys` says: no script works with it, and nobody's data are lost."""
-    asked = [{"key": key, "type": of, "aside": f"{key}:{ASIDE}"} for key, of in keys.items()]
-    found = Scripts(redis, queue).call("set_aside", keys=asked)
-    for key, of in found:
+    expected = [{"key": key, "type": of, "aside": f"{key}:{ASIDE}"} for key, of in keys.items()]
+    for key, of in Scripts(redis, queue).call("upkeep/set_aside", keys=expected):
         log.error(
             "'%s' in Redis was a %s and not this service's; it is now '%s:%s'", *map(_text, (key, of, key)), ASIDE
         )
@@ -80,8 +79,8 @@ def keys_of_owner(queue: str, owner: str) -> dict[str, str]:
 
 def _overdue(redis: Redis, key: str, time: float) -> Iterator[str]:
     """The members of a sorted set up to a time; those that are no text are nobody's here, and taken out."""
-    found: Any = redis.zrangebyscore(key, "-inf", time)
-    for raw in found:
+    members: Any = redis.zrangebyscore(key, "-inf", time)
+    for raw in members:
         try:
             yield raw.decode()
         except UnicodeDecodeError:

@@ -28,14 +28,6 @@ class NoChanges:
         return None
 
 
-class NoWebhooks:
-    def claim(self, limit, lease):
-        return []
-
-    def settle(self, claim, outcome, again=None):
-        return True
-
-
 @dataclass
 class MemoryJobs:
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -43,13 +35,13 @@ class MemoryJobs:
     parts: dict[str, bytes] = field(default_factory=dict)
     events: list = field(default_factory=list)  # of any job
     workers: int = 1
+    rate: float | None = None
     failure: LigError | None = None
     read: int = 0
     replayed: bool = False  # what the next submission is told to be
     stored: bool = False  # and whether its result is there already
     asked: dict = field(default_factory=dict)
     held: dict = field(default_factory=dict)  # models that workers have
-    webhooks: NoWebhooks = field(default_factory=NoWebhooks)
 
     def submit(self, owner, submissions, *, limits, idempotency=None, group=False):
         if self.failure:
@@ -69,7 +61,7 @@ class MemoryJobs:
             owner=owner,
             computation=f"computation{len(self.jobs)}",
             request=submission.request,
-            digest=submission.digest,
+            work_digest=submission.work_digest,
             cost=submission.cost,
             status=JobStatus.QUEUED,
             created_at=NOW,
@@ -124,13 +116,16 @@ class MemoryJobs:
         )
 
     def load(self):
-        return Load(waiting=0, running=0, backlog=0.0, limit=600.0, workers=self.workers, oldest=0.0)
+        return Load(waiting=0, backlog=0.0, limit=600.0, workers=self.workers, rate=self.rate)
 
     def models(self):
         return self.held
 
-    def rate(self):
-        return None
+    def claim_webhooks(self, limit, lease):
+        return []
+
+    def settle_webhook(self, claim, outcome, again=None):
+        return True
 
     def durability(self):
         return Durability("Redis 7.4.0", "last_second", "noeviction")

@@ -174,7 +174,7 @@ def test_a_name_is_one_job_by_every_spelling(disk, jobs):
     with TestClient(create_app(Settings(models_folder=disk / "models"), jobs)) as api:
         for name in ("ok", "ok/", "ok/.", "ok//", "./ok"):
             assert api.post("/v1/explain", json={"text": "a", "model": name}).status_code == 202
-    assert len({submission.digest for submission in jobs.submissions}) == 1
+    assert len({submission.work_digest for submission in jobs.submissions}) == 1
     assert {submission.request.model for submission in jobs.submissions} == {"ok"}
 
 

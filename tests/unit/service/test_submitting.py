@@ -150,10 +150,10 @@ def test_work_that_is_refused_says_when_to_come_back(api, jobs, path, error, sta
     assert answer.json()["retryable"]
 
 
-def test_the_cost_is_the_estimate_at_the_measured_rate(api, jobs, monkeypatch):
+def test_the_cost_is_the_estimate_at_the_measured_rate(api, jobs):
     post(api)
     assert_close(jobs.submissions[0].cost, api.post("/v1/explain/estimate", json=BODY).json()["seconds"], 1e-9)
-    monkeypatch.setattr(jobs, "rate", lambda: 4.0)
+    jobs.rate = 4.0
     with TestClient(create_app(Settings(), jobs)) as slower:
         post(slower)
     first, second = jobs.submissions
@@ -168,7 +168,7 @@ def test_a_key_s_rate_is_by_the_minute(jobs):
 
 
 def test_what_is_ahead_of_a_job_counts_by_its_place(api, jobs, monkeypatch):
-    load = Load(waiting=10, running=1, backlog=100.0, limit=600.0, workers=2, oldest=0.0)
+    load = Load(waiting=10, backlog=100.0, limit=600.0, workers=2)
     monkeypatch.setattr(jobs, "load", lambda: load)
     post(api)
     (job,) = jobs.jobs.values()

@@ -4,7 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks.webhooks import Webhook
 
-from lig_core.serving.settings_text import lines
+from lig_core.serving.settings import lines
 from service.app import create_app
 from service.settings import Settings
 from service.webhooks.policy import WebhookPolicy
@@ -68,7 +68,7 @@ def test_a_webhook_goes_with_the_job_and_not_with_the_request(jobs):
     with_hook, *rest = jobs.submissions
     assert {submission.webhook for submission in jobs.submissions} == {"https://example.org/"}
     assert "webhook" not in with_hook.request.model_dump()
-    assert with_hook.digest == rest[0].digest
+    assert with_hook.work_digest == rest[0].work_digest
 
 
 def test_signatures_are_those_of_standard_webhooks():

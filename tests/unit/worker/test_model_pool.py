@@ -9,11 +9,11 @@ from huggingface_hub import constants
 from lig_core.errors import ModelChanged, OutOfMemory
 from lig_core.models.catalog import ModelCard, find_model
 from lig_core.models.identity import model_identity
+from worker.compute.memory import expected_bytes
 from worker.compute.model_pool import ModelPool
-from worker.compute.weights import expected_bytes
 
 
-class CountingEngine:
+class CountingBackend:
     """Models are named by their size in bytes, such as `a40`; those that begin with `x` do not tell it before."""
 
     def __init__(self):
@@ -65,42 +65,42 @@ def loads(pool, card):
 
 
 def test_a_model_is_loaded_once():
-    engine = CountingEngine()
-    pool = ModelPool(engine, "cpu", 100)
+    backend = CountingBackend()
+    pool = ModelPool(backend, "cpu", 100)
     assert pool.get(card("a40"), "float32") is pool.get(card("a40"), "float32")
-    assert engine.loaded == [("a40", "cpu", "float32")]
+    assert backend.loaded == [("a40", "cpu", "float32")]
 
 
 def test_another_precision_is_another_model():
-    pool = ModelPool(CountingEngine(), None, 100)
+    pool = ModelPool(CountingBackend(), None, 100)
     assert pool.get(card("a40"), "float32") is not pool.get(card("a40"), "float64")
     assert pool.used == 80
 
 
 def test_the_model_unused_for_longest_makes_room():
-    engine = CountingEngine()
-    pool = ModelPool(engine, None, 100)
+    backend = CountingBackend()
+    pool = ModelPool(backend, None, 100)
     for name in ("a40", "b40", "a40", "c40", "a40", "b40"):
         pool.get(card(name), "float32")
-    assert [name for name, _, _ in engine.loaded] == ["a40", "b40", "c40", "b40"]
+    assert [name for name, _, _ in backend.loaded] == ["a40", "b40", "c40", "b40"]
     assert [held["model"] for held in pool.contents()] == ["a40", "b40"]
-    assert engine.released == 2
+    assert backend.released == 2
 
 
 def test_over_many_models_the_budget_holds_even_while_one_loads():
-    engine, dice = CountingEngine(), random.Random(1)
-    pool = engine.pool = ModelPool(engine, None, 100)
+    backend, dice = CountingBackend(), random.Random(1)
+    pool = backend.pool = ModelPool(backend, None, 100)
     for _ in range(500):
         pool.get(card(f"{dice.choice('abx')}{dice.randint(1, 100)}"), "float32")
         assert pool.used <= 100
-    assert 50 < engine.most <= 100
+    assert 50 < backend.most <= 100
 
 
 def test_a_model_whose_folder_changed_is_loaded_anew_and_the_old_one_let_go(tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"old")
-    engine, folder = CountingEngine(), ModelCard("a40", str(tmp_path), None, {})
-    pool = ModelPool(engine, None, 200)
+    backend, folder = CountingBackend(), ModelCard("a40", str(tmp_path), None, {})
+    pool = ModelPool(backend, None, 200)
     other = pool.get(card("b40"), "float32")
     old = [pool.get(folder, dtype) for dtype in ("float32", "float64")]
     assert not loads(pool, folder)
@@ -111,19 +111,19 @@ def test_a_model_whose_folder_changed_is_loaded_anew_and_the_old_one_let_go(tmp_
     assert pool.get(folder, "float32") is new
     assert pool.used == 80  # that in the other precision is of no use any more either
     assert pool.get(card("b40"), "float32") is other
-    assert engine.released == 1
+    assert backend.released == 1
 
 
 def test_a_model_whose_files_are_replaced_while_they_are_read_is_not_kept(tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"old")
-    engine, folder = CountingEngine(), ModelCard("a40", str(tmp_path), None, {})
-    pool = ModelPool(engine, None, 100)
-    engine.while_loading = lambda: weights.write_bytes(b"other")
+    backend, folder = CountingBackend(), ModelCard("a40", str(tmp_path), None, {})
+    pool = ModelPool(backend, None, 100)
+    backend.while_loading = lambda: weights.write_bytes(b"other")
     with pytest.raises(ModelChanged, match="send it again"):
         pool.get(folder, "float32")
     assert pool.used == 0
-    engine.while_loading = lambda: None
+    backend.while_loading = lambda: None
     assert pool.get(folder, "float32").identity == model_identity(folder)
 
 
@@ -131,44 +131,44 @@ def test_a_model_whose_files_are_replaced_while_they_are_read_is_not_kept(tmp_pa
 def test_a_model_of_other_content_than_is_wanted_is_not_loaded(tmp_path, replaced):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"old")
-    engine, folder = CountingEngine(), ModelCard("a40", str(tmp_path), None, {})
-    pool, wanted = ModelPool(engine, None, 100), model_identity(folder)
+    backend, folder = CountingBackend(), ModelCard("a40", str(tmp_path), None, {})
+    pool, wanted = ModelPool(backend, None, 100), model_identity(folder)
     if replaced == "after":
         assert pool.get(folder, "float32", wanted).identity == wanted
     weights.write_bytes(b"other")
     with pytest.raises(ModelChanged, match="send the request again"):
         pool.get(folder, "float32", wanted)
-    assert len(engine.loaded) == (replaced == "after")
+    assert len(backend.loaded) == (replaced == "after")
     assert pool.get(folder, "float32").identity != wanted
 
 
 def test_a_hub_model_that_loading_brought_here_is_loaded_once(hub_cache):
-    engine = CountingEngine()
-    pool = ModelPool(engine, None, 100)
-    engine.while_loading = lambda: hub_cache("a40", "c0ffee")
+    backend = CountingBackend()
+    pool = ModelPool(backend, None, 100)
+    backend.while_loading = lambda: hub_cache("a40", "c0ffee")
     assert pool.get(card("a40"), "float32") is pool.get(card("a40"), "float32")
     hub_cache("a40", "decade")
     assert loads(pool, card("a40"))
-    assert len(engine.loaded) == 2
+    assert len(backend.loaded) == 2
 
 
 @pytest.mark.parametrize("name", ["a101", "x101"])
 def test_a_model_larger_than_the_budget_is_refused_with_what_to_do(name):
-    pool = ModelPool(CountingEngine(), None, 100)
+    pool = ModelPool(CountingBackend(), None, 100)
     with pytest.raises(OutOfMemory, match="raise LIG_MODEL_BUDGET"):
         pool.get(card(name), "float32")
     assert pool.used == 0
 
 
 def test_the_expected_size_is_that_of_the_loaded_model():
-    from worker.compute.backend import CoreEngine
+    from worker.compute.backend import Backend
 
-    engine = CoreEngine()
+    backend = Backend()
     minilm = find_model("minilm")
-    assert engine.expected_size(minilm, "float64") == 2 * engine.expected_size(minilm, "float32")
-    measured = engine.size(engine.load(minilm, "cpu", "float32"))
+    assert backend.expected_size(minilm, "float64") == 2 * backend.expected_size(minilm, "float32")
+    measured = backend.size(backend.load(minilm, "cpu", "float32"))
     # Not exactly: a model has buffers that no file holds, and files may hold heads that are not loaded.
-    assert_close(measured, engine.expected_size(minilm, "float32"), 0.01)
+    assert_close(measured, backend.expected_size(minilm, "float32"), 0.01)
 
 
 def test_a_folder_without_sound_weights_tells_nothing(tmp_path):

@@ -4,11 +4,11 @@ require_sound('waiting', 'flows', 'bell')
 if not leave(ARGUMENTS.place) then return 0 end
 if redis.call('EXISTS', key) == 0 then return 0 end
 if ARGUMENTS.crashed then
-  redis.call('HINCRBY', key, 'retries_left', -1)
+  redis.call('HINCRBY', key, FIELD.retries_left, -1)
   count('retries')
   if ARGUMENTS.abandoned then count('abandoned') end
 elseif ARGUMENTS.started then
-  redis.call('HINCRBY', key, 'attempts', -1)
+  redis.call('HINCRBY', key, FIELD.attempts, -1)
 end
 enqueue(computation, ARGUMENTS.front)
 return 1

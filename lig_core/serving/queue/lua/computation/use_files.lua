@@ -2,7 +2,7 @@
 local computation, identity = ARGUMENTS.computation, given(ARGUMENTS.identity) and ARGUMENTS.identity or ''
 local key = KEY.computation .. computation
 if not holds(ARGUMENTS.place) then return nil end
-local before = field(key, 'computed_with')
+local before = field(key, FIELD.computed_with)
 
 local function drop(ref, part)
   redis.call('HDEL', key, part)
@@ -22,11 +22,11 @@ each_part(computation, function(ref, part)
   if before ~= identity then
     drop(ref, part)
     dropped = true
-  elseif part ~= 'head' then
+  elseif part ~= FIELD.head then
     layers[#layers + 1] = part
   end
 end)
 if dropped then drop_events() end
-redis.call('HSET', key, 'computed_with', identity)
+redis.call('HSET', key, FIELD.computed_with, identity)
 if given(ARGUMENTS.held_as) then redis.pcall('HSET', KEY.models, ARGUMENTS.held_as, identity) end
 return layers

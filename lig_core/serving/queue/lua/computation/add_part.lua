@@ -14,10 +14,7 @@ redis.call('PERSIST', ARGUMENTS.ref)
 -- Written again and asked again, because the answer was lost.
 if before then return 1 end
 redis.call('HSET', key, part, pointer)
-append(ARGUMENTS.computation, part == 'head' and 'head' or 'layer', ARGUMENTS.event)
-for _, nodes in ipairs(ARGUMENTS.nodes) do
-  redis.pcall('HINCRBY', KEY.counters, 'nodes<=' .. nodes[1], nodes[2])
-end
-if ARGUMENTS.nodes_sum > 0 then redis.pcall('HINCRBYFLOAT', KEY.counters, 'nodes:sum', text(ARGUMENTS.nodes_sum)) end
-if ARGUMENTS.unconverged > 0 then redis.pcall('HINCRBY', KEY.counters, 'unconverged_targets', ARGUMENTS.unconverged) end
+append(ARGUMENTS.computation, kind_of(part), ARGUMENTS.event)
+if ARGUMENTS.nodes_sum > 0 then observe_many('nodes', ARGUMENTS.nodes, ARGUMENTS.nodes_sum) end
+if ARGUMENTS.unconverged > 0 then count('unconverged_targets', nil, ARGUMENTS.unconverged) end
 return 1

@@ -7,21 +7,21 @@ local GRACE, HORIZON = 60, 3600
 local EARLY = 1
 local SHORTEST, CLOSEST, MOST_LISTED = 1, 0.02, 10000
 
-local function accepted(how, group, jobs)
-  return {how, group or '', jobs, look(jobs)}
+local function accepted(outcome, group, jobs)
+  return {outcome, group or '', jobs, look(jobs)}
 end
 
 local function replay(key)
-  local found = redis.pcall('HMGET', key, 'body', 'jobs', 'group')
-  if not found[1] then return nil end
-  if found[1] ~= ARGUMENTS.idempotency.body then return {'mismatch'} end
-  local sound, jobs = pcall(cjson.decode, found[2])
+  local before = redis.pcall('HMGET', key, FIELD.body, FIELD.jobs, FIELD.group)
+  if not before[1] then return nil end
+  if before[1] ~= ARGUMENTS.idempotency.body then return {'mismatch'} end
+  local sound, jobs = pcall(cjson.decode, before[2])
   if not sound then return nil end
   for _, job in ipairs(jobs) do
-    local computation = field(KEY.job .. job, 'computation')
+    local computation = field(KEY.job .. job, FIELD.computation)
     if not computation or redis.call('EXISTS', KEY.computation .. computation) == 0 then return nil end
   end
-  return accepted('replayed', found[3], jobs)
+  return accepted('replayed', before[3], jobs)
 end
 
 -- The computation of the same work, unless its model is known to have other content.
@@ -29,10 +29,12 @@ local function attachable(s)
   local computation = redis.pcall('GET', KEY.digest .. s.digest)
   if type(computation) ~= 'string' then return nil end
   local key = KEY.computation .. computation
-  local told = redis.pcall('HMGET', key, 'status', 'cancel_requested', 'head', 'identity', 'computed_with')
-  local ends = told[1] == 'finished' and told[3]
-  local runs = (told[1] == 'queued' or told[1] == 'started') and not told[2]
-  local identity = told[5] and told[5] ~= '' and told[5] or told[4]
+  local state = redis.pcall(
+    'HMGET', key, FIELD.status, FIELD.cancel_requested, FIELD.head, FIELD.identity, FIELD.computed_with
+  )
+  local ends = state[1] == 'finished' and state[3]
+  local runs = (state[1] == 'queued' or state[1] == 'started') and not state[2]
+  local identity = state[5] and state[5] ~= '' and state[5] or state[4]
   local other = given(s.identity) and identity and identity ~= s.identity
   return (ends or runs) and not other and computation or nil
 end
@@ -57,11 +59,11 @@ end
 -- all who have not. Returns nil, or the seconds until the caller's time.
 local function refused(gate, clock, over, plenty, step, slack)
   local who = gate .. ':' .. owner .. ':' .. submissions[1].digest
-  local told = number(redis.call('ZSCORE', KEY.promises, who))
-  if told > NOW + EARLY then
-    if over > 0 or not plenty then return told - NOW end
+  local turn = number(redis.call('ZSCORE', KEY.promises, who))
+  if turn > NOW + EARLY then
+    if over > 0 or not plenty then return turn - NOW end
   end
-  local has_turn = told >= NOW - GRACE and told <= NOW + EARLY
+  local has_turn = turn >= NOW - GRACE and turn <= NOW + EARLY
   local line = (has_turn and 'again|' or 'promised|') .. gate
   local promised = number(field(clock, line))
   if (over <= 0 and (plenty or has_turn or promised <= NOW)) or (has_turn and over <= slack) then
@@ -93,7 +95,7 @@ end
 
 local function too_fast(cost)
   if not given(ARGUMENTS.rate) then return nil end
-  local ahead = math.max(0, number(field(limits_key, 'at')) - NOW)
+  local ahead = math.max(0, number(field(limits_key, FIELD.at)) - NOW)
   local over = ahead - ARGUMENTS.burst
   return refused('rate', limits_key, over, ahead <= ARGUMENTS.burst / 2, cost / ARGUMENTS.rate, EARLY)
 end
@@ -108,12 +110,12 @@ end
 local function create(s)
   local key = KEY.computation .. s.computation
   redis.call('HSET', key, unpack(s.fields))
-  redis.call('HSET', key, 'queued', text(NOW), 'first_job', s.job)
+  redis.call('HSET', key, FIELD.queued, text(NOW), FIELD.first_job, s.job)
   if given(ARGUMENTS.queue_timeout) then
-    redis.call('HSET', key, 'start_by', text(NOW + ARGUMENTS.queue_timeout))
+    redis.call('HSET', key, FIELD.start_by, text(NOW + ARGUMENTS.queue_timeout))
   end
   if given(ARGUMENTS.total_timeout) then
-    redis.call('HSET', key, 'end_by', text(NOW + ARGUMENTS.total_timeout))
+    redis.call('HSET', key, FIELD.end_by, text(NOW + ARGUMENTS.total_timeout))
   end
   redis.call('SET', KEY.digest .. s.digest, s.computation)
   add_to_backlog(s.cost)
@@ -134,8 +136,8 @@ end
 
 -- A result that is asked for again is kept as if it were new.
 local function renew(s)
-  local told = redis.call('HMGET', KEY.computation .. s.attach, 'result_ttl', 'expired_ttl')
-  local ttl, expired_ttl = number(told[1]), number(told[2])
+  local stored = redis.call('HMGET', KEY.computation .. s.attach, FIELD.result_ttl, FIELD.expired_ttl)
+  local ttl, expired_ttl = number(stored[1]), number(stored[2])
   keep_for(s.attach, KEY.finished, ttl)
   redis.call('EXPIRE', KEY.digest .. s.digest, ttl)
   for _, claim in ipairs(claims_of(s.attach)) do
@@ -146,24 +148,24 @@ end
 
 local function add_job(s, place)
   local key, computation = KEY.job .. s.job, s.attach or s.computation
-  redis.call('HSET', key, 'computation', computation, 'owner', owner, 'created_at', text(NOW))
+  redis.call('HSET', key, FIELD.computation, computation, FIELD.owner, owner, FIELD.created_at, text(NOW))
   if s.attach then
-    redis.call('HSET', key, 'coalesced', 1)
+    redis.call('HSET', key, FIELD.coalesced, 1)
     -- Who joins knows what the model has to be, though the first one did not.
-    if given(s.identity) then redis.call('HSETNX', KEY.computation .. s.attach, 'identity', s.identity) end
+    if given(s.identity) then redis.call('HSETNX', KEY.computation .. s.attach, FIELD.identity, s.identity) end
   end
-  for _, name in ipairs({'webhook', 'traceparent'}) do
+  for _, name in ipairs({FIELD.webhook, FIELD.traceparent}) do
     if given(s[name]) then redis.call('HSET', key, name, s[name]) end
   end
   local score = text(NOW + place * 1e-6)
   if given(ARGUMENTS.group) then
-    redis.call('HSET', key, 'group', ARGUMENTS.group)
+    redis.call('HSET', key, FIELD.group, ARGUMENTS.group)
     redis.call('ZADD', KEY.group .. owner .. ':' .. ARGUMENTS.group, score, s.job)
   end
   redis.call('ZADD', KEY.jobs .. owner, score, s.job)
   redis.call('HSET', KEY.claims .. computation, s.job, owner)
   count('jobs_accepted')
-  local ended = field(KEY.computation .. computation, 'status') == 'finished'
+  local ended = field(KEY.computation .. computation, FIELD.status) == 'finished'
   if s.attach then count('coalesced', ended and 'finished' or 'running') end
   if ended then return renew(s) end
   redis.call('SADD', KEY.live .. owner, s.job)
@@ -209,8 +211,8 @@ local function admit()
       return {'refused', why, text(wait)}
     end
     if given(ARGUMENTS.rate) then
-      local at = math.max(NOW, number(field(limits_key, 'at'))) + cost / ARGUMENTS.rate
-      redis.call('HSET', limits_key, 'at', text(at))
+      local at = math.max(NOW, number(field(limits_key, FIELD.at))) + cost / ARGUMENTS.rate
+      redis.call('HSET', limits_key, FIELD.at, text(at))
       redis.call('EXPIRE', limits_key, math.ceil(at - NOW) + HORIZON + GRACE)
     end
   end
@@ -224,8 +226,9 @@ local function admit()
   trim_list()
   local group = given(ARGUMENTS.group) and ARGUMENTS.group or nil
   if idempotency then
-    redis.call('HSET', idempotency, 'body', ARGUMENTS.idempotency.body, 'jobs', cjson.encode(jobs), 'group', group or '')
-    redis.call('EXPIRE', idempotency, ARGUMENTS.idempotency.ttl)
+    local body, ttl = ARGUMENTS.idempotency.body, ARGUMENTS.idempotency.ttl
+    redis.call('HSET', idempotency, FIELD.body, body, FIELD.jobs, cjson.encode(jobs), FIELD.group, group or '')
+    redis.call('EXPIRE', idempotency, ttl)
   end
   return accepted('accepted', group, jobs)
 end

@@ -6,6 +6,6 @@ if given(ARGUMENTS.again) then
   redis.call('ZADD', KEY.webhooks, NOW + ARGUMENTS.again, job)
 else
   redis.call('ZREM', KEY.webhooks, job)
-  redis.call('HDEL', key, 'webhook_attempts')
+  redis.call('HDEL', key, FIELD.webhook_attempts)
 end
 return 1

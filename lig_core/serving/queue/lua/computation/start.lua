@@ -1,27 +1,28 @@
--- From popped to leased. Returns what the attempt has to know, or nothing if it may not start.
+-- From popped to leased. Returns the time and the computation's hash, or nothing if it may not start.
 local computation, place = ARGUMENTS.computation, ARGUMENTS.place
 local key = KEY.computation .. computation
 require_sound('leases', 'backlog', 'canceled', 'webhooks')
 
 local function begin()
-  local told = redis.call('HMGET', key, 'cancel_requested', 'origin', 'queued', 'digest')
-  if not told[2] or not told[4] then
+  local stored = redis.call('HMGET', key, FIELD.cancel_requested, FIELD.origin, FIELD.queued, FIELD.digest)
+  if not stored[2] or not stored[4] then
     -- Nothing that was accepted here.
     redis.call('DEL', key)
     return false
   end
-  if told[1] then
+  if stored[1] then
     end_computation(computation, 'canceled')
     return false
   end
   redis.call('ZADD', place.key, NOW + ARGUMENTS.lease, place.member)
-  redis.call('HSET', key, 'status', 'started', 'worker_name', ARGUMENTS.worker)
-  redis.call('HDEL', key, 'progress', 'passed')
-  local attempt = redis.call('HINCRBY', key, 'attempts', 1)
+  redis.pcall('ZADD', KEY.rq_running, 'inf', place.member)
+  redis.call('HSET', key, FIELD.status, 'started', FIELD.worker_name, ARGUMENTS.worker)
+  redis.call('HDEL', key, FIELD.progress, FIELD.passed)
+  local attempt = redis.call('HINCRBY', key, FIELD.attempts, 1)
   count('attempts')
   if attempt == 1 then
-    redis.call('HSET', key, 'started', text(NOW), 'wait_seconds', text(NOW - number(told[3])))
-    observe('wait_seconds', NOW - number(told[3]))
+    redis.call('HSET', key, FIELD.started, text(NOW), FIELD.wait_seconds, text(NOW - number(stored[3])))
+    observe('wait_seconds', NOW - number(stored[3]))
   end
   append(computation, 'started', cjson.encode({attempt = attempt}))
   return true
