@@ -12,6 +12,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -95,8 +96,7 @@ class RqJobStore(JobStore):
                 group=uuid.uuid4().hex if group else None,
             )
 
-        with reachable():
-            outcome, *rest = self._mending(admit, owner)
+        outcome, *rest = self._ask(admit, owner)
         if outcome == b"mismatch":
             raise IdempotencyMismatch("this Idempotency-Key was sent with another body before; send a new key")
         if outcome == b"refused":
@@ -130,10 +130,10 @@ class RqJobStore(JobStore):
         jobs: builtins.list[Job] = []
         looked_at, some = 0, limit + 2 if status is None else LOOKED_AT_ONCE
         while True:
-            with reachable():
-                members: Any = self._redis.zrevrangebyscore(
-                    key, at[0] if at else "+inf", "-inf", start=0, num=some, withscores=True
-                )
+            newest = at[0] if at else "+inf"
+            members = self._ask(
+                partial(self._redis.zrevrangebyscore, key, newest, "-inf", start=0, num=some, withscores=True), owner
+            )
             rows = [(score, raw.decode(errors="replace")) for raw, score in members]
             new = [row for row in rows if at is None or row < at]
             there = {job.id: job for job in self.find([job_id for _, job_id in new])}
@@ -150,8 +150,7 @@ class RqJobStore(JobStore):
     @override
     def cancel(self, owner: str | None, job_id: str) -> Job:
         self.get(owner, job_id)
-        with reachable():
-            was = self._scripts.call("job/detach", job=job_id, forget=False).decode()
+        was = self._call("job/detach", job=job_id, forget=False).decode()
         if was in ("finished", "failed"):
             status = "succeeded" if was == "finished" else was
             raise JobEnded(f"the job has {status} already; there is nothing to cancel")
@@ -161,14 +160,12 @@ class RqJobStore(JobStore):
     def delete(self, owner: str | None, job_id: str) -> None:
         with contextlib.suppress(JobExpired, JobDamaged):
             self.get(owner, job_id)
-        with reachable():
-            self._scripts.call("job/detach", job=job_id, forget=True)
+        self._call("job/detach", job=job_id, forget=True)
 
     @override
     def retry(self, job_id: str) -> Job:
         self.get(None, job_id)
-        with reachable():
-            was = self._scripts.call("job/revive", job=job_id, retries=self._settings.crash_retries).decode()
+        was = self._call("job/revive", job=job_id, retries=self._settings.crash_retries).decode()
         if was == "stopping":
             raise JobEnded("the job is still being stopped; try again in a moment")
         if was != "again":
@@ -212,22 +209,17 @@ class RqJobStore(JobStore):
 
     @override
     def claim_webhooks(self, limit: int, lease: float) -> builtins.list[Claim]:
-        with reachable():
-            claims = self._scripts.call("webhook/claim", limit=limit, lease=lease)
+        claims = self._call("webhook/claim", limit=limit, lease=lease)
         return [Claim(job.decode(errors="replace"), end.decode(), int(attempt)) for job, end, attempt in claims]
 
     @override
     def settle_webhook(self, claim: Claim, outcome: Outcome, again: float | None = None) -> bool:
         held = {"job": claim.job, "lease_end": claim.lease_end}
-        with reachable():
-            return bool(self._scripts.call("webhook/settle_claim", **held, outcome=outcome, again=again))
+        return bool(self._call("webhook/settle_claim", **held, outcome=outcome, again=again))
 
     def state(self) -> QueueState:
         """All numbers there are of the queue, the jobs and the workers."""
-        with reachable():
-            return self._mending(
-                lambda: queue_state.read(self._redis, self._settings.queue, self._settings.max_backlog)
-            )
+        return self._ask(lambda: queue_state.read(self._redis, self._settings.queue, self._settings.max_backlog))
 
     @override
     def load(self) -> Load:
@@ -236,8 +228,7 @@ class RqJobStore(JobStore):
 
     @override
     def models(self) -> Mapping[str, str]:
-        with reachable():
-            models = self._mending(lambda: self._redis.hgetall(self._key("models")))
+        models = self._ask(lambda: self._redis.hgetall(self._key("models")))
         texts = ((name.decode(errors="replace"), text.decode(errors="replace")) for name, text in models.items())
         return dict(texts)
 
@@ -261,17 +252,21 @@ class RqJobStore(JobStore):
             except JobDamaged as error:
                 log.warning("%s (%r)", error.detail, error.__cause__)
 
-    def _mending(self, call: Callable[[], Any], owner: str | None = None) -> Any:
-        """Call, and once more where alien keys were in its way: of the queue, or of this owner."""
-        try:
+    def _call(self, script: str, **script_arguments: Any) -> Any:
+        return self._ask(partial(self._scripts.call, script, **script_arguments))
+
+    def _ask(self, call: Callable[[], Any], owner: str | None = None) -> Any:
+        """The answer to a call, made once more where alien keys were in its way: of the queue, or of this owner."""
+        with reachable():
+            try:
+                return call()
+            except RedisError as error:
+                if not damaged(error):
+                    raise
+            queue = self._settings.queue
+            keys = {**keys_of_queue(queue), **(keys_of_owner(queue, owner) if owner is not None else {})}
+            set_aside(self._redis, queue, keys)  # unless somebody else just did
             return call()
-        except RedisError as error:
-            if not damaged(error):
-                raise
-        queue = self._settings.queue
-        keys = {**keys_of_queue(queue), **(keys_of_owner(queue, owner) if owner is not None else {})}
-        set_aside(self._redis, queue, keys)  # unless somebody else just did
-        return call()
 
     def _key(self, kind: str, name: str | None = None) -> str:
         return names.key(kind, self._settings.queue, name)
@@ -279,8 +274,7 @@ class RqJobStore(JobStore):
     def _look(self, job_ids: Sequence[str]) -> Iterator[Row]:
         if not job_ids:
             return iter(())
-        with reachable():
-            return rows_of(job_ids, self._scripts.call("job/look", jobs=list(job_ids)))
+        return rows_of(job_ids, self._call("job/look", jobs=list(job_ids)))
 
     def _read_part(self, part: StoredPart | None) -> bytes:
         plain = None

@@ -7,6 +7,7 @@ cumulative, and `name:sum`.
 from __future__ import annotations
 
 import contextlib
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ def parse(stored: Mapping[bytes, bytes]) -> Counters:
     values = {}
     for key, value in stored.items():
         with contextlib.suppress(ValueError):  # what is no number, nobody here counted
-            values[key.decode()] = float(value)
+            if math.isfinite(number := float(value)):
+                values[key.decode()] = number
     return Counters(
         counters={
             name: {label: values.get(f"{name}|{label}" if label else name, 0.0) for label in labels or ("",)}
