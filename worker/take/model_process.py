@@ -17,8 +17,9 @@ import orjson
 
 from worker.settings import PARENT_VARIABLE
 
-STARTS = 3
-"""How often a process that does not become ready is started anew before the worker gives up."""
+STARTS, KILLED_STARTS = 3, 10
+"""How often a process that does not become ready is started before the worker gives up: one that ended by itself, and
+one that was killed, as by a system that is short of memory for a while."""
 LOOK_SECONDS = 0.25
 """How long a start is waited for before something else is looked at."""
 CLOSE_SECONDS = 2.0
@@ -31,7 +32,11 @@ class Unfit(Exception):
 
 
 class ProcessDied(Exception):
-    """The process ended, or was ended because it was out of step."""
+    """The process ended, was killed by somebody else, or was ended because it was out of step."""
+
+    def __init__(self, *, killed: bool = False) -> None:
+        super().__init__()
+        self.killed = killed
 
 
 class State(Enum):
@@ -62,7 +67,7 @@ class ModelProcess:
         self._state = State.GONE
         self._execution = ""
         self._unsent = self._read = b""
-        self._failed_starts = 0
+        self._failed_starts = self._killed_starts = 0
         self._start_at = self._ready_by = 0.0
         self.holds: dict[str, Any] = {}
         """Its models and its memory, as it last said."""
@@ -147,7 +152,7 @@ class ModelProcess:
         return self._state is State.READY
 
     def _start_when_due(self) -> None:
-        if self._failed_starts == STARTS:
+        if self._failed_starts == STARTS or self._killed_starts == KILLED_STARTS:
             raise Unfit("the process with the models does not start; its messages are above")
         wait = self._start_at - time.monotonic()
         if wait > 0:  # whatever is wrong may pass; meanwhile no job is taken
@@ -174,17 +179,21 @@ class ModelProcess:
         os.set_blocking(process.stdin.fileno(), False)
         return process
 
-    def _start_failed(self) -> None:
-        self._failed_starts += 1
-        self._start_at = time.monotonic() + self._failed_starts**2
+    def _start_failed(self, *, killed: bool = False) -> None:
+        if killed:
+            self._killed_starts += 1
+            log.error("the process with the models was killed as it started; a system short of memory does that")
+        else:
+            self._failed_starts += 1
+        self._start_at = time.monotonic() + (self._failed_starts + self._killed_starts) ** 2
 
     def _look_whether_started(self) -> None:
         try:
             answer = self._answer(LOOK_SECONDS)
             if answer is not None and not {"ready", "unfit"} & answer.keys():
                 raise self._out_of_step("it did not say whether it is ready")
-        except ProcessDied:
-            self._start_failed()
+        except ProcessDied as death:
+            self._start_failed(killed=death.killed)
             return
         if answer is None:
             if time.monotonic() > self._ready_by:
@@ -194,7 +203,8 @@ class ModelProcess:
             self.kill()
             raise Unfit(answer["unfit"])
         else:
-            self._state, self._failed_starts, self._start_at = State.READY, 0, 0.0
+            self._state, self._start_at = State.READY, 0.0
+            self._failed_starts = self._killed_starts = 0
 
     def _answer(self, seconds: float) -> dict[str, Any] | None:
         line = self._line(seconds)
@@ -220,14 +230,14 @@ class ModelProcess:
                 if out in ready:
                     part = os.read(out.fileno(), 2**16)
                     if not part:
-                        raise self._died()
+                        raise self._ended()
                     self._read += part
                 elif into in ready:
                     self._write(into.fileno())
                     if not self._unsent:
                         selector.unregister(into)
                 elif self._process.poll() is not None:
-                    raise self._died()  # although something it started has its pipes still
+                    raise self._ended()  # although something it started has its pipes still
                 else:
                     return None
         line, _, self._read = self._read.partition(b"\n")
@@ -237,12 +247,17 @@ class ModelProcess:
         try:
             self._unsent = self._unsent[os.write(into, self._unsent) :]
         except BrokenPipeError:
-            raise self._died() from None
+            raise self._ended() from None
 
-    def _died(self) -> ProcessDied:
+    def _ended(self) -> ProcessDied:
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(CLOSE_SECONDS)
+        killed = self._process.returncode == -signal.SIGKILL
         self.kill()
-        return ProcessDied()
+        return ProcessDied(killed=killed)
 
     def _out_of_step(self, reason: str) -> ProcessDied:
         log.error("the process with the models is out of step (%s), so it is started anew", reason)
-        return self._died()
+        self.kill()
+        return ProcessDied()

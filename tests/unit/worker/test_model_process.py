@@ -203,6 +203,20 @@ def test_one_that_never_says_that_it_is_ready_is_given_up(process_of, first, mon
     assert process.state is State.GONE
 
 
+def test_one_that_is_killed_as_it_starts_is_not_given_up_so_soon(process_of, tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.take.model_process.STARTS", 1)
+    killed = "\nopen(sys.argv[1], 'a').write('x')\nif len(open(sys.argv[1]).read()) < 3:\n  os.kill(os.getpid(), 9)\n"
+    process = ready(process_of(killed + READY + ECHO, str(tmp_path / "starts")))
+    process.send("e", {"text": "a"})
+    assert answer(process) == {"done": "a"}
+
+
+def test_one_that_is_killed_whenever_it_starts_is_given_up(process_of, monkeypatch):
+    monkeypatch.setattr("worker.take.model_process.KILLED_STARTS", 2)
+    with pytest.raises(Unfit, match="does not start"):
+        process_of("os.kill(os.getpid(), 9)").make_ready(lambda: True)
+
+
 def test_what_it_lacks_is_said(process_of):
     process = process_of("say(unfit='no such model')")
     with pytest.raises(Unfit, match="no such model"):
