@@ -30,10 +30,12 @@ from typing import Any
 
 import httpx
 import psutil
+from redis.exceptions import RedisError
 
 from lig_core.client import Client
 from lig_core.errors import LigError, ServiceError
 from lig_core.models.catalog import find_model
+from lig_core.serving.queue.workers import live_workers
 from tests.faults import keys, truth, verdicts
 from tests.faults.campaign import CRASH_RETRIES, draw_pair
 from tests.faults.faults import Victims, all_faults
@@ -47,7 +49,7 @@ EXPIRING = ("LIG_RESULT_TTL", "LIG_FAILURE_TTL", "LIG_EXPIRED_TTL", "LIG_IDEMPOT
 EXPIRY_SECONDS = 3 * KEPT_SECONDS + 90.0
 """How long after the last job every key of a job is gone: it and what is known of it have expired, a minute on top."""
 WARM_UP_SECONDS = 120.0
-"""Left out of a process's life: caches fill, both precisions are loaded."""
+"""Left out of a process's life, and of one with models from when it has loaded both precisions: caches fill."""
 CLIENTS = 3
 """So that the jobs of a frozen worker do not hold up everything."""
 PACE_SECONDS, SAMPLE_SECONDS, BETWEEN_PAIRS_SECONDS = 0.3, 5.0, 15.0
@@ -223,15 +225,25 @@ class Lives:
 
     def __init__(self) -> None:
         self._lives: dict[tuple[str, int], Life] = {}
+        self._full: set[int] = set()
 
     def sample(self, stack: Stack) -> None:
         for member in stack.members:
             if member.running:
                 self._measure(member.name, psutil.Process(member.pid))
         for number, worker in enumerate(stack.workers, 1):
-            models = worker.compute.child()
-            if models is not None:
+            models = worker.child()
+            if models is not None and self._is_full(stack, worker.pid, models.pid):
                 self._measure(f"models {number}", models)
+
+    def _is_full(self, stack: Stack, worker: int, models: int) -> bool:
+        """True from when the process has held the model in both precisions, and cannot load more."""
+        if models not in self._full:
+            with contextlib.suppress(RedisError), stack.redis.connect() as redis:
+                held = {each.pid: each.models for each in live_workers(redis, keys.QUEUE)}
+                if {model["dtype"] for model in held.get(worker, ())} == {"float32", "float64"}:
+                    self._full.add(models)
+        return models in self._full
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """Of each role the process that lived longest: medians of its life's first and last quarter."""
