@@ -42,8 +42,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal."""
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(flag: bool) -> None:
+    if flag:
         typer.echo(f"lig {version('lig-service')}")
         raise typer.Exit
 
@@ -223,19 +223,19 @@ def _explain_there(request: ExplainRequest, client: Client, output: Path | None)
         _tell_unconverged(request, complaint(result))
 
 
-def _tell_unconverged(request: ExplainRequest, said: str | None) -> None:
-    if said is not None and request.on_unconverged == "warn":
-        _say(said)
+def _tell_unconverged(request: ExplainRequest, warning: str | None) -> None:
+    if warning is not None and request.on_unconverged == "warn":
+        _say(warning)
 
 
 def _cancel(job: Job, client: Client) -> Never:
     try:
         client.cancel(job["id"])
     except LigError as error:
-        said = f"job {job['id']} was not cancelled: {error.detail}"
+        message = f"job {job['id']} was not cancelled: {error.detail}"
     else:
-        said = f"cancelled job {job['id']}"
-    _say(said)
+        message = f"cancelled job {job['id']}"
+    _say(message)
     raise SystemExit(INTERRUPTED)
 
 

@@ -170,8 +170,8 @@ class ExplainRequest(BaseModel):
     @property
     def maps(self) -> tuple[MapName, ...]:
         """The maps asked for, each once, in the order att, mlp, layer, composed."""
-        asked = [self.granularity] if isinstance(self.granularity, str) else self.granularity
-        return ALL_MAPS if "all" in asked else tuple(name for name in ALL_MAPS if name in asked)
+        names = [self.granularity] if isinstance(self.granularity, str) else self.granularity
+        return ALL_MAPS if "all" in names else tuple(name for name in ALL_MAPS if name in names)
 
     def canonical(self) -> dict[str, Any]:
         """What the result depends on, as JSON data: equal for requests that ask for the same in other words."""
@@ -210,8 +210,8 @@ def invalid_request(error: ValidationError, model: type[BaseModel] = ExplainRequ
         if fault["type"] == "extra_forbidden":
             message = f"unknown field; known are {', '.join(model.model_fields)}"
         faults.setdefault(pointer, message)
-    found = [FieldError(pointer, message) for pointer, message in faults.items()]
-    return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in found), errors=found)
+    errors = [FieldError(pointer, message) for pointer, message in faults.items()]
+    return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in errors), errors=errors)
 
 
 def _escaped(part: str) -> str:

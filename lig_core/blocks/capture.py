@@ -71,10 +71,10 @@ def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[
             return [
                 [_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)
             ]
-    seen = ", ".join(f"{kind.__name__} ×{len(calls)}" for kind, calls in by_class.items()) or "none"
+    counts = ", ".join(f"{kind.__name__} ×{len(calls)}" for kind, calls in by_class.items()) or "none"
     raise UnsupportedModel(
         f"{type(model).__name__}: no repeated module was called {depth} times with a hidden state that the next call "
-        f"goes on from (seen: {seen})"
+        f"goes on from (seen: {counts})"
     )
 
 
@@ -145,8 +145,7 @@ def _chained(calls: Sequence[_Record], slots: Sequence[int | str | None]) -> boo
 
 
 def _hidden(call: _Record, slot: int | str | None) -> Tensor:
-    found: Tensor = call.args[slot] if isinstance(slot, int) else call.kwargs[str(slot)]
-    return found
+    return call.args[slot] if isinstance(slot, int) else call.kwargs[str(slot)]
 
 
 def _select(call: _Record, slot: int | str | None, text: int, batch: int) -> BlockCall:

@@ -53,5 +53,5 @@ def _affine(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     return _same(function(x) + function(y), function(x + y) + function(torch.zeros_like(x)))
 
 
-def _same(found: Tensor, expected: Tensor) -> bool:
-    return relative_error(found, expected) <= REPLAY_TOLERANCE[expected.dtype]
+def _same(actual: Tensor, expected: Tensor) -> bool:
+    return relative_error(actual, expected) <= REPLAY_TOLERANCE[expected.dtype]

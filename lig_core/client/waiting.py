@@ -18,7 +18,7 @@ class Waiting:
     def __init__(self, job_id: str, on_progress: Report | None, timeout: float | None) -> None:
         self._job_id, self._on_progress, self._timeout = job_id, on_progress, timeout
         self.deadline = deadline(timeout)
-        self._told: Progress | None = None
+        self._last_progress: Progress | None = None
 
     @property
     def follows_events(self) -> bool:
@@ -32,8 +32,8 @@ class Waiting:
 
     def tell(self, progress: Progress | None) -> None:
         """Pass progress on if it differs from what was told last."""
-        if self._on_progress and progress is not None and progress != self._told:
-            self._told = progress
+        if self._on_progress and progress is not None and progress != self._last_progress:
+            self._last_progress = progress
             self._on_progress(progress)
 
     def is_over(self, job: Job) -> bool:

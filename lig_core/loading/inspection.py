@@ -92,10 +92,10 @@ def inspect_layer(call: BlockCall) -> LayerFacts:
     laws = find_laws(block)
     if not rates_agree(block, laws):
         return LayerFacts(tiling, None, None, "its rates by parts differ from plain automatic differentiation")
-    return LayerFacts(tiling, wiring, laws, _how(block, laws), find_layout(block))
+    return LayerFacts(tiling, wiring, laws, _note(block, laws), find_layout(block))
 
 
-def _how(block: Block, laws: PathLaws | None) -> str:
+def _note(block: Block, laws: PathLaws | None) -> str:
     """How a block's rates are computed, in words."""
     reached = "" if block.wiring.tap is None else "attention found at its softmax; "
     if laws is None:
@@ -126,5 +126,5 @@ def rates_agree(block: Block, laws: PathLaws | None) -> bool:
 def first_line(error: Exception) -> str:
     """What went wrong in code that is not ours, in one line; a heading goes with what stands under it."""
     lines = str(error).strip().split("\n")
-    said = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
-    return (said.rstrip(".") or type(error).__name__)[:300]
+    message = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
+    return (message.rstrip(".") or type(error).__name__)[:300]

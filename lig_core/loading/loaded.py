@@ -91,7 +91,7 @@ class LoadedModel:
         if not split:
             return boundaries.whole_block(self.card, self.facts[0].note)
         # The first block of some models lacks the norm that the embeddings have had (ModernBERT).
-        wiring, layout = next((found for found in split if found[1].norms is not None), split[0])
+        wiring, layout = next((pair for pair in split if pair[1].norms is not None), split[0])
         paths = {module: path for path, module in self.model.named_modules()}
         architecture = "decoder" if layout.causal else "encoder"
         hooks = {"att_core": paths[wiring.attention], "mlp_output": paths[wiring.block]}
@@ -169,10 +169,10 @@ def max_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | No
 def _input_embeddings(model: Any) -> nn.Embedding | None:
     """The embedding of a model's tokens; None where it has none that is a table."""
     try:
-        found = model.get_input_embeddings()
+        embeddings = model.get_input_embeddings()
     except NotImplementedError:
         return None
-    return found if isinstance(found, nn.Embedding) else None
+    return embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
 def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:

@@ -57,17 +57,16 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes the text layers: all of it, but for models of several parts."""
     names = _row(config).get("text")
     if names is None:
-        found = None if _row(config) else config.get("text_config")
-        return {**config, **found} if isinstance(found, Mapping) else config
+        part = None if _row(config) else config.get("text_config")
+        return {**config, **part} if isinstance(part, Mapping) else config
     name, model_type = names
-    found = config.get(name)
-    return {"model_type": model_type, **found} if isinstance(found, Mapping) else {}
+    part = config.get(name)
+    return {"model_type": model_type, **part} if isinstance(part, Mapping) else {}
 
 
 def types() -> Mapping[str, Mapping[str, Any]]:
     """What is known of each model type that transformers has."""
-    found: Mapping[str, Mapping[str, Any]] = _table()["types"]
-    return found
+    return _table()["types"]
 
 
 def made_with() -> str:
@@ -77,8 +76,7 @@ def made_with() -> str:
 
 @cache
 def _table() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return found
+    return json.loads(FILE.read_text(encoding="utf-8"))
 
 
 def _row(config: Mapping[str, Any]) -> Mapping[str, Any]:

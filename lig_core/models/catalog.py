@@ -260,13 +260,13 @@ def _bundled_folder(name: str) -> Path:
 def _folder(reference: ModelReference, models_folder: Path | None) -> Path:
     if reference.is_path:
         return Path(reference.name).absolute()
-    found = folder_inside(models_folder, reference.name) if models_folder is not None else None
-    if found is None:
+    folder = folder_inside(models_folder, reference.name) if models_folder is not None else None
+    if folder is None:
         raise ModelNotFound(
             f"model '{reference}' is not in the models folder here; put it there on every host, or choose one that "
             "GET /models lists"
         )
-    return found
+    return folder
 
 
 def _folder_card(name: str, folder: Path) -> ModelCard:
@@ -285,9 +285,9 @@ def _cached_config(repo: str, revision: str | None) -> Mapping[str, Any]:
 
 def _read(config: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
+        document = json.loads(config.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelNotFound(f"the config.json of the model is not valid JSON: {error}; save it again") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise ModelNotFound("the config.json of the model is no JSON object; save it again")
-    return found
+    return document

@@ -45,10 +45,10 @@ def quantisation(config: Mapping[str, Any]) -> str | None:
     """The method by which the weights are quantised, as the config names it; None: they are not."""
     for part in _parts(config):
         for key in ("quantization_config", "compression_config"):
-            found = part.get(key)
-            if not isinstance(found, Mapping) or not found:
+            entry = part.get(key)
+            if not isinstance(entry, Mapping) or not entry:
                 continue
-            method = found.get("quant_method") or next((OLD_FLAGS[flag] for flag in OLD_FLAGS if found.get(flag)), None)
+            method = entry.get("quant_method") or next((OLD_FLAGS[flag] for flag in OLD_FLAGS if entry.get(flag)), None)
             return str(method or "a method that its config does not name")
     return None
 

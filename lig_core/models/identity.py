@@ -64,11 +64,11 @@ def _package_version(name: str) -> str:
 
 def stamp(folder: Path) -> tuple[object, ...]:
     """What changes when those files do, without reading them: names, sizes, times, inodes."""
-    found: list[object] = []
+    stamps: list[object] = []
     for file in loaded_files(folder):
         with suppress(FileNotFoundError):
-            found.append((file.name, *_stamp(file.stat())))
-    return tuple(found)
+            stamps.append((file.name, *_stamp(file.stat())))
+    return tuple(stamps)
 
 
 def _stamp(stat: os.stat_result) -> tuple[int, ...]:

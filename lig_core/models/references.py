@@ -63,16 +63,16 @@ class ModelReference:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> ModelReference:
         """What `as_dict` gave; raises InvalidRequest for one that `resolve` cannot have made."""
-        found = cls(data["kind"], data["name"], data["revision"])
-        repo, _, revision = str(found).partition("@")
+        reference = cls(data["kind"], data["name"], data["revision"])
+        repo, _, revision = str(reference).partition("@")
         sound = {
-            "bundled": str(found) in BUNDLED,
-            "folder": folder_name(found.name) == str(found),
-            "hub": is_repo(repo) and repo == found.name and (found.revision is None or is_revision(revision)),
+            "bundled": str(reference) in BUNDLED,
+            "folder": folder_name(reference.name) == str(reference),
+            "hub": is_repo(repo) and repo == reference.name and (reference.revision is None or is_revision(revision)),
         }
-        if not sound.get(found.kind, False):
-            raise InvalidRequest(f"{str(found)!r} is no name of a model; send the request again")
-        return found
+        if not sound.get(reference.kind, False):
+            raise InvalidRequest(f"{str(reference)!r} is no name of a model; send the request again")
+        return reference
 
 
 def _never(name: str) -> bool:
@@ -148,13 +148,13 @@ def folder_inside(models_folder: Path, name: str, pointer: str = "/model") -> Pa
 
     Raises InvalidRequest for a link that leads out of the models folder.
     """
-    root = found = Path(os.path.realpath(models_folder))
+    root = folder = Path(os.path.realpath(models_folder))
     for part in name.split("/"):  # one by one: nothing is looked for beyond a link that leads out
-        found = Path(os.path.realpath(found / part))
-        if not found.is_relative_to(root):
+        folder = Path(os.path.realpath(folder / part))
+        if not folder.is_relative_to(root):
             detail = f"'{name}' leads out of the models folder; mount or copy the model into it"
             raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
-    return found if os.path.isdir(found) else None  # noqa: PTH112 - no OSError
+    return folder if os.path.isdir(folder) else None  # noqa: PTH112 - no OSError
 
 
 def is_repo(name: str) -> bool:
@@ -186,8 +186,8 @@ def _at_revision(name: str, models_folder: Path | None, held: Callable[[str], bo
         )
         raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
     if repo in BUNDLED or _is_there(repo, models_folder, held, pointer):
-        what = "bundled" if repo in BUNDLED else "a folder"
-        detail = f"'{repo}' is {what} and has no revisions; send '{repo}'"
+        kind = "bundled" if repo in BUNDLED else "a folder"
+        detail = f"'{repo}' is {kind} and has no revisions; send '{repo}'"
         raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
     return ModelReference("hub", repo, revision)
 

@@ -69,8 +69,8 @@ def limit_of(model_max_length: object) -> int | None:
 def _model_max_length(card: ModelCard) -> int | None:
     file = local_file(card, "tokenizer_config.json")
     with suppress(OSError, ValueError):  # what is no JSON is refused when the model is loaded
-        said = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
-        return limit_of(said.get("model_max_length")) if isinstance(said, dict) else None
+        document = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
+        return limit_of(document.get("model_max_length")) if isinstance(document, dict) else None
     return None
 
 

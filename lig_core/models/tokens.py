@@ -29,9 +29,9 @@ def require_room(count: int, limit: int | None, model: str, *, pointer: str) -> 
         raise TextTooLong(detail, errors=[FieldError(pointer, detail)])
 
 
-def require_targets(asked: Collection[int], count: int) -> None:
+def require_targets(targets: Collection[int], count: int) -> None:
     """Refuse target tokens that a text of `count` does not have; raises InvalidRequest."""
-    beyond = [target for target in asked if target >= count]
+    beyond = [target for target in targets if target >= count]
     if beyond:
         detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {count - 1}"
         raise InvalidRequest(detail, errors=[FieldError("/target_tokens", detail)])
@@ -87,8 +87,8 @@ def words_by_text(text: str, offsets: Sequence[Span], word_ids: Sequence[int | N
 
 def whole_words(targets: Collection[int], words: Sequence[int]) -> list[int]:
     """Every token of the words that some tokens are part of, ascending; `words`: the word of each token."""
-    asked = {words[target] for target in targets}
-    return [token for token, word in enumerate(words) if word in asked]
+    wanted_words = {words[target] for target in targets}
+    return [token for token, word in enumerate(words) if word in wanted_words]
 
 
 def word_marker(vocabulary: Collection[str]) -> str | None:

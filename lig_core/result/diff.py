@@ -109,8 +109,8 @@ def write_diff(a: Result, b: Result, *, top: int = TOP) -> Iterator[bytes]:
     def written() -> Iterator[bytes]:
         between = b""
         yield orjson.dumps(head)[:-1] + b',"layers":{'
-        for index, found in layers:
-            yield between + b'"%d":' % index + to_json(found)
+        for index, maps in layers:
+            yield between + b'"%d":' % index + to_json(maps)
             between = b","
         yield b"}}"
 
@@ -181,16 +181,16 @@ class _Pair:
         a, b = self.a.astype(np.float64), self.b.astype(np.float64)
         difference = b - a
         l2, size = float(np.linalg.norm(difference)), float(np.linalg.norm(a))
-        found: dict[str, Any] = {
+        document: dict[str, Any] = {
             "l2": _number(l2),
             "relative_l2": _number(l2 / size) if size else None,
             "pearson": _pearson(a, b),
             "top": self._changes(difference, top),
         }
         if self.name == "att":
-            found["heads"] = self.heads
+            document["heads"] = self.heads
         rounded = difference.astype(np.result_type(self.a, self.b))
-        return found | {"difference": spread(rounded, self.targets, len(self.tokens))}
+        return document | {"difference": spread(rounded, self.targets, len(self.tokens))}
 
     def _changes(self, difference: Array, top: int) -> list[dict[str, Any]]:
         size = np.abs(difference).ravel()

@@ -88,9 +88,9 @@ def write_npz(head: Head, layers: Layers) -> Iterator[bytes]:
         for layer in layers:
             yield from _members(archive, sink, _named(layer) | {f"layers.{layer.index}.about": _text(layer.about)})
             verdict.add(layer)
-        told = verdict.document()
-        texts = {name: _text(value) for name, value in told.items() if name != "converged"}
-        yield from _members(archive, sink, {"converged": np.array(told["converged"]), **texts})
+        document = verdict.document()
+        texts = {name: _text(value) for name, value in document.items() if name != "converged"}
+        yield from _members(archive, sink, {"converged": np.array(document["converged"]), **texts})
     yield sink.taken()
 
 

@@ -31,6 +31,6 @@ def complaint(result: Mapping[str, Any]) -> str | None:
 
 def warn_unconverged(on_unconverged: str, result: Mapping[str, Any], *, stacklevel: int) -> None:
     """Issue a NotConvergedWarning about a result, where it deserves one and the request does not say otherwise."""
-    said = complaint(result) if on_unconverged == "warn" else None
-    if said is not None:
-        warnings.warn(said, NotConvergedWarning, stacklevel=stacklevel + 1)
+    message = complaint(result) if on_unconverged == "warn" else None
+    if message is not None:
+        warnings.warn(message, NotConvergedWarning, stacklevel=stacklevel + 1)
