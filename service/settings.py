@@ -181,12 +181,12 @@ class Settings(BaseSettings):
     @field_validator("root_path")
     @classmethod
     def _root_path_is_one(cls, path: str) -> str:
-        found = joined_prefix([path])
-        if found is None:
+        prefix = joined_prefix([path])
+        if prefix is None:
             raise ValueError("write it as /a or /a/b, of letters, digits and ._~!$&'()*+;=:@-")
-        if found.split("/")[1:2] and found.split("/")[1] in OWN_PATHS:
-            raise ValueError(f"paths of the service itself begin with /{found.split('/')[1]}; choose another prefix")
-        return found
+        if prefix.split("/")[1:2] and prefix.split("/")[1] in OWN_PATHS:
+            raise ValueError(f"paths of the service itself begin with /{prefix.split('/')[1]}; choose another prefix")
+        return prefix
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -27,7 +27,7 @@ def serve(
 
     Every option is also a variable, LIG_HOST and so on; what is given here wins.
     """
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "host": host,
         "port": port,
         "data_dir": data_dir,
@@ -36,7 +36,7 @@ def serve(
         "insecure_bind": insecure_bind or None,
     }
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
     except ValueError as error:
         raise _stop(f"settings: {settings_text.faults(error)}", 2) from None
     if check:

@@ -103,16 +103,16 @@ class Hub:
 
     async def _read_on(self, computation: str, channel: Channel, *, wait: bool) -> bool:
         """Whether there is more to read at once."""
-        asked = list(channel.jobs)
+        job_ids = list(channel.jobs)
         try:
-            page = await run_in_threadpool(self._jobs.read_events, computation, channel.last, PAGE, asked)
+            page = await run_in_threadpool(self._jobs.read_events, computation, channel.last, PAGE, job_ids)
         except StoreUnavailable as error:
             if not wait:
                 raise
             log.warning("events: %s (%s)", error.detail, error.__cause__)
             await asyncio.sleep(RETRY_SECONDS)
             return True
-        channel.add(page, asked)
+        channel.add(page, job_ids)
         return len(page.events) == PAGE
 
     def _end(self) -> None:

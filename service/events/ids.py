@@ -12,8 +12,8 @@ _LARGEST = 2**63 - 1
 
 def parse(text: str, pointer: str) -> str:
     """An id as a client sent it; raises InvalidRequest, which points at where it was sent."""
-    found = _ID.fullmatch(text)
-    if found is None or max(map(int, found.groups())) > _LARGEST:
+    match = _ID.fullmatch(text)
+    if match is None or max(map(int, match.groups())) > _LARGEST:
         detail = f"'{text[:80]}' is no event's id; send one that was received, such as 1700000000000-0, or none"
         raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
     return text

@@ -44,9 +44,9 @@ class Form:
         parts, encode = self.format.write(head, layers), CODINGS[self.coding]
         return parts if encode is None else encode(parts)
 
-    def etag(self, *what: object) -> str:
-        """A strong one: `what`, in this form, is these bytes."""
-        described = repr((*what, self.format.media_type, self.coding))
+    def etag(self, *content: object) -> str:
+        """A strong one: `content`, in this form, is these bytes."""
+        described = repr((*content, self.format.media_type, self.coding))
         return f'"{hashlib.sha256(described.encode()).hexdigest()[:32]}"'
 
 
@@ -63,5 +63,5 @@ def negotiate(headers: Headers) -> Form:
 
 def has_it(headers: Headers, etag: str) -> bool:
     """Whether the caller holds what the tag stands for."""
-    found = parse_etags(headers.get("if-none-match"))
-    return found.contains_weak(etag.strip('"'))
+    tags = parse_etags(headers.get("if-none-match"))
+    return tags.contains_weak(etag.strip('"'))

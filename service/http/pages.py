@@ -63,6 +63,6 @@ def _page(name: str) -> str:
 
 def _swagger_ui() -> Path:
     """The folder in which the package fastapi-offline carries Swagger UI."""
-    found = find_spec("fastapi_offline")
-    assert found is not None and found.origin is not None, "a dependency of the API"
-    return Path(found.origin).parent / "static"
+    package = find_spec("fastapi_offline")
+    assert package is not None and package.origin is not None, "a dependency of the API"
+    return Path(package.origin).parent / "static"

@@ -67,8 +67,7 @@ def _is_of(scope: Scope, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
 
 def root_of(request: Request) -> str:
     """What the paths of links begin with."""
-    found: str = request.scope.get("root_path", "")
-    return found
+    return request.scope.get("root_path", "")
 
 
 Root = Annotated[str, Depends(root_of)]

@@ -44,7 +44,7 @@ class KeysFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._seen = self._stamp()
+            self._last_stamp = self._stamp()
             self._keys = self._read()
         except OSError as error:
             raise KeysError(f"LIG_KEYS_FILE={path}: {error.strerror}") from None
@@ -59,9 +59,9 @@ class KeysFile:
     def _follow(self) -> None:
         try:
             stamp = self._stamp()
-            if stamp == self._seen:
+            if stamp == self._last_stamp:
                 return
-            self._seen = stamp
+            self._last_stamp = stamp
             self._keys = self._read()
             log.info("keys file read again")
         except OSError as error:
@@ -73,8 +73,8 @@ class KeysFile:
         return Keyring.parse(self._path.read_bytes(), f"LIG_KEYS_FILE={self._path}")
 
     def _stamp(self) -> tuple[int, int, int]:
-        found = self._path.stat()
-        return found.st_mtime_ns, found.st_size, found.st_ino  # a replaced file may have the time of the old one
+        stat = self._path.stat()
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino  # a replaced file may have the time of the old one
 
 
 def key_source(settings: Settings) -> KeySource:

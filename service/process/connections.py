@@ -80,12 +80,12 @@ class Connections:
 
     def _largest_that_waits(self) -> str | None:
         """The client with the most connections; among those with as many, the one that waits longest."""
-        found = [
+        candidates = [
             (self._counts[client], -next(iter(waiting.values())), client)
             for client, waiting in self._waiting.items()
             if waiting
         ]
-        return max(found)[2] if found else None
+        return max(candidates)[2] if candidates else None
 
     def _close_one_of(self, client: str | None) -> bool:
         longest = next(iter(self._waiting.get(client, ())), None) if client is not None else None

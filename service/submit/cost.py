@@ -161,8 +161,8 @@ def estimate(
     ]
     mixing = sum(MIXING_PASSES[each.baseline] for each in integrations if each.kind in ("layer", "att"))
     passes = shape.layers + layers * (CHECKING_PASSES + mixing)
-    flops = layers * sum(found.flops_per_layer for found in maps) + passes * _pass(request, shape, tokens.number)
-    fixed = layers * (SECONDS_PER_LAYER + SECONDS_PER_NODE * sum(found.nodes for found in maps))
+    flops = layers * sum(cost.flops_per_layer for cost in maps) + passes * _pass(request, shape, tokens.number)
+    fixed = layers * (SECONDS_PER_LAYER + SECONDS_PER_NODE * sum(cost.nodes for cost in maps))
     return Estimate(
         tokens=tokens.number,
         tokens_exact=tokens.exact,

@@ -37,7 +37,7 @@ class Intake:
         self._lifecycle.refuse_while_draining()
         posted = parse_submission(body)
         self._require_webhook(posted.webhook)
-        submission = self._submission(posted.asked(), headers, posted.webhook)
+        submission = self._submission(posted.explain_request(), headers, posted.webhook)
         return self._jobs.submit(caller.name, [submission], limits=limits(caller), idempotency=headers.idempotency)
 
     def accept_batch(self, caller: Caller, body: Any, headers: SubmitHeaders) -> Accepted:

@@ -58,8 +58,8 @@ class KnownModels:
     def __init__(self, settings: Settings, held: Callable[[], Mapping[str, str]] = dict) -> None:
         self._settings = settings
         self._held = held
-        self._found: dict[str, KnownModel] = {}
-        self._asked: dict[str, float] = {}
+        self._models: dict[str, KnownModel] = {}
+        self._hub_times: dict[str, float] = {}
         self._reading: dict[str, Future[str | None]] = {}
         self._starting = threading.Lock()
 
@@ -69,7 +69,7 @@ class KnownModels:
         Raises InvalidRequest and ModelNotAllowed that point at `/model`, ModelNotFound, UnsupportedModel where its
         config rules it out, and NotReady where a folder's files are being read.
         """
-        known = self._found.get(name)
+        known = self._models.get(name)
         if known is None or not known.fresh:
             at, reference = time.monotonic(), self._resolve(name, "/model")
             card = self._card(reference)
@@ -84,9 +84,9 @@ class KnownModels:
                 stamp=_stamp(card),
                 at=at,
             )
-            if len(self._found) >= MOST_MODELS:
-                self._found = {}
-            self._found[name] = known
+            if len(self._models) >= MOST_MODELS:
+                self._models = {}
+            self._models[name] = known
         return known
 
     def card(self, name: str, pointer: str) -> ModelCard:
@@ -114,7 +114,7 @@ class KnownModels:
         """A branch is followed: what the cache has of it may be old."""
         card, name, now = read_card(reference), str(reference), time.monotonic()
         moves = reference.revision is None or COMMIT.fullmatch(reference.revision) is None
-        due = moves and now - self._asked.get(name, -math.inf) > HUB_SECONDS
+        due = moves and now - self._hub_times.get(name, -math.inf) > HUB_SECONDS
         if not self._settings.ask_hub or (card.config and not due):
             return card
         try:
@@ -122,9 +122,9 @@ class KnownModels:
         except ModelNotFound:  # or it cannot be reached now
             if not card.config:
                 raise
-        if len(self._asked) >= MOST_MODELS:
-            self._asked = {}
-        self._asked[name] = now
+        if len(self._hub_times) >= MOST_MODELS:
+            self._hub_times = {}
+        self._hub_times[name] = now
         return card
 
     def _identity(self, card: ModelCard) -> str | None:

@@ -18,13 +18,13 @@ T = TypeVar("T")
 class _Remembered(Generic[T]):
     def __init__(self, read: Callable[[], T], seconds: float) -> None:
         self._read, self._seconds = read, seconds
-        self._found: tuple[float, T] | None = None
+        self._reading: tuple[float, T] | None = None
 
     def __call__(self) -> T:
-        found = self._found
-        if found is None or time.monotonic() - found[0] > self._seconds:
-            self._found = found = time.monotonic(), self._read()
-        return found[1]
+        reading = self._reading
+        if reading is None or time.monotonic() - reading[0] > self._seconds:
+            self._reading = reading = time.monotonic(), self._read()
+        return reading[1]
 
 
 class Pace:

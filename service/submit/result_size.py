@@ -56,8 +56,8 @@ def binary_bytes(request: ExplainRequest, shape: Shape, tokens: int, targets: in
         "mlp": (targets, _sources(request, shape)),
         "composed": (2 * targets, tokens),
     }
-    asked = [columns[name] for name in request.maps]
-    a_layer = sum(count * (sources * number + BINARY_COLUMN) for count, sources in asked)
+    map_columns = [columns[name] for name in request.maps]
+    a_layer = sum(count * (sources * number + BINARY_COLUMN) for count, sources in map_columns)
     return round(HEAD_BYTES + HEAD_BYTES_PER_TOKEN * tokens + layers * (a_layer + BINARY_LAYER))
 
 
