@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 Report = Callable[[Progress], None]
 COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
-"""What the base install does without: a service at --server has it."""
+"""Packages that the base install does without: a service at --server has them."""
 FAILED, UNCONVERGED = 2, 3
 """Exit codes: of what fails; of a result that has not converged, with `--on-unconverged fail`."""
 INTERRUPTED = 130
@@ -153,7 +153,7 @@ def boundaries(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, with --weights.")] = None,
 ) -> None:
-    """Where z, u and z' sit in models, and which maps each supports; nothing is computed.
+    """Show where z, u and z' sit in models, and which maps each supports; nothing is computed.
 
     A model that cannot be described keeps no other from it: it gets a line on standard error, with --json an object
     with its `error`, and the exit code is 2.

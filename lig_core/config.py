@@ -12,7 +12,7 @@ from lig_core.contract import ExplainRequest, parse_request
 
 @dataclass
 class LIGConfig:
-    """What `explain(text, config=…)` takes in place of its options, to keep and pass around.
+    """The options of `explain(text, config=…)` as one object, to keep and pass around.
 
     Names, defaults and meanings are those of `explain()` and ExplainRequest; nothing is checked before it is used.
     """

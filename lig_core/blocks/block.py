@@ -31,7 +31,7 @@ REPLAY_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 @dataclass(frozen=True)
 class Residual:
-    """Where u, the stream after attention, can be put into a replay.
+    """The place at which u, the stream after attention, can be put into a replay.
 
     Replacing the output of `module` by u, with a zero hidden state, gives the block's output from u alone.
     `skipped` are projections that run before and whose results are then unused. `bypass` says where u is
@@ -47,7 +47,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What holds for one layer of one model at every text; found by experiment, once.
+    """Facts of one layer of one model that hold at every text; found by experiment, once.
 
     block       the module itself
     attention   the module that calls the pluggable attention, or where the tap found it
@@ -73,7 +73,7 @@ class Wiring:
 
 @dataclass(frozen=True)
 class Projections:
-    """What enters the mixing: query [n, heads, tokens, head_dim]; key, value [n, groups, tokens, head_dim]."""
+    """Inputs of the mixing: query [n, heads, tokens, head_dim]; key, value [n, groups, tokens, head_dim]."""
 
     query: Tensor
     key: Tensor
@@ -85,7 +85,7 @@ class Projections:
 
 @dataclass(frozen=True)
 class PairInputs:
-    """What enters a pairwise mixing: logits [n, heads, targets, sources], value [n, groups, tokens, head_dim]."""
+    """Inputs of a pairwise mixing: logits [n, heads, targets, sources], value [n, groups, tokens, head_dim]."""
 
     logits: Tensor
     value: Tensor
@@ -144,7 +144,7 @@ class Block(WholeBlock):
 
     @property
     def crowded(self) -> bool:
-        """Whether an expert could overflow: whether one token is routed then depends on the others, also in post."""
+        """True if an expert could overflow: a token's routing then depends on the others, also in post."""
         return self.wiring.capacity is not None and self.num_tokens > self.wiring.capacity
 
     def project(self, hidden: Tensor) -> Projections:

@@ -50,7 +50,7 @@ def find_wiring(call: BlockCall, tiling: Tiling) -> Wiring:
 
 
 def _plugged_in(call: BlockCall, tiling: Tiling) -> bool:
-    """Whether the block calls the pluggable attention."""
+    """True if the block calls the pluggable attention."""
     calls: list[AttentionCall] = []
 
     def note(attention: AttentionCall) -> Tensor:
@@ -68,7 +68,7 @@ def _rewired(block: Block, **facts: Any) -> Block:
 
 @torch.no_grad()
 def find_tiling(call: BlockCall) -> Tiling:
-    """How to replay this call on several sequences. Raises UnsupportedModel when no way reproduces its output."""
+    """The way of replaying this call on several sequences. Raises UnsupportedModel when none reproduces its output."""
     # Enough sequences before it to crowd the experts, should their capacity be shared by a whole batch.
     before = 1 + (expert_capacity(call.module) or 0) // call.z.shape[1]
     several = torch.cat([*(0.5 * call.z for _ in range(before)), call.z])
@@ -154,7 +154,7 @@ def _require_token_by_token(block: Block) -> None:
 
 
 def _parallel(block: Block) -> bool:
-    """Whether no MLP sees the head outputs: whether the part after attention is affine in them."""
+    """True if no MLP sees the head outputs: the part after attention is affine in them."""
     heads, z = block.heads_out, block.z
     other = heads.flip(0)
     total = block.finish(heads + other, z) + block.finish(torch.zeros_like(heads), z)
@@ -187,7 +187,7 @@ def _residual(block: Block) -> Residual | None:
 
 
 def _runs(block: Block, entry: Residual, u: Tensor) -> bool:
-    """Whether the block can do without the linear maps before u: not one that works on their results in place."""
+    """True if the block can do without the linear maps before u: not one that works on their results in place."""
     try:
         _rewired(block, residual=entry).finish_from_residual(u)
     except RuntimeError:
@@ -196,7 +196,7 @@ def _runs(block: Block, entry: Residual, u: Tensor) -> bool:
 
 
 def _bypass(block: Block, trace: list[_Part], u: Tensor) -> nn.Module | Literal["block output"] | None:
-    """Where u is added to another part's output: the sum is the block's output, or enters the norm that ends it."""
+    """The place where u is added to a part's output: the sum is the block's output, or enters the norm that ends it."""
 
     def is_a_part(x: Tensor) -> bool:
         return any(part.output.shape == x.shape and _reproduces(part.output, x) for part in trace)

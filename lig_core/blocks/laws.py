@@ -64,7 +64,7 @@ class KeyNorm:
 
 @dataclass(frozen=True)
 class Positions:
-    """How a key's content is turned at position i.
+    """The turn of a key's content at position i.
 
     none      not at all
     rotary    by unit phases on the first `dims` dimensions, paired as two halves or interleaved
@@ -164,7 +164,7 @@ class _Probe:
         )
 
     def keys_follow(self, norm: NormLaw, key_norm: KeyNorm) -> bool:
-        """Whether (k − its norm's bias)·ρ·σ is additive up to the zero input's share, ρ being the key norm's σ."""
+        """True if (k − its norm's bias)·ρ·σ is additive up to the zero input's share, ρ being the key norm's σ."""
         offset = key_at_zero_norm_input(self.block, key_norm)
 
         def scaled(vectors: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ def key_at_zero_norm_input(block: Block, key_norm: KeyNorm) -> Tensor:
 
 @torch.no_grad()
 def find_positions(block: Block) -> Positions:
-    """How keys turn with position: read off two replays of constant sequences."""
+    """The turn of keys with position: read off two replays of constant sequences."""
     tolerance = 10 * LAW_TOLERANCE[block.z.dtype]
     middle = block.z[block.num_tokens // 2].expand_as(block.z)
     other = block.z[:1].expand_as(block.z) + 0.3 * middle

@@ -29,7 +29,7 @@ SUM_AND_PRODUCT = {torch.baddbmm, torch.Tensor.baddbmm}
 
 @dataclass(frozen=True)
 class SoftmaxTap:
-    """Where a block's attention is and what its logits are.
+    """The module of a block's attention, and the form of its logits.
 
     `scale` α: logits are α q·kᵀ plus what does not depend on the hidden state. None: logits are given for every
     pair of tokens, whatever they are made of (see AttentionCall.pairwise).
@@ -86,7 +86,7 @@ class SoftmaxCall:
 
 
 def masked(logits: Tensor) -> Tensor:
-    """Which logits are so low that they stand for a mask."""
+    """True for the logits that are so low that they stand for a mask."""
     return logits < torch.finfo(logits.dtype).min / 1e6
 
 

@@ -22,7 +22,7 @@ class Waiting:
 
     @property
     def follows_events(self) -> bool:
-        """Whether events serve better than polling: for progress, unless the wait must end to the second."""
+        """True if events serve better than polling: for progress, unless the wait must end to the second."""
         return self._on_progress is not None and self._timeout is None
 
     def patience(self) -> float:
@@ -37,7 +37,7 @@ class Waiting:
             self._on_progress(progress)
 
     def is_over(self, job: Job) -> bool:
-        """Whether the job ended; raises TimeoutError if it did not and the time is up."""
+        """True if the job ended; raises TimeoutError if it did not and the time is up."""
         self.tell(Progress.model_validate(job["progress"]))
         if is_final(job):
             return True

@@ -99,7 +99,7 @@ class ClosedTargetPath(TargetPath):
         self.values = (end - zero) * norm.sigma(block.z)  # Ṽ, [1, heads, tokens, head_dim]
 
     def matches_replay(self) -> bool:
-        """Whether logits and values at one point of three targets' paths agree with replays."""
+        """True if logits and values at one point of three targets' paths agree with replays."""
         block, call = self.block, self.block.attention
         z = block.z
         rows = torch.tensor(sorted({1 % len(z), len(z) // 2, len(z) - 1}), device=z.device)

@@ -49,7 +49,7 @@ class ScaledPath(ZeroPath):
         self.value_offset = self.start.value[:, :, :1]  # biases: the same at every token
 
     def matches_replay(self) -> bool:
-        """Whether q, k and v at one point of the path, where σ is about to change, agree with a replay."""
+        """True if q, k and v at one point of the path, where σ is about to change, agree with a replay."""
         z, norm = self.block.z, self._norm
         a = 0.3 if norm.kind == "none" else float((norm.eps / self._mean_square.median()).sqrt().clamp(1e-6, 0.9))
         scale, _ = self._scales(torch.tensor([a], dtype=torch.float64, device=z.device))

@@ -97,7 +97,7 @@ class Encoder:
 
     @cached_property
     def word_marker(self) -> str | None:
-        """How its tokens tell where words begin; None where they do not."""
+        """The mark by which its tokens tell where words begin; None where they do not."""
         return tokens.word_marker(self.tokenizer.get_vocab())
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Whether a loaded model is the one that its files describe: every weight in its place, and finite."""
+"""Checks that a loaded model is the one that its files describe: every weight in its place, and finite."""
 
 from __future__ import annotations
 

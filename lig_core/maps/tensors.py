@@ -18,7 +18,7 @@ from lig_core.result.arrays import DIAGNOSTIC, STATUSES, Array, LayerArrays
 
 @dataclass(frozen=True)
 class LayerMaps:
-    """What was asked for of one layer; what was not is None."""
+    """The maps of one layer that were asked for; None for those that were not."""
 
     quadrature: Quadrature
     layer: LayerMap | None = None

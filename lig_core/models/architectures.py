@@ -1,4 +1,4 @@
-"""What each family's config calls the sizes of a model: transformers' names and defaults, in a table.
+"""The names that each family's config has for the sizes of a model: transformers' names and defaults, in a table.
 
 The API has no transformers, and says layers, heads and positions of a model before anyone loads it. The table is made
 by `make architectures` from transformers' own config classes. Imports no torch.
@@ -27,7 +27,7 @@ OWN_NAMES: dict[str, tuple[str, ...]] = {
 }
 """Of families that are not in the table: transformers newer than it, or none."""
 TEXT_PARTS = ("text_encoder", "decoder", "generator", "text_config")
-"""Where a config of several parts keeps the one about its text layers."""
+"""The keys under which a config of several parts keeps the one about its text layers."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def types() -> Mapping[str, Mapping[str, Any]]:
-    """What is known of each model type that transformers has."""
+    """The table's rows, by model type: all that transformers has."""
     return _table()["types"]
 
 

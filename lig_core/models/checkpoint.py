@@ -1,4 +1,4 @@
-"""What can be told of a checkpoint before it is loaded, by its config and its files' names. Imports no torch."""
+"""Checks of a checkpoint before it is loaded, by its config and its files' names. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lig_core.models.catalog import ModelCard, local_file
 
 OTHER_FORMATS = ("*.bin", "*.pt", "*.pth", "*.ckpt*", "*.h5", "*.gguf", "*.onnx", "*.msgpack", "*.tflite")
 NO_WEIGHTS = ("training_args.bin", "optimizer.*", "scheduler.*", "rng_state*.pth", "scaler.pt")
-"""What trainers leave beside weights under the same endings."""
+"""Files that trainers leave beside weights under the same endings."""
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 DEQUANTISED = frozenset({"mxfp4"})
 """Methods whose numbers transformers writes out exactly, with nothing else installed: each is 4 bits times a power of
@@ -76,7 +76,7 @@ def _type_refused(config: Mapping[str, Any]) -> str | None:
 
 
 def _installed(model_type: str) -> bool:
-    """Whether the transformers installed here has a type that the table does not: it may be newer."""
+    """True if the transformers installed here has a type that the table does not: it may be newer."""
     name = model_type.replace("-", "_")
     spec = importlib.util.find_spec("transformers") if name.isidentifier() else None
     places = (spec.submodule_search_locations or ()) if spec is not None else ()

@@ -1,4 +1,4 @@
-"""Which model a name means: a bundled one, a folder, or one of the Hugging Face hub.
+"""References to models: the one that a name means, bundled, in a folder, or of the Hugging Face hub.
 
 One rule for each side that names come from. A remote caller's (`resolve`: the API, the worker) are judged by their
 letters before anything touches the disk, and lead to no folder but those inside the models folder. Those of who sits
@@ -36,7 +36,7 @@ Kind = Literal["bundled", "folder", "hub"]
 
 @dataclass(frozen=True)
 class ModelReference:
-    """What a name was resolved to.
+    """The model that a name was resolved to.
 
     `name` is, of a folder inside the models folder, its path there (`shelf/tiny`), and of any other folder a path that
     nothing else is written like: `./shelf/tiny`, `../tiny`, `/shelf/tiny`. `revision` is a hub model's, as it was asked
@@ -53,7 +53,7 @@ class ModelReference:
 
     @property
     def is_path(self) -> bool:
-        """Whether it is a folder of this machine, named by its path and not by its place in the models folder."""
+        """True if it is a folder of this machine, named by its path and not by its place in the models folder."""
         return self.kind == "folder" and (self.name.startswith(".") or Path(self.name).is_absolute())
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class ModelReference:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> ModelReference:
-        """What `as_dict` gave; raises InvalidRequest for one that `resolve` cannot have made."""
+        """The reference that `as_dict` wrote; raises InvalidRequest for one that `resolve` cannot have made."""
         reference = cls(data["kind"], data["name"], data["revision"])
         repo, _, revision = str(reference).partition("@")
         sound = {
@@ -82,7 +82,7 @@ def _never(name: str) -> bool:
 def resolve(
     name: str, models_folder: Path | None = None, held: Callable[[str], bool] = _never, *, pointer: str = "/model"
 ) -> ModelReference:
-    """What a remote caller's name means.
+    """The model that a remote caller's name means.
 
     held: whether a folder of this name is known to be in the models folder of the workers.
 
@@ -109,7 +109,7 @@ def resolve(
 
 
 def resolve_here(name: str) -> ModelReference:
-    """What a name given on this machine means: a bundled model, a path to a folder, or a hub model.
+    """The model that a name means on this machine: a bundled one, one in a folder, by its path, or a hub model.
 
     A relative path needs no `./` where there is a folder with a config.json. Raises InvalidRequest, or ModelNotFound
     for what is neither a folder here nor can be a hub model's name.
@@ -158,7 +158,7 @@ def folder_inside(models_folder: Path, name: str, pointer: str = "/model") -> Pa
 
 
 def is_repo(name: str) -> bool:
-    """Whether it may be a hub model's id."""
+    """True if it may be a hub model's id."""
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -167,7 +167,7 @@ def is_repo(name: str) -> bool:
 
 
 def is_revision(revision: str) -> bool:
-    """Whether it may be a branch, a tag or a commit."""
+    """True if it may be a branch, a tag or a commit."""
     return (
         REVISION.fullmatch(revision) is not None
         and not any(part in revision for part in ("..", "//"))

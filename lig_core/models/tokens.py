@@ -14,7 +14,7 @@ Span = tuple[int, int]
 METASPACE, BYTE_SPACE, CONTINUATION = "▁", "Ġ", "##"
 MARKERS = (METASPACE, BYTE_SPACE, CONTINUATION)
 RARE = 100
-"""What fewer than one in so many tokens begin with marks nothing: it is a character like others."""
+"""A character that fewer than one in so many tokens begin with marks nothing: it is like others."""
 MOST_NAMED, NAMED_CHARACTERS = 5, 50
 """Of tokens that no vocabulary has: how many are named, and how much of each."""
 INVISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -38,7 +38,7 @@ def require_targets(targets: Collection[int], count: int) -> None:
 
 
 def is_byte_level(tokens: Collection[str]) -> bool:
-    """Whether a vocabulary writes bytes as printable characters, as GPT-2's does."""
+    """True if a vocabulary writes bytes as printable characters, as GPT-2's does."""
     return any(token.startswith(BYTE_SPACE) for token in tokens)
 
 
@@ -92,7 +92,7 @@ def whole_words(targets: Collection[int], words: Sequence[int]) -> list[int]:
 
 
 def word_marker(vocabulary: Collection[str]) -> str | None:
-    """How a vocabulary tells words from their parts: what begins a word (▁, Ġ) or goes on with one (##); None: not."""
+    """A vocabulary's mark of words, on what begins one (▁, Ġ) or goes on with it (##); None where it has none."""
     counts = Counter(marker for token in vocabulary for marker in MARKERS if token.startswith(marker))
     for marker, count in counts.most_common(1):
         if count * RARE >= len(vocabulary):
@@ -170,13 +170,13 @@ def require_word_marker(marker: str | None, model: str) -> None:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether it belongs to what it follows: a combining mark, or a character of format such as the joiners."""
+    """True if it belongs to what it follows: a combining mark, or a character of format such as the joiners."""
     category = unicodedata.category(character)
     return category.startswith("M") or category == "Cf"
 
 
 def _goes_on(text: str, at: int) -> bool:
-    """Whether the character at a place goes on with the word before it because of marks."""
+    """True if the character at a place goes on with the word before it because of marks."""
     before = at - 1
     if before < 0 or at >= len(text) or text[before].isspace():
         return False

@@ -15,7 +15,7 @@ from lig_core.models.checkpoint import quantisation
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 NOT_WEIGHTS = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)$")
-"""What older versions of transformers saved beside weights: positions, frequencies and causal masks, made anew."""
+"""Tensors that older transformers saved beside weights: positions, frequencies and causal masks, made anew."""
 PACKED = "U8"
 """The dtype of 4-bit numbers, of which two share a byte."""
 
@@ -72,7 +72,7 @@ def _require_floats(card: ModelCard, file: Path) -> None:
 
 
 def numbers(file: Path) -> int:
-    """How many numbers a safetensors file holds, by its header; raises SafetensorError where it has no sound one."""
+    """The number of numbers in a safetensors file, by its header; raises SafetensorError where it has no sound one."""
     with safe_open(file, framework="numpy") as opened:
         tensors = [opened.get_slice(name) for name in opened.keys()]  # noqa: SIM118 (it is no dict)
         return sum(math.prod(tensor.get_shape()) * (2 if tensor.get_dtype() == PACKED else 1) for tensor in tensors)

@@ -53,7 +53,7 @@ class Adaptive:
 
     @property
     def name(self) -> str:
-        """What the receipt says."""
+        """The quadrature's name in the receipt."""
         return "adaptive_gauss_patterson"
 
     def integrate(self, integrand: Integrand) -> Attribution:
@@ -341,7 +341,7 @@ def _probe(run: _Run, columns: Tensor, *, from_end: bool, first: int) -> Tensor:
 
 
 def _crossing(grid: Tensor, lengths: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-    """Where L [grid, columns] first reaches the threshold, interpolated log-log; and whether it is above at once.
+    """The place where L [grid, columns] first reaches the threshold, interpolated log-log; whether it is above at once.
 
     1 where it never does.
     """

@@ -17,7 +17,7 @@ from lig_core.result.render import spread, to_json
 from lig_core.result.select import listed
 
 TOP = 10
-"""How many of the largest changes of a map are listed."""
+"""The number of a map's largest changes that are listed."""
 
 
 class Change(BaseModel):
@@ -35,7 +35,7 @@ class Change(BaseModel):
 
 
 class MapDiff(BaseModel):
-    """How one map of one layer changed, over the targets (and heads) that both results hold."""
+    """The change of one map of one layer, over the targets (and heads) that both results hold."""
 
     l2: float | None = Field(description="‖b − a‖₂ over all entries.")
     relative_l2: float | None = Field(description="The same over ‖a‖₂; null where a is 0.")

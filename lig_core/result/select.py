@@ -15,7 +15,7 @@ from lig_core.result.arrays import MAPS, NAMES, Array, LayerArrays, Result
 
 @dataclass(frozen=True)
 class Selection:
-    """What to keep; None keeps all.
+    """The parts to keep; None keeps all.
 
     layers, targets   indices; targets count words where the result was merged into words
     heads             attention heads of `att`
