@@ -1,4 +1,4 @@
-"""Where the API process is between its start and its end."""
+"""The stage of the API process between its start and its end."""
 
 from __future__ import annotations
 

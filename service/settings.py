@@ -1,4 +1,4 @@
-"""What the service can be told, from `LIG_*` variables. The only module of the service that reads the environment."""
+"""The settings of the service, from `LIG_*` variables. The only module of the service that reads the environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lig_core.serving.settings_text import as_variables
 SEGMENTS = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+;=:@-]+)*")
 """Segments that mean the same whether they are percent-encoded or not; none of them empty, `.` or `..`."""
 SECRET_BYTES = (24, 64)
-"""How long a secret for webhooks is (standardwebhooks.com)."""
+"""The shortest and the longest secret for webhooks, in bytes (standardwebhooks.com)."""
 
 OWN_PATHS = {
     "v1",
@@ -36,7 +36,7 @@ OWN_PATHS = {
     "startupz",
     "metrics",
 }
-"""What the paths of routes begin with."""
+"""First segments of the paths of routes."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """This machine's own hosts."""
@@ -219,7 +219,7 @@ class Settings(BaseSettings):
 
     @property
     def needs_keys(self) -> bool:
-        """Whether callers must have a key: where keys are configured, be the list empty."""
+        """True if callers must have a key: where keys are configured, be the list empty."""
         return self.keys_file is not None or self.keys is not None
 
     @property

@@ -127,7 +127,7 @@ def age(job: Job) -> str:
 
 
 def summary(job: Job) -> str:
-    """What there is to say of a job, by its state."""
+    """The last column of a job's row, by its state."""
     if job.error is not None:
         return str(job.error["code"])
     if job.status is JobStatus.QUEUED:

@@ -16,7 +16,7 @@ from service.events import ids
 from service.jobs.job import Event, EventPage, Job
 
 SLACK = 100
-"""How many more than `max_events` a channel may hold before it forgets some."""
+"""Events beyond `max_events` that a channel may hold before it forgets some."""
 
 
 class Channel:
@@ -37,7 +37,7 @@ class Channel:
 
     @property
     def last(self) -> str | None:
-        """Where to read on."""
+        """The id of the last event that was read, after which to read on; None before the first."""
         return self._events[-1].id if self._events else None
 
     def listener(self, job: Job, place: str | None) -> Listener:
@@ -68,7 +68,7 @@ class Channel:
         self._wake()
 
     def over(self, job_id: str) -> bool:
-        """Whether nothing more will be told of a job."""
+        """True if nothing more will be told of a job."""
         return self.closed or job_id in self._gone
 
     def after(self, job_id: str, place: str | None) -> Event | None:
@@ -113,7 +113,7 @@ class Listener:
 
     @property
     def pending(self) -> bool:
-        """Whether there is an event to tell at once."""
+        """True if there is an event to tell at once."""
         return self._channel.after(self._job_id, self._place) is not None
 
     async def events(self, silence: float) -> AsyncIterator[Event | None]:

@@ -20,7 +20,7 @@ def parse(text: str, pointer: str) -> str:
 
 
 def later(one: str, other: str) -> bool:
-    """Whether the event `one` came after the `other`."""
+    """True if the event `one` came after the `other`."""
     return order(one) > order(other)
 
 
@@ -37,6 +37,6 @@ def preceding(event_id: str) -> str:
 
 
 def order(event_id: str) -> tuple[int, int]:
-    """What ids are sorted by."""
+    """The key that ids are sorted by."""
     first, _, second = event_id.partition("-")
     return int(first), int(second or 0)

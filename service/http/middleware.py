@@ -1,4 +1,4 @@
-"""What wraps every request, as plain ASGI so that streaming is left alone: ids, a log line, a limit on the body."""
+"""The layers around every request, as plain ASGI so that streaming is left alone: ids, a log line, a body limit."""
 
 from __future__ import annotations
 

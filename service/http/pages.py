@@ -22,7 +22,7 @@ SAFE_HEADERS = {
 
 
 def page_headers(policy: str) -> dict[str, str]:
-    """What puts a page under a Content-Security-Policy, not to be framed by others."""
+    """Headers that put a page under a Content-Security-Policy, not to be framed by others."""
     return {**SAFE_HEADERS, "Content-Security-Policy": f"{policy}; frame-ancestors 'none'"}
 
 

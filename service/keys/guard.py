@@ -1,4 +1,4 @@
-"""Who a request comes from, and whether they may make it.
+"""The guard of routes: who a request comes from, and whether they may make it.
 
 The check hangs on the routers, not on the routes, and the scope follows from the method: a new route is guarded
 without a word of its own.
@@ -18,7 +18,7 @@ from service.keys.keyring import SCOPES, Caller, Scope
 from service.keys.source import KeySource
 
 REFUSALS = responses("unauthorized", "forbidden")
-"""What any guarded route may answer, for its description."""
+"""Refusals that any guarded route may answer with, for its description."""
 
 SAFE_METHODS = {"GET", "HEAD"}
 bearer = HTTPBearer(
@@ -62,7 +62,7 @@ CurrentCaller = Annotated[Caller, Depends(caller)]
 
 
 def owner(caller: CurrentCaller) -> str:
-    """Whose jobs the request is about: the caller's."""
+    """The name that owns the jobs that the request is about: the caller's."""
     return caller.name
 
 

@@ -1,4 +1,4 @@
-"""Where the keys come from: a file that is read again when it changes, a variable, or nowhere."""
+"""The source of the keys: a file that is read again when it changes, a variable, or nowhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class KeySource(Protocol):
     """Knows the callers."""
 
     def caller(self, key: str | None) -> Caller | None:
-        """Who sends this key, or none at all; None where that is nobody."""
+        """The caller who sends this key, or none at all; None where that is nobody."""
 
 
 class Open:
@@ -34,7 +34,7 @@ class FixedKeys:
         self._keys = keys
 
     def caller(self, key: str | None) -> Caller | None:
-        """Whose key this is."""
+        """The caller whose key this is."""
         return None if key is None else self._keys.caller(key)
 
 
@@ -50,7 +50,7 @@ class KeysFile:
             raise KeysError(f"LIG_KEYS_FILE={path}: {error.strerror}") from None
 
     def caller(self, key: str | None) -> Caller | None:
-        """Whose key this is, by the file as it stands now."""
+        """The caller whose key this is, by the file as it stands now."""
         if key is None:
             return None
         self._follow()

@@ -20,7 +20,7 @@ IPV6_CLIENT_BITS = 64
 
 
 class Connection(Protocol):
-    """What is counted."""
+    """A connection that is counted."""
 
     @property
     def peer(self) -> str | None:
@@ -111,7 +111,7 @@ def _client(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> st
 
 
 def places(wanted: int) -> int:
-    """How many connections there may be, of those wanted: as many as files may be open. Raises the soft limit to it."""
+    """The connections that there may be, of those wanted: as many as files may be open. Raises the soft limit to it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + OTHER_FILES
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

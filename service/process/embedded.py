@@ -32,7 +32,7 @@ LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel's own limit is 108 with the final zero, 104 on macOS."""
 
 ROOM_BYTES = 2**20
-"""What must at least fit beside the data that is there already."""
+"""Bytes that must at least fit beside the data that is there already."""
 
 LOCK_SECONDS = 5.0
 START_SECONDS = 30.0

@@ -40,7 +40,7 @@ class ServeError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """What to run, and the descriptors that it inherits."""
+    """A command to run, and the descriptors that it inherits."""
 
     words: Sequence[str]
     keep_open: Sequence[int] = ()

@@ -105,7 +105,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
 
 
 def _place(header: str, query: str) -> str | None:
-    """Where to go on. Both are checked, whichever holds; browsers send an empty header where there was no id."""
+    """The place to go on from. Both are checked, whichever holds: browsers send an empty header without an id."""
     cursors = ((header, "/header/Last-Event-ID"), (query, "/query/after"))
     places = [ids.parse(text, pointer) for text, pointer in cursors if text]
     return places[0] if places else None

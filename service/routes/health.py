@@ -1,4 +1,4 @@
-"""Whether the process lives, has started, and could run a job now."""
+"""Probes: does the process live, has it started, could it run a job now."""
 
 from __future__ import annotations
 

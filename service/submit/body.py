@@ -1,4 +1,4 @@
-"""What may be posted: a request, or many texts that share one, and where to tell their end."""
+"""The bodies that may be posted: a request, or many texts that share one, and where to tell their end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class SubmitRequest(ExplainRequest):
-    """What is asked: one text (or its tokens), one model, which maps of which layers, from which baselines;
+    """One request: a text (or its tokens), a model, which maps of which layers, from which baselines;
     and whom to tell.
 
     Unknown fields are refused. `num_steps` absent means adaptive quadrature to `rtol`; a number means that many

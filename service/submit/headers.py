@@ -1,4 +1,4 @@
-"""What the headers of a submission ask for, apart from the work itself."""
+"""The headers of a submission: what they ask for, apart from the work itself."""
 
 from __future__ import annotations
 

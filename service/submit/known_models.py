@@ -1,4 +1,4 @@
-"""What a name leads to, and what is known of that model, without reading its files for every request."""
+"""The models that names lead to, and what is known of them, without reading their files for every request."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from service.settings import Settings
 from service.submit.model_shape import Shape
 
 FRESH_SECONDS = 1.0
-"""How soon it is noticed that a name leads elsewhere."""
+"""The time within which it is noticed that a name leads elsewhere."""
 HUB_SECONDS = 600.0
-"""How soon it is noticed that a branch on the hub moved."""
+"""The time within which it is noticed that a branch on the hub moved."""
 PATIENCE_SECONDS = 5.0
-"""How long a request waits for a folder's files to be read, which takes about a second a gigabyte, once."""
+"""The time that a request waits for a folder's files to be read, which takes about a second a gigabyte, once."""
 MOST_MODELS = 256
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """What a name was resolved to, and what identifies its content (`lig_core.models.identity`); None: not known."""
+    """The model of a name, and the identity of its content (`lig_core.models.identity`); None: not known."""
 
     reference: ModelReference
     name: str  # the one spelling of it
@@ -44,7 +44,7 @@ class KnownModel:
 
     @property
     def fresh(self) -> bool:
-        """Whether it may be taken to be still so; of a folder it is known at once that its files changed."""
+        """True if it may be taken to be still so; of a folder it is known at once that its files changed."""
         return time.monotonic() - self.at < FRESH_SECONDS and self.stamp == _stamp(self.card)
 
 
@@ -170,7 +170,7 @@ def _stamp(card: ModelCard) -> tuple[object, ...]:
 
 
 def allowed(model: str, patterns: Sequence[str] | None) -> bool:
-    """Whether a model may be asked for: by its id or `id@revision`, against ids and patterns; None allows all.
+    """True if a model may be asked for: by its id or `id@revision`, against ids and patterns; None allows all.
 
     The model is that which a name was resolved to, never the name as it was sent.
     """

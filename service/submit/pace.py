@@ -1,4 +1,4 @@
-"""What there is to do and how fast it is done, as requests need it: read from the store once in a while."""
+"""The work that waits and how fast it is done, as requests need it: read from the store once in a while."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Remembered(Generic[T]):
 
 
 class Pace:
-    """How long work will take. Every method may block, and raises StoreUnavailable."""
+    """The time that work will take. Every method may block, and raises StoreUnavailable."""
 
     def __init__(self, jobs: JobStore) -> None:
         self._load: _Remembered[Load] = _Remembered(jobs.load, LOAD_SECONDS)
