@@ -21,7 +21,7 @@ CHANGES = (
     (r"\bAsyncGenerator\b", "Generator"),
     (r"\bAsync(?=Client|BaseTransport)", ""),
     (r"aiter_sse\(\)\) as stream:", r"\g<0>  # type: ignore[type-var]"),
-    (r"\b(__)?a(?=enter__|exit__|close\b|closing\b|read\b|iter_)", lambda found: found[1] or ""),
+    (r"\b(__)?a(?=enter__|exit__|close\b|closing\b|read\b|iter_)", lambda match: match[1] or ""),
 )
 
 

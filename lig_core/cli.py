@@ -35,15 +35,15 @@ app = typer.Typer(
 )
 Report = Callable[[Progress], None]
 COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
-"""What the base install does without: a service at --server has it."""
+"""Packages that the base install does without: a service at --server has them."""
 FAILED, UNCONVERGED = 2, 3
 """Exit codes: of what fails; of a result that has not converged, with `--on-unconverged fail`."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal."""
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(flag: bool) -> None:
+    if flag:
         typer.echo(f"lig {version('lig-service')}")
         raise typer.Exit
 
@@ -153,7 +153,7 @@ def boundaries(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, with --weights.")] = None,
 ) -> None:
-    """Where z, u and z' sit in models, and which maps each supports; nothing is computed.
+    """Show where z, u and z' sit in models, and which maps each supports; nothing is computed.
 
     A model that cannot be described keeps no other from it: it gets a line on standard error, with --json an object
     with its `error`, and the exit code is 2.
@@ -223,19 +223,19 @@ def _explain_there(request: ExplainRequest, client: Client, output: Path | None)
         _tell_unconverged(request, complaint(result))
 
 
-def _tell_unconverged(request: ExplainRequest, said: str | None) -> None:
-    if said is not None and request.on_unconverged == "warn":
-        _say(said)
+def _tell_unconverged(request: ExplainRequest, warning: str | None) -> None:
+    if warning is not None and request.on_unconverged == "warn":
+        _say(warning)
 
 
 def _cancel(job: Job, client: Client) -> Never:
     try:
         client.cancel(job["id"])
     except LigError as error:
-        said = f"job {job['id']} was not cancelled: {error.detail}"
+        message = f"job {job['id']} was not cancelled: {error.detail}"
     else:
-        said = f"cancelled job {job['id']}"
-    _say(said)
+        message = f"cancelled job {job['id']}"
+    _say(message)
     raise SystemExit(INTERRUPTED)
 
 

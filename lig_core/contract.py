@@ -24,7 +24,7 @@ GranularityName = Literal["att", "mlp", "layer", "composed", "all"]
 AttBaseline = Literal["zero", "self_input_token", "itb_zero_ratio", "itb_map_ratio"]
 MlpBaseline = Literal["zero", "att_itb_a0"]
 Norms = Literal["post", "pre", "sandwich", "reordered", "parallel", "none"]
-"""Where the norms of a block stand: see `lig_core.models.families.Family`."""
+"""The places of the norms of a block: see `lig_core.models.families.Family`."""
 LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
 Index = Annotated[int, Field(ge=0, strict=True)]
 ONE_OF_TEXT_AND_TOKENS: dict[str, Any] = {
@@ -39,11 +39,11 @@ BLANK_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"}
 BLANK_LETTERS = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
-"""What is blank beside: the rest of Unicode's Default_Ignorable_Code_Point, and the braille pattern of no dots."""
+"""Further blank characters: the rest of Unicode's Default_Ignorable_Code_Point, and the braille pattern of no dots."""
 
 
 class ExplainRequest(BaseModel):
-    """What is asked: one text (or its tokens), one model, which maps of which layers, from which baselines.
+    """One request: a text (or its tokens), a model, which maps of which layers, from which baselines.
 
     Unknown fields are refused. `num_steps` absent means adaptive quadrature to `rtol`; a number means that
     many Gauss-Legendre nodes.
@@ -164,17 +164,17 @@ class ExplainRequest(BaseModel):
 
     @property
     def subject(self) -> str | list[str]:
-        """What is explained: the text, or the tokens that stand in its place."""
+        """The text that is explained, or the tokens that stand in its place."""
         return self.text if self.text is not None else self.tokens or []
 
     @property
     def maps(self) -> tuple[MapName, ...]:
         """The maps asked for, each once, in the order att, mlp, layer, composed."""
-        asked = [self.granularity] if isinstance(self.granularity, str) else self.granularity
-        return ALL_MAPS if "all" in asked else tuple(name for name in ALL_MAPS if name in asked)
+        names = [self.granularity] if isinstance(self.granularity, str) else self.granularity
+        return ALL_MAPS if "all" in names else tuple(name for name in ALL_MAPS if name in names)
 
     def canonical(self) -> dict[str, Any]:
-        """What the result depends on, as JSON data: equal for requests that ask for the same in other words."""
+        """The options that the result depends on, as JSON data: equal for requests that ask the same in other words."""
         absent = "tokens" if self.tokens is None else "text"
         fields = self.model_dump(mode="json", exclude={"priority", absent})
         outcome = "fail" if self.on_unconverged == "fail" else "warn"  # warned or not, the result is the same
@@ -210,8 +210,8 @@ def invalid_request(error: ValidationError, model: type[BaseModel] = ExplainRequ
         if fault["type"] == "extra_forbidden":
             message = f"unknown field; known are {', '.join(model.model_fields)}"
         faults.setdefault(pointer, message)
-    found = [FieldError(pointer, message) for pointer, message in faults.items()]
-    return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in found), errors=found)
+    errors = [FieldError(pointer, message) for pointer, message in faults.items()]
+    return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in errors), errors=errors)
 
 
 def _escaped(part: str) -> str:
@@ -224,7 +224,7 @@ def _is_union(where: list[str]) -> bool:
 
 
 class Certificate(BaseModel):
-    """How far each target's column can be trusted.
+    """The evidence of how far each target's column can be trusted.
 
     `total` is L_j(1) = ‖F_j(z) − F_j(z⁰)‖₂; the contributions of a column sum to it up to
     `completeness_error` (relative to the total, or to a thousandth of the largest value the path met if that
@@ -292,7 +292,7 @@ Receipt = Annotated[
 
 
 class Unconverged(BaseModel):
-    """How many columns of one map of one layer did not converge."""
+    """The number of columns of one map of one layer that did not converge."""
 
     layer: int
     map: MapName
@@ -326,7 +326,7 @@ class ExplainResult(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far an explanation has come: `done` of `total` units in the named phase."""
+    """Progress of an explanation: `done` of `total` units in the named phase."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -337,7 +337,7 @@ class Progress(BaseModel):
 
 
 def is_blank(text: str) -> bool:
-    """Whether no character of a text is visible; a mark that combines with one before it is."""
+    """True if no character of a text is visible; a mark that combines with one before it is."""
     return all(
         unicodedata.category(character) in BLANK_CATEGORIES or BLANK_LETTERS.match(character) for character in text
     )

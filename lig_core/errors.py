@@ -136,7 +136,7 @@ class Cancelled(LigError):
 
 
 class ServiceError(LigError):
-    """What a remote LIG service answered; carries the service's own code."""
+    """A refusal or failure that a remote LIG service answered with; carries the service's own code."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
         errors = [FieldError(e["pointer"], e["detail"]) for e in problem.get("errors", ())]

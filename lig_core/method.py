@@ -65,7 +65,7 @@ def explain(
     """
     if config is not None:
         return _explain(config.request(text, tokens), config.device, progress)
-    asked = with_plain_indices(
+    options = with_plain_indices(
         {
             "text": text,
             "tokens": tokens,
@@ -83,7 +83,7 @@ def explain(
             **more,
         }
     )
-    return _explain(parse_request(asked), device, progress)
+    return _explain(parse_request(options), device, progress)
 
 
 def _explain(
@@ -161,27 +161,27 @@ def stream(
 
 def explain_layer(integrate: Integrator, request: ExplainRequest) -> LayerMaps:
     """The maps asked for of one layer at one text."""
-    asked = request.maps
+    maps = request.maps
     head = request.target_head
     every_head = range(integrate.num_heads)
-    heads = every_head if head is None or "composed" in asked else [head]
+    heads = every_head if head is None or "composed" in maps else [head]
 
-    layer = integrate.layer(request.baseline_layer) if {"layer", "composed"} & {*asked} else None
-    att = integrate.att(request.baseline_att, heads) if {"att", "composed"} & {*asked} else None
+    layer = integrate.layer(request.baseline_layer) if {"layer", "composed"} & {*maps} else None
+    att = integrate.att(request.baseline_att, heads) if {"att", "composed"} & {*maps} else None
     mlp_heads = mlp = None
-    if "composed" in asked or ("mlp" in asked and request.u_node == "heads"):
+    if "composed" in maps or ("mlp" in maps and request.u_node == "heads"):
         mlp_heads = integrate.mlp_from_heads(request.baseline_mlp)
-    if "mlp" in asked and request.u_node == "residual":
+    if "mlp" in maps and request.u_node == "residual":
         mlp = integrate.mlp_from_residual(request.baseline_mlp, bypass=request.include_residual_connection)
 
     composed: Composition | None = None
-    if "composed" in asked and layer is not None and att is not None and mlp_heads is not None:
+    if "composed" in maps and layer is not None and att is not None and mlp_heads is not None:
         composed = compose(layer, att, mlp_heads)
     return LayerMaps(
         quadrature=integrate.quadrature,
-        layer=layer if "layer" in asked else None,
-        att=(att.only(head) if att is not None and head is not None else att) if "att" in asked else None,
-        mlp=(mlp or mlp_heads) if "mlp" in asked else None,
+        layer=layer if "layer" in maps else None,
+        att=(att.only(head) if att is not None and head is not None else att) if "att" in maps else None,
+        mlp=(mlp or mlp_heads) if "mlp" in maps else None,
         composed=composed,
     )
 
@@ -195,9 +195,9 @@ def quadrature_for(request: ExplainRequest) -> Quadrature:
 
 def _targets(request: ExplainRequest, words: Sequence[int], device: torch.device) -> Tensor:
     """The tokens whose columns are computed; by words, all of the words that some token was asked of."""
-    asked = request.target_tokens if request.target_tokens is not None else range(len(words))
-    require_targets(asked, len(words))
-    return torch.tensor(whole_words(asked, words) if request.merge_subwords else sorted(asked), device=device)
+    targets = request.target_tokens if request.target_tokens is not None else range(len(words))
+    require_targets(targets, len(words))
+    return torch.tensor(whole_words(targets, words) if request.merge_subwords else sorted(targets), device=device)
 
 
 def _require_convergence(layer: LayerArrays) -> None:

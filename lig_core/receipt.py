@@ -1,4 +1,4 @@
-"""What is known of a result before any layer is computed: its head, and in it the receipt of how it was made."""
+"""The head of a result, known before any layer is computed, and in it the receipt of how it was made."""
 
 from __future__ import annotations
 

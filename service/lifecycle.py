@@ -1,4 +1,4 @@
-"""Where the API process is between its start and its end."""
+"""The stage of the API process between its start and its end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Lifecycle:
 
     started: bool = False
     draining: bool = False
-    _told: list[Callable[[], None]] = field(default_factory=list)
+    _callbacks: list[Callable[[], None]] = field(default_factory=list)
 
     def drain(self) -> None:
         """The signal to stop has come; to be called in the event loop, where those who wait are."""
         self.draining = True
-        for callback in list(self._told):
+        for callback in list(self._callbacks):
             callback()
 
     def refuse_while_draining(self) -> None:
@@ -34,8 +34,8 @@ class Lifecycle:
     @contextlib.contextmanager
     def telling(self, callback: Callable[[], None]) -> Iterator[None]:
         """Call back when draining begins, if it does while the block runs; what began before is for it to look at."""
-        self._told.append(callback)
+        self._callbacks.append(callback)
         try:
             yield
         finally:
-            self._told.remove(callback)
+            self._callbacks.remove(callback)

@@ -1,4 +1,4 @@
-"""What the service can be told, from `LIG_*` variables. The only module of the service that reads the environment."""
+"""The settings of the service, from `LIG_*` variables. The only module of the service that reads the environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lig_core.serving.settings import CommonSettings
 SEGMENTS = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+;=:@-]+)*")
 """Segments that mean the same whether they are percent-encoded or not; none of them empty, `.` or `..`."""
 SECRET_BYTES = (24, 64)
-"""How long a secret for webhooks is (standardwebhooks.com)."""
+"""The shortest and the longest secret for webhooks, in bytes (standardwebhooks.com)."""
 
 OWN_PATHS = {
     "v1",
@@ -32,7 +32,7 @@ OWN_PATHS = {
     "startupz",
     "metrics",
 }
-"""What the paths of routes begin with."""
+"""First segments of the paths of routes."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """This machine's own hosts."""
@@ -162,12 +162,12 @@ class Settings(CommonSettings):
     @field_validator("root_path")
     @classmethod
     def _root_path_is_one(cls, path: str) -> str:
-        found = joined_prefix([path])
-        if found is None:
+        prefix = joined_prefix([path])
+        if prefix is None:
             raise ValueError("write it as /a or /a/b, of letters, digits and ._~!$&'()*+;=:@-")
-        if found.split("/")[1:2] and found.split("/")[1] in OWN_PATHS:
-            raise ValueError(f"paths of the service itself begin with /{found.split('/')[1]}; choose another prefix")
-        return found
+        if prefix.split("/")[1:2] and prefix.split("/")[1] in OWN_PATHS:
+            raise ValueError(f"paths of the service itself begin with /{prefix.split('/')[1]}; choose another prefix")
+        return prefix
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -193,7 +193,7 @@ class Settings(CommonSettings):
 
     @property
     def needs_keys(self) -> bool:
-        """Whether callers must have a key: where keys are configured, be the list empty."""
+        """True if callers must have a key: where keys are configured, be the list empty."""
         return self.keys_file is not None or self.keys is not None
 
     @property

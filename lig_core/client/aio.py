@@ -97,11 +97,11 @@ class AsyncClient:
         return await self._answer(calls.batch(texts, options, idempotency_key, fresh))
 
     async def estimate(self, request: ExplainRequest | str | None = None, **fields: Any) -> dict[str, Any]:
-        """What a request would take, in tokens, nodes, operations, bytes and seconds; queues nothing."""
+        """The cost of a request, in tokens, nodes, operations, bytes and seconds; queues nothing."""
         return await self._answer(calls.estimate(request, fields))
 
     async def job(self, job_id: str, *, wait: float = 0.0) -> Job:
-        """How a job stands, without its result; `wait` seconds for it to end first."""
+        """A job as it stands, without its result; waits up to `wait` seconds for it to end first."""
         return await self._answer(calls.job(job_id, wait))
 
     async def jobs(self, *, limit: int = 50) -> AsyncGenerator[Job, None]:
@@ -137,7 +137,7 @@ class AsyncClient:
     async def events(
         self, job_id: str, *, after: str | None = None, layers: bool = True
     ) -> AsyncGenerator[Event, None]:
-        """What happens to a job, from its beginning or from the event `after`, each event once, until the final one.
+        """The events of a job, from its beginning or from the event `after`, each once, until the final one.
 
         Resumes by itself after a lost connection. `layers=False` leaves the maps of the layers out.
         """
@@ -194,7 +194,7 @@ class AsyncClient:
             await anyio.sleep(pause)
 
     async def diff(self, a: str, b: str) -> dict[str, Any]:
-        """How the results of two jobs differ, layer by layer."""
+        """The differences between the results of two jobs, layer by layer."""
         return await self._answer(calls.diff(a, b))
 
     async def models(self) -> list[ModelSummary]:
@@ -202,7 +202,7 @@ class AsyncClient:
         return await self._answer(calls.models())
 
     async def boundaries(self, model: str) -> dict[str, Any]:
-        """Where z, u and z' sit in a model, and which maps it supports."""
+        """The places of z, u and z' in a model, and the maps that it supports."""
         return await self._answer(calls.boundaries(model))
 
     async def aclose(self) -> None:

@@ -27,7 +27,7 @@ def format_of(path: Path) -> Format:
 
 
 def layers_in(path: Path) -> int:
-    """How many layers a file in one of FORMATS_OF_BYTES has; reads no more than the names in it."""
+    """The number of layers in a file in one of FORMATS_OF_BYTES; reads no more than the names in it."""
     with path.open("rb") as file:
         if path.suffix == ".ndjson":
             return sum(line.startswith(b'{"layer":') for line in file)

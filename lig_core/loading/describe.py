@@ -1,4 +1,4 @@
-"""Where z, u and z' sit in a model, by its config or by its loaded blocks. Torch is imported for the second alone."""
+"""The places of z, u and z' in a model, by its config or by its loaded blocks. Only the second imports torch."""
 
 from __future__ import annotations
 

@@ -83,21 +83,21 @@ class Encoder:
 
         Raises TextTooLong rather than cut one, and InvalidRequest for a token that the model does not have.
         """
-        found = [self._of_text(text) if isinstance(text, str) else self._of_tokens(text) for text in texts]
+        rows = [self._of_text(text) if isinstance(text, str) else self._of_tokens(text) for text in texts]
         padding = {"input_ids": self.tokenizer.pad_token_id or 0}
         inputs = {
-            name: pad_sequence([torch.tensor(given[name]) for given in found], True, padding.get(name, 0)).to(device)
-            for name in found[0]
+            name: pad_sequence([torch.tensor(row[name]) for row in rows], True, padding.get(name, 0)).to(device)
+            for name in rows[0]
             if name != "offset_mapping"
         }
         if "attention_mask" not in inputs and len(texts) > 1:
-            ones = [torch.ones(len(given["input_ids"]), dtype=torch.long) for given in found]
+            ones = [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows]
             inputs["attention_mask"] = pad_sequence(ones, True, 0).to(device)
-        return Encoded([self._describe(text, given) for text, given in zip(texts, found, strict=True)], inputs)
+        return Encoded([self._describe(text, encoding) for text, encoding in zip(texts, rows, strict=True)], inputs)
 
     @cached_property
     def word_marker(self) -> str | None:
-        """How its tokens tell where words begin; None where they do not."""
+        """The mark by which its tokens tell where words begin; None where they do not."""
         return tokens.word_marker(self.tokenizer.get_vocab())
 
     @cached_property
@@ -105,27 +105,27 @@ class Encoder:
         return tokens.is_byte_level(self.tokenizer.get_vocab())
 
     def _of_text(self, text: str) -> Any:
-        given = self.tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=self.tokenizer.is_fast)
-        ids = given["input_ids"]
+        encoding = self.tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=self.tokenizer.is_fast)
+        ids = encoding["input_ids"]
         tokens.require_room(len(ids), self.limit, self.model, pointer="/text")
-        names, spans = self.tokenizer.convert_ids_to_tokens(ids), given.get("offset_mapping")
+        names, spans = self.tokenizer.convert_ids_to_tokens(ids), encoding.get("offset_mapping")
         tokens.require_embedded(names, ids, self.rows, self.model, spans=spans)
-        return given
+        return encoding
 
     def _of_tokens(self, names: Sequence[str]) -> dict[str, list[int]]:
         """The same of tokens, nothing added."""
         ids = [self._id(name) for name in names]
         tokens.require_known(names, ids, self.model)
         tokens.require_room(len(names), self.limit, self.model, pointer="/tokens")
-        given = self.tokenizer("a", verbose=False)  # the names of its inputs
+        encoding = self.tokenizer("a", verbose=False)  # the names of its inputs
         # Some tokenizers give special tokens a type of their own (XLNet, Funnel).
-        types = dict(zip(given["input_ids"], given.get("token_type_ids", ()), strict=False))
+        types = dict(zip(encoding["input_ids"], encoding.get("token_type_ids", ()), strict=False))
         values = {
             "input_ids": ids,
             "token_type_ids": [types.get(number, 0) for number in ids],
             "attention_mask": [1] * len(ids),
         }
-        return {name: values[name] for name in given}
+        return {name: values[name] for name in encoding}
 
     def _id(self, name: str) -> int | None:
         """The token's id; None where the tokenizer or the model has none, and would take another in its place."""
@@ -133,12 +133,12 @@ class Encoder:
         known = number is not None and self.tokenizer.convert_ids_to_tokens(number) == name
         return number if known and (self.rows is None or number < self.rows) else None
 
-    def _describe(self, text: str | Sequence[str], given: Any) -> TextTokens:
-        names = tuple(self.tokenizer.convert_ids_to_tokens(given["input_ids"]))
+    def _describe(self, text: str | Sequence[str], encoding: Any) -> TextTokens:
+        names = tuple(self.tokenizer.convert_ids_to_tokens(encoding["input_ids"]))
         special = set(self.tokenizer.all_special_tokens)
         labels = [tokens.label(name, byte_level=self._byte_level, special=name in special) for name in names]
         if isinstance(text, str) and self.tokenizer.is_fast:
-            offsets = [(int(start), int(end)) for start, end in given["offset_mapping"]]
-            return TextTokens(text, names, labels, tokens.words_by_text(text, offsets, given.word_ids()), offsets)
-        read = text if isinstance(text, str) else self.tokenizer.decode(given["input_ids"])
+            offsets = [(int(start), int(end)) for start, end in encoding["offset_mapping"]]
+            return TextTokens(text, names, labels, tokens.words_by_text(text, offsets, encoding.word_ids()), offsets)
+        read = text if isinstance(text, str) else self.tokenizer.decode(encoding["input_ids"])
         return TextTokens(read, names, labels, tokens.words_by_marker(names, special, self.word_marker), None)

@@ -1,4 +1,4 @@
-"""What is found out about a model's layers once, when it is loaded."""
+"""The inspection of a model's layers: done once, when it is loaded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPOT_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What was found out about a layer once, on a probe sentence, and holds for every text.
+    """Facts of a layer, found out once, on a probe sentence; they hold for every text.
 
     wiring is None for a block that does not split into parts, and `note` says why; laws is None where queries,
     keys and values follow no simple law, so that the general paths are used. `layout` is None without wiring.
@@ -92,11 +92,11 @@ def inspect_layer(call: BlockCall) -> LayerFacts:
     laws = find_laws(block)
     if not rates_agree(block, laws):
         return LayerFacts(tiling, None, None, "its rates by parts differ from plain automatic differentiation")
-    return LayerFacts(tiling, wiring, laws, _how(block, laws), find_layout(block))
+    return LayerFacts(tiling, wiring, laws, _note(block, laws), find_layout(block))
 
 
-def _how(block: Block, laws: PathLaws | None) -> str:
-    """How a block's rates are computed, in words."""
+def _note(block: Block, laws: PathLaws | None) -> str:
+    """The computation of a block's rates, in words."""
     reached = "" if block.wiring.tap is None else "attention found at its softmax; "
     if laws is None:
         return f"{reached}queries, keys and values follow no norm-and-linear law: replayed paths"
@@ -107,7 +107,7 @@ def _how(block: Block, laws: PathLaws | None) -> str:
 
 
 def rates_agree(block: Block, laws: PathLaws | None) -> bool:
-    """Whether the factored and the dense engine give the same rates at one node, for two targets and both baselines."""
+    """True if the factored and the dense engine give the same rates at one node, for two targets and both baselines."""
     targets = torch.tensor(sorted({block.num_tokens // 2, block.num_tokens - 1}), device=block.z.device)
     node, one = torch.tensor([SPOT_CHECK_AT], dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     columns = torch.arange(len(targets))
@@ -124,7 +124,7 @@ def rates_agree(block: Block, laws: PathLaws | None) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong in code that is not ours, in one line; a heading goes with what stands under it."""
+    """The message of an error in code that is not ours, in one line; a heading goes with what stands under it."""
     lines = str(error).strip().split("\n")
-    said = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
-    return (said.rstrip(".") or type(error).__name__)[:300]
+    message = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
+    return (message.rstrip(".") or type(error).__name__)[:300]

@@ -35,7 +35,7 @@ from lig_core.quadrature import Quadrature
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 PROBE_TEXT = "In 1879 the quick brown fox jumped over 17 lazy dogs, twice, and nobody minded at all."
-"""What a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
+"""The text that a model's layers are inspected on: an ordinary sentence, long enough to show positions."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ class LoadedModel:
         return text_config(self.model)
 
     def boundaries(self) -> dict[str, Any]:
-        """Where z, u and z' sit in this model, as its blocks showed when they were replayed."""
+        """The places of z, u and z' in this model, as its blocks showed when they were replayed."""
         split = [(facts.wiring, facts.layout) for facts in self.facts if facts.wiring and facts.layout]
         if not split:
             return boundaries.whole_block(self.card, self.facts[0].note)
         # The first block of some models lacks the norm that the embeddings have had (ModernBERT).
-        wiring, layout = next((found for found in split if found[1].norms is not None), split[0])
+        wiring, layout = next((pair for pair in split if pair[1].norms is not None), split[0])
         paths = {module: path for path, module in self.model.named_modules()}
         architecture = "decoder" if layout.causal else "encoder"
         hooks = {"att_core": paths[wiring.attention], "mlp_output": paths[wiring.block]}
@@ -110,7 +110,7 @@ class LoadedModel:
         )
 
     def _engines(self) -> list[str]:
-        """Which engine serves which layers, and why."""
+        """The engine that serves each layer, and why."""
         notes: dict[str, list[int]] = {}
         for layer, facts in enumerate(self.facts):
             engine = "dense" if facts.wiring is None else "factored"
@@ -129,7 +129,7 @@ class LoadedModel:
 
     @property
     def word_marker(self) -> str | None:
-        """How its tokens tell where words begin; None where they do not."""
+        """The mark by which its tokens tell where words begin; None where they do not."""
         return self._encoder.word_marker
 
     @cached_property
@@ -145,7 +145,7 @@ class LoadedModel:
     def integrator(
         self, layer: int, call: BlockCall, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None
     ) -> Integrator:
-        """What integrates the maps of a captured call; its block is verified against the model's own output first."""
+        """The integrator of the maps of a captured call; its block is verified against the model's own output first."""
         facts = self.facts[layer]
         targets = targets.to(call.z.device)
         if facts.wiring is None:
@@ -169,10 +169,10 @@ def max_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> int | No
 def _input_embeddings(model: Any) -> nn.Embedding | None:
     """The embedding of a model's tokens; None where it has none that is a table."""
     try:
-        found = model.get_input_embeddings()
+        embeddings = model.get_input_embeddings()
     except NotImplementedError:
         return None
-    return found if isinstance(found, nn.Embedding) else None
+    return embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
 def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:
@@ -234,7 +234,7 @@ def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _device(name: str | None) -> torch.device | None:
-    """Where to compute; None for several devices."""
+    """The device to compute on; None for several."""
     if name == "auto":
         if importlib.util.find_spec("accelerate") is None:
             raise InvalidRequest("device 'auto' needs accelerate; run: pip install 'lig-service[large]'")

@@ -31,7 +31,7 @@ HOW_OTHERS_RUN_IT = frozenset(
 
 
 @contextmanager
-def reading(card: ModelCard, what: str, remedy: str) -> Iterator[None]:
+def reading(card: ModelCard, part: str, remedy: str) -> Iterator[None]:
     """Whatever is raised on the way is an error that says what could not be read, why, and what to do.
 
     ModelNotFound where there is nothing of the model here, OutOfMemory where memory ran out, else UnsupportedModel.
@@ -53,7 +53,7 @@ def reading(card: ModelCard, what: str, remedy: str) -> Iterator[None]:
                 "Face id, the network), or use 'minilm', which needs none"
             ) from error
         raise UnsupportedModel(
-            f"the {what} of model '{card.name}' could not be read ({first_line(error)}); {remedy}"
+            f"the {part} of model '{card.name}' could not be read ({first_line(error)}); {remedy}"
         ) from error
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
@@ -62,8 +62,8 @@ def reading(card: ModelCard, what: str, remedy: str) -> Iterator[None]:
 def read_config(card: ModelCard, where: Mapping[str, Any]) -> dict[str, Any]:
     """A model's config as it is written, from its folder, the local cache or the hub."""
     with reading(card, "config.json", "save it again: model.save_pretrained()"):
-        found, _ = PreTrainedConfig.get_config_dict(card.source, **where)
-        return found
+        config, _ = PreTrainedConfig.get_config_dict(card.source, **where)
+        return config
 
 
 def make_config(written: Mapping[str, Any]) -> PreTrainedConfig:

@@ -1,4 +1,4 @@
-"""Whether a loaded model is the one that its files describe: every weight in its place, and finite."""
+"""Checks that a loaded model is the one that its files describe: every weight in its place, and finite."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _refuse_lacking(card: ModelCard, lacking: Collection[str]) -> None:
 
 def _refuse_mismatched(card: ModelCard, mismatched: Collection[Any]) -> None:
     if mismatched:
-        name, stored, wanted = min(mismatched, key=lambda found: str(found[0]))
+        name, stored, wanted = min(mismatched, key=lambda entry: str(entry[0]))
         raise UnsupportedModel(
             f"the weights of '{card.name}' do not fit its config: {name} has the shape {list(stored)} in its files and "
             f"{list(wanted)} by its config.json; correct the config.json, or save the model again"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lig_core.blocks.attention import attention_weights
 from lig_core.blocks.block import Block, WholeBlock
@@ -119,21 +120,21 @@ class WholeBlockIntegrator(Integrator):
         super().__init__(targets, quadrature, budget)
         self._block, self._reason = block, reason
 
+    @override
     def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
-        """The dense engine's rates."""
         engine = DenseZero if zero else DenseTarget
         return engine(self._block, self.targets, self.budget), "dense"
 
+    @override
     def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
-        """Refused."""
         raise self._refusal("att")
 
+    @override
     def mlp_from_residual(self, baseline: MlpBaseline, *, bypass: bool = True) -> MlpMap:
-        """Refused."""
         raise self._refusal("mlp")
 
+    @override
     def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
-        """Refused."""
         raise self._refusal("mlp")
 
     def _refusal(self, name: str) -> UnsupportedMap:
@@ -157,10 +158,11 @@ class SplitBlockIntegrator(Integrator):
         self.block, self.laws = block, laws
 
     @property
+    @override
     def num_heads(self) -> int:
-        """Query heads."""
         return self.block.num_heads
 
+    @override
     def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
         """The factored engine's rates; the dense engine's where routed experts could overflow."""
         if self.block.crowded:
@@ -169,8 +171,8 @@ class SplitBlockIntegrator(Integrator):
         path = self._path(zero, self._every_head)
         return LayerIntegrand(self.block, path, self.targets, self.budget), f"factored/{path.law}"
 
+    @override
     def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
-        """z→u: each head's output before the output projection."""
         if baseline == "itb_zero_ratio":
             itb, zero = self.att("self_input_token", heads), self.att("zero", heads)
             values = zero_ratio(itb.attribution.values, zero.attribution.values, self._tokens_by_head(heads))
@@ -184,8 +186,8 @@ class SplitBlockIntegrator(Integrator):
         integrand = AttentionIntegrand(self.block, path, self.targets, self.budget)
         return HeadMap(tuple(heads), self.quadrature.integrate(integrand), f"factored/{path.law}")
 
+    @override
     def mlp_from_residual(self, baseline: MlpBaseline, *, bypass: bool = True) -> MlpMap:
-        """u→z' with u the stream after attention; without `bypass`, through the MLP alone."""
         block = self.block
         z, heads = block.z[self.targets], block.heads_out[self.targets]
         u = block.residual_stream(heads, z)
@@ -201,8 +203,8 @@ class SplitBlockIntegrator(Integrator):
         )
         return MlpMap(self.quadrature.integrate(integrand), per_head=None)
 
+    @override
     def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
-        """u→z' with u the concatenated head outputs; z's own residual is held fixed."""
         block = self.block
         shape = block.heads_out.shape[1:]  # heads, head_dim
         u = block.heads_out[self.targets]

@@ -18,7 +18,7 @@ from lig_core.result.arrays import DIAGNOSTIC, STATUSES, Array, LayerArrays
 
 @dataclass(frozen=True)
 class LayerMaps:
-    """What was asked for of one layer; what was not is None."""
+    """The maps of one layer that were asked for; None for those that were not."""
 
     quadrature: Quadrature
     layer: LayerMap | None = None
@@ -45,10 +45,10 @@ def layer_arrays(
         arrays |= _certificate("att", maps.att.attribution, len(heads))
         engines["att"] = maps.att.engine
     if maps.mlp is not None:
-        found = maps.mlp.attribution
-        arrays["mlp"] = _array(found.values.T, precision)
-        arrays |= _certificate("mlp", found)
-        arrays["mlp.difference"] = _array(found.values.sum(-1) - found.total, np.float64)
+        attribution = maps.mlp.attribution
+        arrays["mlp"] = _array(attribution.values.T, precision)
+        arrays |= _certificate("mlp", attribution)
+        arrays["mlp.difference"] = _array(attribution.values.sum(-1) - attribution.total, np.float64)
         if maps.mlp.per_head is not None:
             arrays["mlp.per_head"] = _array(maps.mlp.per_head.T, np.float64)
     if maps.composed is not None:
@@ -63,22 +63,22 @@ def layer_arrays(
     return LayerArrays(index, arrays, maps.quadrature.name, engines, labels)
 
 
-def _certificate(name: str, found: Attribution, heads: int | None = None) -> dict[str, Array]:
+def _certificate(name: str, attribution: Attribution, heads: int | None = None) -> dict[str, Array]:
     """[target], or with heads [head, target]."""
     parts = {
-        "total": _array(found.total, np.float64),
-        "completeness_error": _array(found.completeness_error, np.float64),
-        "nodes": _array(found.nodes, np.int64),
-        "converged": _array(found.converged, np.bool_),
-        "status": np.array([STATUSES.index(status) for status in found.status], np.uint8),
+        "total": _array(attribution.total, np.float64),
+        "completeness_error": _array(attribution.completeness_error, np.float64),
+        "nodes": _array(attribution.nodes, np.int64),
+        "converged": _array(attribution.converged, np.bool_),
+        "status": np.array([STATUSES.index(status) for status in attribution.status], np.uint8),
     }
     if heads is not None:  # columns are (target, head), heads varying fastest
         parts = {part: np.ascontiguousarray(array.reshape(-1, heads).T) for part, array in parts.items()}
     return {f"{name}.{part}": array for part, array in parts.items()}
 
 
-def _diagnostic(name: str, found: Comparison) -> dict[str, Array]:
-    columns = zip(DIAGNOSTIC, (found.distance, found.normalised, found.pearson), strict=True)
+def _diagnostic(name: str, comparison: Comparison) -> dict[str, Array]:
+    columns = zip(DIAGNOSTIC, (comparison.distance, comparison.normalised, comparison.pearson), strict=True)
     return {f"{name}.{part}": _array(values, np.float64) for part, values in columns}
 
 

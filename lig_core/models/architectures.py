@@ -1,4 +1,4 @@
-"""What each family's config calls the sizes of a model: transformers' names and defaults, in a table.
+"""The names that each family's config has for the sizes of a model: transformers' names and defaults, in a table.
 
 The API has no transformers, and says layers, heads and positions of a model before anyone loads it. The table is made
 by `make architectures` from transformers' own config classes. Imports no torch.
@@ -27,7 +27,7 @@ OWN_NAMES: dict[str, tuple[str, ...]] = {
 }
 """Of families that are not in the table: transformers newer than it, or none."""
 TEXT_PARTS = ("text_encoder", "decoder", "generator", "text_config")
-"""Where a config of several parts keeps the one about its text layers."""
+"""The keys under which a config of several parts keeps the one about its text layers."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,16 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes the text layers: all of it, but for models of several parts."""
     names = _row(config).get("text")
     if names is None:
-        found = None if _row(config) else config.get("text_config")
-        return {**config, **found} if isinstance(found, Mapping) else config
+        part = None if _row(config) else config.get("text_config")
+        return {**config, **part} if isinstance(part, Mapping) else config
     name, model_type = names
-    found = config.get(name)
-    return {"model_type": model_type, **found} if isinstance(found, Mapping) else {}
+    part = config.get(name)
+    return {"model_type": model_type, **part} if isinstance(part, Mapping) else {}
 
 
 def types() -> Mapping[str, Mapping[str, Any]]:
-    """What is known of each model type that transformers has."""
-    found: Mapping[str, Mapping[str, Any]] = _table()["types"]
-    return found
+    """The table's rows, by model type: all that transformers has."""
+    return _table()["types"]
 
 
 def made_with() -> str:
@@ -77,8 +76,7 @@ def made_with() -> str:
 
 @cache
 def _table() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return found
+    return json.loads(FILE.read_text(encoding="utf-8"))
 
 
 def _row(config: Mapping[str, Any]) -> Mapping[str, Any]:

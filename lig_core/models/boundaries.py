@@ -1,4 +1,4 @@
-"""Where z, u and z' sit in a model, from its config alone. Imports no torch."""
+"""The places of z, u and z' in a model, from its config alone. Imports no torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOOK_NAMES = ("att_input", "att_core", "att_output", "mlp_input", "mlp_core", "m
 
 
 def from_config(card: ModelCard) -> dict[str, Any]:
-    """What the config says. A family that is not in the table needs the weights to be sure.
+    """The document that the config allows. A family that is not in the table needs the weights to be sure.
 
     Raises UnsupportedModel for what loading would refuse, as far as the config and the files' names show it.
     """

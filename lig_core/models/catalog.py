@@ -1,4 +1,4 @@
-"""Where a model name leads, and what its config says. Imports no torch and reads no weights."""
+"""Model cards: where a name leads, and what the config there says. Imports no torch and reads no weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lig_core.models.references import (
 
 HUB_SECONDS = 5.0
 READ = (".json", ".txt", ".model", ".spm", ".codes", ".tokenizer", ".tiktoken", ".jinja")
-"""How the names of configs and of tokenizers' files end."""
+"""Endings of the names of configs and of tokenizers' files."""
 ADAPTER = "adapter_model.safetensors"
 LOADED = [*(f"*{ending}" for ending in READ), "model*.safetensors", ADAPTER]
 """Of a hub model's files, those that loading reads."""
@@ -38,7 +38,7 @@ LOADED = [*(f"*{ending}" for ending in READ), "model*.safetensors", ADAPTER]
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of a model before its weights are loaded."""
+    """A model as it is known before its weights are loaded."""
 
     name: str  # the one spelling of it, with the revision that was asked for
     source: str  # a folder, as an absolute path; a Hugging Face id; or nothing, where only other hosts have it
@@ -47,17 +47,17 @@ class ModelCard:
 
     @property
     def folder(self) -> Path | None:
-        """Where its files lie; None for the hub's, which lie in the local cache, and for what is not here."""
+        """The folder of its files; None for the hub's, which lie in the local cache, and for what is not here."""
         return Path(self.source) if Path(self.source).is_absolute() else None
 
     @property
     def is_hub(self) -> bool:
-        """Whether its files are the hub's."""
+        """True if its files are the hub's."""
         return bool(self.source) and self.folder is None
 
     @property
     def is_bundled(self) -> bool:
-        """Whether it comes as a Python package; nothing else has such a name."""
+        """True if it comes as a Python package; nothing else has such a name."""
         return self.name in BUNDLED
 
     @property
@@ -129,7 +129,7 @@ def ask_the_hub(card: ModelCard) -> ModelCard:
 
 
 def hub_has(card: ModelCard) -> bool:
-    """Whether the Hugging Face hub can be asked for a model's files; False where it cannot be reached.
+    """True if the Hugging Face hub can be asked for a model's files; False where it cannot be reached.
 
     One quick question, for the hub's own loaders retry for minutes. Raises ModelNotFound when the hub answers
     that it has no such model.
@@ -260,13 +260,13 @@ def _bundled_folder(name: str) -> Path:
 def _folder(reference: ModelReference, models_folder: Path | None) -> Path:
     if reference.is_path:
         return Path(reference.name).absolute()
-    found = folder_inside(models_folder, reference.name) if models_folder is not None else None
-    if found is None:
+    folder = folder_inside(models_folder, reference.name) if models_folder is not None else None
+    if folder is None:
         raise ModelNotFound(
             f"model '{reference}' is not in the models folder here; put it there on every host, or choose one that "
             "GET /models lists"
         )
-    return found
+    return folder
 
 
 def _folder_card(name: str, folder: Path) -> ModelCard:
@@ -285,9 +285,9 @@ def _cached_config(repo: str, revision: str | None) -> Mapping[str, Any]:
 
 def _read(config: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
+        document = json.loads(config.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelNotFound(f"the config.json of the model is not valid JSON: {error}; save it again") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise ModelNotFound("the config.json of the model is no JSON object; save it again")
-    return found
+    return document

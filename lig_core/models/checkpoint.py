@@ -1,4 +1,4 @@
-"""What can be told of a checkpoint before it is loaded, by its config and its files' names. Imports no torch."""
+"""Checks of a checkpoint before it is loaded, by its config and its files' names. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lig_core.models.catalog import ModelCard, local_file
 
 OTHER_FORMATS = ("*.bin", "*.pt", "*.pth", "*.ckpt*", "*.h5", "*.gguf", "*.onnx", "*.msgpack", "*.tflite")
 NO_WEIGHTS = ("training_args.bin", "optimizer.*", "scheduler.*", "rng_state*.pth", "scaler.pt")
-"""What trainers leave beside weights under the same endings."""
+"""Files that trainers leave beside weights under the same endings."""
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 DEQUANTISED = frozenset({"mxfp4"})
 """Methods whose numbers transformers writes out exactly, with nothing else installed: each is 4 bits times a power of
@@ -45,10 +45,10 @@ def quantisation(config: Mapping[str, Any]) -> str | None:
     """The method by which the weights are quantised, as the config names it; None: they are not."""
     for part in _parts(config):
         for key in ("quantization_config", "compression_config"):
-            found = part.get(key)
-            if not isinstance(found, Mapping) or not found:
+            entry = part.get(key)
+            if not isinstance(entry, Mapping) or not entry:
                 continue
-            method = found.get("quant_method") or next((OLD_FLAGS[flag] for flag in OLD_FLAGS if found.get(flag)), None)
+            method = entry.get("quant_method") or next((OLD_FLAGS[flag] for flag in OLD_FLAGS if entry.get(flag)), None)
             return str(method or "a method that its config does not name")
     return None
 
@@ -76,7 +76,7 @@ def _type_refused(config: Mapping[str, Any]) -> str | None:
 
 
 def _installed(model_type: str) -> bool:
-    """Whether the transformers installed here has a type that the table does not: it may be newer."""
+    """True if the transformers installed here has a type that the table does not: it may be newer."""
     name = model_type.replace("-", "_")
     spec = importlib.util.find_spec("transformers") if name.isidentifier() else None
     places = (spec.submodule_search_locations or ()) if spec is not None else ()

@@ -1,4 +1,4 @@
-"""What is known of a family before any weights are loaded: a table, nothing else.
+"""The families of models, as they are known before any weights are loaded: a table, nothing else.
 
 Nothing is computed from it: a loaded model is introspected (blocks.introspect), whatever its family. The
 table answers `describe_boundaries(model, load_weights=False)`, and a family that is missing here still runs.
@@ -21,7 +21,7 @@ Variant = tuple[str, object, Norms]
 
 @dataclass(frozen=True)
 class Family:
-    """How the blocks of a family are wired; the first of `variants` that the config fulfils goes before `norms`.
+    """The wiring of a family's blocks; the first of `variants` that the config fulfils goes before `norms`.
 
     post       attention, add, norm; MLP, add, norm
     pre        norm, attention, add; norm, MLP, add
@@ -40,7 +40,7 @@ class Family:
     variants: tuple[Variant, ...] = ()
 
     def wired(self, config: Mapping[str, Any]) -> Norms:
-        """How the blocks of a model with this config are wired."""
+        """The wiring of the blocks of a model with this config."""
         return next((norms for key, value, norms in self.variants if config.get(key) == value), self.norms)
 
 

@@ -1,4 +1,4 @@
-"""What tells a model from others of its name: its content, the same on every host that has the same.
+"""The identity of a model among others of its name: its content, the same on every host that has the same.
 
 Of a hub model its commit, of a bundled one the version of its package, of a folder SHA-256 over the files that loading
 reads: their names and what they say, not their times or where they lie. Imports no torch.
@@ -25,7 +25,7 @@ SETTLED_SECONDS = 2.0
 
 
 def model_identity(card: ModelCard) -> str | None:
-    """What tells the model's content from another; None where that is not here, or a folder is without weights.
+    """The identity of the model's content; None where that is not here, or a folder is without weights.
 
     Reads all weights of a folder the first time, about a second a gigabyte, and again once they changed.
     """
@@ -63,12 +63,12 @@ def _package_version(name: str) -> str:
 
 
 def stamp(folder: Path) -> tuple[object, ...]:
-    """What changes when those files do, without reading them: names, sizes, times, inodes."""
-    found: list[object] = []
+    """A value that changes when those files do, without reading them: names, sizes, times, inodes."""
+    stamps: list[object] = []
     for file in loaded_files(folder):
         with suppress(FileNotFoundError):
-            found.append((file.name, *_stamp(file.stat())))
-    return tuple(found)
+            stamps.append((file.name, *_stamp(file.stat())))
+    return tuple(stamps)
 
 
 def _stamp(stat: os.stat_result) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Which model a name means: a bundled one, a folder, or one of the Hugging Face hub.
+"""References to models: the one that a name means, bundled, in a folder, or of the Hugging Face hub.
 
 One rule for each side that names come from. A remote caller's (`resolve`: the API, the worker) are judged by their
 letters before anything touches the disk, and lead to no folder but those inside the models folder. Those of who sits
@@ -36,7 +36,7 @@ Kind = Literal["bundled", "folder", "hub"]
 
 @dataclass(frozen=True)
 class ModelReference:
-    """What a name was resolved to.
+    """The model that a name was resolved to.
 
     `name` is, of a folder inside the models folder, its path there (`shelf/tiny`), and of any other folder a path that
     nothing else is written like: `./shelf/tiny`, `../tiny`, `/shelf/tiny`. `revision` is a hub model's, as it was asked
@@ -53,7 +53,7 @@ class ModelReference:
 
     @property
     def is_path(self) -> bool:
-        """Whether it is a folder of this machine, named by its path and not by its place in the models folder."""
+        """True if it is a folder of this machine, named by its path and not by its place in the models folder."""
         return self.kind == "folder" and (self.name.startswith(".") or Path(self.name).is_absolute())
 
     def as_dict(self) -> dict[str, Any]:
@@ -62,17 +62,17 @@ class ModelReference:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> ModelReference:
-        """What `as_dict` gave; raises InvalidRequest for one that `resolve` cannot have made."""
-        found = cls(data["kind"], data["name"], data["revision"])
-        repo, _, revision = str(found).partition("@")
+        """The reference that `as_dict` wrote; raises InvalidRequest for one that `resolve` cannot have made."""
+        reference = cls(data["kind"], data["name"], data["revision"])
+        repo, _, revision = str(reference).partition("@")
         sound = {
-            "bundled": str(found) in BUNDLED,
-            "folder": folder_name(found.name) == str(found),
-            "hub": is_repo(repo) and repo == found.name and (found.revision is None or is_revision(revision)),
+            "bundled": str(reference) in BUNDLED,
+            "folder": folder_name(reference.name) == str(reference),
+            "hub": is_repo(repo) and repo == reference.name and (reference.revision is None or is_revision(revision)),
         }
-        if not sound.get(found.kind, False):
-            raise InvalidRequest(f"{str(found)!r} is no name of a model; send the request again")
-        return found
+        if not sound.get(reference.kind, False):
+            raise InvalidRequest(f"{str(reference)!r} is no name of a model; send the request again")
+        return reference
 
 
 def _never(name: str) -> bool:
@@ -82,7 +82,7 @@ def _never(name: str) -> bool:
 def resolve(
     name: str, models_folder: Path | None = None, held: Callable[[str], bool] = _never, *, pointer: str = "/model"
 ) -> ModelReference:
-    """What a remote caller's name means.
+    """The model that a remote caller's name means.
 
     held: whether a folder of this name is known to be in the models folder of the workers.
 
@@ -109,7 +109,7 @@ def resolve(
 
 
 def resolve_here(name: str) -> ModelReference:
-    """What a name given on this machine means: a bundled model, a path to a folder, or a hub model.
+    """The model that a name means on this machine: a bundled one, one in a folder, by its path, or a hub model.
 
     A relative path needs no `./` where there is a folder with a config.json. Raises InvalidRequest, or ModelNotFound
     for what is neither a folder here nor can be a hub model's name.
@@ -148,17 +148,17 @@ def folder_inside(models_folder: Path, name: str, pointer: str = "/model") -> Pa
 
     Raises InvalidRequest for a link that leads out of the models folder.
     """
-    root = found = Path(os.path.realpath(models_folder))
+    root = folder = Path(os.path.realpath(models_folder))
     for part in name.split("/"):  # one by one: nothing is looked for beyond a link that leads out
-        found = Path(os.path.realpath(found / part))
-        if not found.is_relative_to(root):
+        folder = Path(os.path.realpath(folder / part))
+        if not folder.is_relative_to(root):
             detail = f"'{name}' leads out of the models folder; mount or copy the model into it"
             raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
-    return found if os.path.isdir(found) else None  # noqa: PTH112 - no OSError
+    return folder if os.path.isdir(folder) else None  # noqa: PTH112 - no OSError
 
 
 def is_repo(name: str) -> bool:
-    """Whether it may be a hub model's id."""
+    """True if it may be a hub model's id."""
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -167,7 +167,7 @@ def is_repo(name: str) -> bool:
 
 
 def is_revision(revision: str) -> bool:
-    """Whether it may be a branch, a tag or a commit."""
+    """True if it may be a branch, a tag or a commit."""
     return (
         REVISION.fullmatch(revision) is not None
         and not any(part in revision for part in ("..", "//"))
@@ -186,8 +186,8 @@ def _at_revision(name: str, models_folder: Path | None, held: Callable[[str], bo
         )
         raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
     if repo in BUNDLED or _is_there(repo, models_folder, held, pointer):
-        what = "bundled" if repo in BUNDLED else "a folder"
-        detail = f"'{repo}' is {what} and has no revisions; send '{repo}'"
+        kind = "bundled" if repo in BUNDLED else "a folder"
+        detail = f"'{repo}' is {kind} and has no revisions; send '{repo}'"
         raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
     return ModelReference("hub", repo, revision)
 

@@ -1,4 +1,4 @@
-"""What a model's files say of its tokenizer, before any of them is read by one. Imports no torch."""
+"""The files of a model's tokenizer, checked before any tokenizer reads them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_LIMIT = 10**9
 """Tokenizers write 'no limit' as a number beyond this."""
 
 KNOWN = ("tokenizer*", "*vocab*", "merges.txt", "*.model", "*.spm", "*.tiktoken", "bpe.codes", "tekken.json")
-"""What the files of tokenizers are called. Some need no more than tokenizer_config.json: those of bytes, characters."""
+"""Names of tokenizers' files. Some need no more than tokenizer_config.json: those of bytes, characters."""
 PIECES = (
     "tokenizer.model",
     "spiece.model",
@@ -28,7 +28,7 @@ PIECES = (
 )
 """Vocabularies that need a package of their own to be read, where no tokenizer.json stands beside them."""
 PROTOBUF_START = b"\x0a"
-"""What a SentencePiece model begins with: its first field, a list. Files of tiktoken are lines of base64."""
+"""The first byte of a SentencePiece model: its first field, a list. Files of tiktoken are lines of base64."""
 PACKAGES = {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf", "tiktoken": "tiktoken"}
 """The packages by the modules that they bring."""
 
@@ -62,15 +62,15 @@ def most_tokens(card: ModelCard) -> int | None:
 
 
 def limit_of(model_max_length: object) -> int | None:
-    """What a tokenizer's `model_max_length` means; None for no limit."""
+    """The limit that a tokenizer's `model_max_length` sets; None for none."""
     return model_max_length if isinstance(model_max_length, int) and 0 < model_max_length < NO_LIMIT else None
 
 
 def _model_max_length(card: ModelCard) -> int | None:
     file = local_file(card, "tokenizer_config.json")
     with suppress(OSError, ValueError):  # what is no JSON is refused when the model is loaded
-        said = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
-        return limit_of(said.get("model_max_length")) if isinstance(said, dict) else None
+        document = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
+        return limit_of(document.get("model_max_length")) if isinstance(document, dict) else None
     return None
 
 

@@ -14,7 +14,7 @@ Span = tuple[int, int]
 METASPACE, BYTE_SPACE, CONTINUATION = "▁", "Ġ", "##"
 MARKERS = (METASPACE, BYTE_SPACE, CONTINUATION)
 RARE = 100
-"""What fewer than one in so many tokens begin with marks nothing: it is a character like others."""
+"""A character that fewer than one in so many tokens begin with marks nothing: it is like others."""
 MOST_NAMED, NAMED_CHARACTERS = 5, 50
 """Of tokens that no vocabulary has: how many are named, and how much of each."""
 INVISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -29,16 +29,16 @@ def require_room(count: int, limit: int | None, model: str, *, pointer: str) -> 
         raise TextTooLong(detail, errors=[FieldError(pointer, detail)])
 
 
-def require_targets(asked: Collection[int], count: int) -> None:
+def require_targets(targets: Collection[int], count: int) -> None:
     """Refuse target tokens that a text of `count` does not have; raises InvalidRequest."""
-    beyond = [target for target in asked if target >= count]
+    beyond = [target for target in targets if target >= count]
     if beyond:
         detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {count - 1}"
         raise InvalidRequest(detail, errors=[FieldError("/target_tokens", detail)])
 
 
 def is_byte_level(tokens: Collection[str]) -> bool:
-    """Whether a vocabulary writes bytes as printable characters, as GPT-2's does."""
+    """True if a vocabulary writes bytes as printable characters, as GPT-2's does."""
     return any(token.startswith(BYTE_SPACE) for token in tokens)
 
 
@@ -87,12 +87,12 @@ def words_by_text(text: str, offsets: Sequence[Span], word_ids: Sequence[int | N
 
 def whole_words(targets: Collection[int], words: Sequence[int]) -> list[int]:
     """Every token of the words that some tokens are part of, ascending; `words`: the word of each token."""
-    asked = {words[target] for target in targets}
-    return [token for token, word in enumerate(words) if word in asked]
+    wanted_words = {words[target] for target in targets}
+    return [token for token, word in enumerate(words) if word in wanted_words]
 
 
 def word_marker(vocabulary: Collection[str]) -> str | None:
-    """How a vocabulary tells words from their parts: what begins a word (▁, Ġ) or goes on with one (##); None: not."""
+    """A vocabulary's mark of words, on what begins one (▁, Ġ) or goes on with it (##); None where it has none."""
     counts = Counter(marker for token in vocabulary for marker in MARKERS if token.startswith(marker))
     for marker, count in counts.most_common(1):
         if count * RARE >= len(vocabulary):
@@ -170,13 +170,13 @@ def require_word_marker(marker: str | None, model: str) -> None:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether it belongs to what it follows: a combining mark, or a character of format such as the joiners."""
+    """True if it belongs to what it follows: a combining mark, or a character of format such as the joiners."""
     category = unicodedata.category(character)
     return category.startswith("M") or category == "Cf"
 
 
 def _goes_on(text: str, at: int) -> bool:
-    """Whether the character at a place goes on with the word before it because of marks."""
+    """True if the character at a place goes on with the word before it because of marks."""
     before = at - 1
     if before < 0 or at >= len(text) or text[before].isspace():
         return False

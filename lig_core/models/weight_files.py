@@ -15,7 +15,7 @@ from lig_core.models.checkpoint import quantisation
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 NOT_WEIGHTS = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)$")
-"""What older versions of transformers saved beside weights: positions, frequencies and causal masks, made anew."""
+"""Tensors that older transformers saved beside weights: positions, frequencies and causal masks, made anew."""
 PACKED = "U8"
 """The dtype of 4-bit numbers, of which two share a byte."""
 
@@ -29,7 +29,7 @@ def weight_files(card: ModelCard) -> list[Path]:
     single = local_file(card, WEIGHTS)
     if single is not None:
         return [single]
-    return [found for name in _shards(card) if (found := local_file(card, name)) is not None]
+    return [file for name in _shards(card) if (file := local_file(card, name)) is not None]
 
 
 def require_whole_files(card: ModelCard) -> None:
@@ -63,19 +63,19 @@ def _require_floats(card: ModelCard, file: Path) -> None:
         return
     with safe_open(file, framework="numpy") as opened:
         for name in opened.keys():  # noqa: SIM118 (it is no dict)
-            found = opened.get_slice(name)
-            if found.get_dtype()[0] in "IU" and found.get_shape() and NOT_WEIGHTS.search(name) is None:
+            tensor = opened.get_slice(name)
+            if tensor.get_dtype()[0] in "IU" and tensor.get_shape() and NOT_WEIGHTS.search(name) is None:
                 raise UnsupportedModel(
                     f"the weights of '{card.name}' are no floating-point numbers: {name} is stored as "
-                    f"{found.get_dtype()}; use the original, or dequantise it and save it with model.save_pretrained()"
+                    f"{tensor.get_dtype()}; use the original, or dequantise it and save it with model.save_pretrained()"
                 )
 
 
 def numbers(file: Path) -> int:
-    """How many numbers a safetensors file holds, by its header; raises SafetensorError where it has no sound one."""
+    """The number of numbers in a safetensors file, by its header; raises SafetensorError where it has no sound one."""
     with safe_open(file, framework="numpy") as opened:
-        slices = [opened.get_slice(name) for name in opened.keys()]  # noqa: SIM118 (it is no dict)
-        return sum(math.prod(found.get_shape()) * (2 if found.get_dtype() == PACKED else 1) for found in slices)
+        tensors = [opened.get_slice(name) for name in opened.keys()]  # noqa: SIM118 (it is no dict)
+        return sum(math.prod(tensor.get_shape()) * (2 if tensor.get_dtype() == PACKED else 1) for tensor in tensors)
 
 
 def _shards(card: ModelCard) -> list[str]:

@@ -53,7 +53,7 @@ class Adaptive:
 
     @property
     def name(self) -> str:
-        """What the receipt says."""
+        """The quadrature's name in the receipt."""
         return "adaptive_gauss_patterson"
 
     def integrate(self, integrand: Integrand) -> Attribution:
@@ -151,17 +151,17 @@ class _Run:
         a, slope = grading(panel.low + panel.width * t)
         jacobian = slope * panel.width
         weights = torch.stack([_weights_at(finer, t) * jacobian for finer in rules[panel.level :]])
-        found = self.integrand.accumulate(a, panel.columns, weights)
-        slopes = found.slopes * jacobian[:, None]
+        sums = self.integrand.accumulate(a, panel.columns, weights)
+        slopes = sums.slopes * jacobian[:, None]
         self.nodes[panel.columns] += len(t)
-        self.note_largest(panel.columns, found.lengths.amax(0))
+        self.note_largest(panel.columns, sums.lengths.amax(0))
         if panel.lengths is None or panel.slopes is None or panel.sums is None:
-            panel.t, panel.lengths, panel.slopes, panel.sums = t, found.lengths, slopes, found.weighted
+            panel.t, panel.lengths, panel.slopes, panel.sums = t, sums.lengths, slopes, sums.weighted
         else:
             panel.t, order = torch.cat([panel.t, t]).sort()
-            panel.lengths = torch.cat([panel.lengths, found.lengths])[order]
+            panel.lengths = torch.cat([panel.lengths, sums.lengths])[order]
             panel.slopes = torch.cat([panel.slopes, slopes])[order]
-            panel.sums = panel.sums[1:] + found.weighted
+            panel.sums = panel.sums[1:] + sums.weighted
         grown = torch.cat([panel.lengths, panel.at_high[None]]) - panel.at_low
         errors = (rule.cumulative @ panel.slopes - grown).abs()
         panel.end_error, panel.inner_error = errors[-1], errors.amax(0)
@@ -233,11 +233,11 @@ class _Run:
         values = torch.where(still[:, None], 0.0, self.values)
         error = self.error(self.end_error, self.inner_error)
         scale = scale_of(self.total, self.largest)
-        asked = error <= self.rule.rtol * scale * (1 + 1e-9)
+        within_rtol = error <= self.rule.rtol * scale * (1 + 1e-9)
         reached = error <= self.tolerance * (1 + 1e-9)
         status: list[Status] = []
         for dead, fine, rounding, stuck in zip(
-            still.tolist(), asked.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
+            still.tolist(), within_rtol.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
         ):
             if dead:
                 status.append("zero_path")
@@ -253,7 +253,7 @@ class _Run:
             total=self.total,
             completeness_error=torch.where(still, 0.0, completeness),
             nodes=self.nodes,
-            converged=asked | still | is_hidden(error, self.floor, self.total, self.rule.rtol),
+            converged=within_rtol | still | is_hidden(error, self.floor, self.total, self.rule.rtol),
             status=tuple(status),
         )
 
@@ -326,22 +326,22 @@ def _plan_measured(run: _Run) -> Iterator[tuple[Grading, _Panel]]:
 
 def _probe(run: _Run, columns: Tensor, *, from_end: bool, first: int) -> Tensor:
     """Widths of the layer at a = 0 (or 1) by forward passes at distances 4^-k, until every L is small there."""
-    distances, found = [], []
+    distances, rises = [], []
     for k in range(first, first + MAX_PROBES):
         distance = PROBE_STEP**-k
         lengths = run.lengths_at(1 - distance if from_end else distance, columns)
         run.note_largest(columns, lengths)
         distances.append(distance)
-        found.append((run.total[columns] - lengths).abs() if from_end else lengths)
-        if (found[-1] < CROSSING * run.largest[columns]).all():
+        rises.append((run.total[columns] - lengths).abs() if from_end else lengths)
+        if (rises[-1] < CROSSING * run.largest[columns]).all():
             break
     grid = torch.tensor([*distances[::-1], 1.0], dtype=torch.float64)
-    widths, _ = _crossing(grid, torch.stack([*found[::-1], run.total[columns]]), CROSSING * run.largest[columns])
+    widths, _ = _crossing(grid, torch.stack([*rises[::-1], run.total[columns]]), CROSSING * run.largest[columns])
     return widths
 
 
 def _crossing(grid: Tensor, lengths: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-    """Where L [grid, columns] first reaches the threshold, interpolated log-log; and whether it is above at once.
+    """The place where L [grid, columns] first reaches the threshold, interpolated log-log; whether it is above at once.
 
     1 where it never does.
     """

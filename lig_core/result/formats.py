@@ -33,13 +33,13 @@ from lig_core.result.verdict import Verdict
 
 Layers = Iterable[LayerArrays]
 Spec = tuple[str, tuple[int, ...], int]
-"""What a header says of a tensor: its dtype, its shape, its bytes."""
+"""A tensor in a header: its dtype, its shape, its bytes."""
 _DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
 """NumPy's names of dtypes, and those of safetensors."""
 
 
 LAYER_DEPTH = 2
-"""How deep a layer is written in parts: each map, and each target of those that are by target."""
+"""The depth to which a layer is written in parts: each map, and each target of those that are by target."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def write_npz(head: Head, layers: Layers) -> Iterator[bytes]:
         for layer in layers:
             yield from _members(archive, sink, _named(layer) | {f"layers.{layer.index}.about": _text(layer.about)})
             verdict.add(layer)
-        told = verdict.document()
-        texts = {name: _text(value) for name, value in told.items() if name != "converged"}
-        yield from _members(archive, sink, {"converged": np.array(told["converged"]), **texts})
+        document = verdict.document()
+        texts = {name: _text(value) for name, value in document.items() if name != "converged"}
+        yield from _members(archive, sink, {"converged": np.array(document["converged"]), **texts})
     yield sink.taken()
 
 
@@ -158,7 +158,7 @@ def _header(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Spec]]) ->
 
 
 class _Sink(io.RawIOBase):
-    """What a zip file is written to; it keeps what has not been taken yet."""
+    """The buffer that a zip file is written to; it keeps what has not been taken yet."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

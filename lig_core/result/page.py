@@ -69,7 +69,7 @@ def page_policy() -> str:
 
 @cache
 def page_script() -> str:
-    """What a policy must allow for the page's own script to run, where the page is shown inside another."""
+    """The source that a policy must allow for the page's own script to run, where the page is shown inside another."""
     return script_source(_template())
 
 

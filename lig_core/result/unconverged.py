@@ -1,4 +1,4 @@
-"""What is said of a result that has not converged: a warning in Python, a line of the command. Imports no NumPy."""
+"""Complaints about a result that has not converged: a warning in Python, a line of the command. Imports no NumPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_NAMED = 6
 
 
 def complaint(result: Mapping[str, Any]) -> str | None:
-    """What to say of a result that has not converged, on one line; None where it has."""
+    """The complaint about a result that has not converged, on one line; None where it has."""
     if result.get("converged", True):
         return None
     missed, config = result["unconverged"], result["config"]
@@ -31,6 +31,6 @@ def complaint(result: Mapping[str, Any]) -> str | None:
 
 def warn_unconverged(on_unconverged: str, result: Mapping[str, Any], *, stacklevel: int) -> None:
     """Issue a NotConvergedWarning about a result, where it deserves one and the request does not say otherwise."""
-    said = complaint(result) if on_unconverged == "warn" else None
-    if said is not None:
-        warnings.warn(said, NotConvergedWarning, stacklevel=stacklevel + 1)
+    message = complaint(result) if on_unconverged == "warn" else None
+    if message is not None:
+        warnings.warn(message, NotConvergedWarning, stacklevel=stacklevel + 1)

@@ -1,4 +1,4 @@
-"""What a result says of all its columns together: whether they converged, how each ended, and where some did not."""
+"""The verdict on all columns of a result together: whether they converged, how each ended, and where some did not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lig_core.contract import ALL_MAPS
 from lig_core.result.arrays import NAMES, STATUSES, LayerArrays
 
 KEYS = ("converged", "columns", "unconverged")
-"""What of a result's document stands after its layers, because only they tell it."""
+"""The keys of a result's document that stand after its layers, because only they tell them."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Verdict:
         return verdict
 
     def add(self, layer: LayerArrays) -> None:
-        """One more layer."""
+        """Gather one more layer."""
         for name in ALL_MAPS:
             tensor = NAMES[name]
             if f"{tensor}.status" in layer:  # a composition has none of its own

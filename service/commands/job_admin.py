@@ -95,7 +95,7 @@ def _print(jobs: Sequence[Job]) -> None:
     table = Table(job_column(), "owner", "model", "cost", status, "attempts", "age", "what")
     for job in jobs:
         about = (job.owner, job.request.model, f"{job.cost:.1f} s")
-        table.add_row(job.id, *about, str(job.status), str(job.attempts), age(job), what(job))
+        table.add_row(job.id, *about, str(job.status), str(job.attempts), age(job), summary(job))
     console().print(table if jobs else "no jobs")
 
 
@@ -106,10 +106,10 @@ def job_column(title: str = "job") -> Column:
 
 def console() -> Console:
     """As wide as the terminal, but for very narrow ones; what goes into a file or a pipe is not cut at all."""
-    found = Console()
-    if found.is_terminal and found.width >= NARROWEST:
-        return found
-    return Console(width=NARROWEST if found.is_terminal else UNCUT)
+    terminal = Console()
+    if terminal.is_terminal and terminal.width >= NARROWEST:
+        return terminal
+    return Console(width=NARROWEST if terminal.is_terminal else UNCUT)
 
 
 def age(job: Job) -> str:
@@ -119,8 +119,8 @@ def age(job: Job) -> str:
     return f"{f'{days} d ' if days else ''}{clock // 3600}:{clock % 3600 // 60:02}:{clock % 60:02}"
 
 
-def what(job: Job) -> str:
-    """What there is to say of a job, by its state."""
+def summary(job: Job) -> str:
+    """The last column of a job's row, by its state."""
     if job.error is not None:
         return str(job.error["code"])
     if job.status is JobStatus.QUEUED:

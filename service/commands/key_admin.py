@@ -30,9 +30,9 @@ def new(
     file: Annotated[Path | None, typer.Option(help="Keys file to add the entry to; made if absent.")] = None,
 ) -> None:
     """Make a key. It is printed once, on standard output; only its salted hash is kept."""
-    asked: list[Scope] = [scope.strip() for scope in scopes.split(",")]  # type: ignore[misc] # checked by KeyEntry
+    wanted: list[Scope] = [scope.strip() for scope in scopes.split(",")]  # type: ignore[misc] # checked by KeyEntry
     try:
-        key, entry = new_key(name, asked, rate, concurrency)
+        key, entry = new_key(name, wanted, rate, concurrency)
         if file is not None:
             _add(entry, file)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from service.commands.job_admin import age, console, job_column, overview, what
+from service.commands.job_admin import age, console, job_column, overview, summary
 from service.jobs.job import JobStatus
 from service.jobs.overview import Overview
 from service.jobs.queue_state import QueueState
@@ -70,7 +70,7 @@ def _running(jobs: Overview) -> Table:
     table = Table(job_column("running job"), "owner", "model", "cost", "worker", "attempt", "age", "what")
     for job in jobs.jobs(JobStatus.RUNNING, SHOWN_JOBS):
         about = (job.owner, job.request.model, f"{job.cost:.1f} s", jobs.worker_of(job)[:8])
-        table.add_row(job.id, *about, str(job.attempts), age(job), what(job))
+        table.add_row(job.id, *about, str(job.attempts), age(job), summary(job))
     return table
 
 

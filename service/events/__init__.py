@@ -1,1 +1,1 @@
-"""What happens to a computation, told to whoever listens."""
+"""The events of a computation, told to whoever listens."""

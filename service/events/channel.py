@@ -16,7 +16,7 @@ from service.events import ids
 from service.jobs.job import Event, EventPage, Job
 
 SLACK = 100
-"""How many more than `max_events` a channel may hold before it forgets some."""
+"""Events beyond `max_events` that a channel may hold before it forgets some."""
 
 
 class Channel:
@@ -37,7 +37,7 @@ class Channel:
 
     @property
     def last(self) -> str | None:
-        """Where to read on."""
+        """The id of the last event that was read, after which to read on; None before the first."""
         return self._events[-1].id if self._events else None
 
     def listener(self, job: Job, place: str | None) -> Listener:
@@ -45,14 +45,14 @@ class Channel:
         self.joined = time.monotonic()
         if job.cancelled_after is not None:
             self._ends[job.id] = job.cancelled_after
-        return Listener(self, job.id, place, told=self._forgotten if place is None else None)
+        return Listener(self, job.id, place, reported_gap=self._forgotten if place is None else None)
 
     def add(self, page: EventPage, jobs: Iterable[str]) -> None:
         """Take in what was read after `last`, and what it says of these jobs."""
         if page.forgotten is not None and (self.last is None or ids.later(page.forgotten, self.last)):
             self._forgotten = page.forgotten
-        asked = set(jobs)
-        ends = {job: end for job, end in self._ends.items() if job not in asked} | dict(page.ends)
+        job_ids = set(jobs)
+        ends = {job: end for job, end in self._ends.items() if job not in job_ids} | dict(page.ends)
         if not page.events and ends == self._ends and page.gone == self._gone:
             return
         self._ends, self._gone = ends, page.gone
@@ -68,15 +68,15 @@ class Channel:
         self._wake()
 
     def over(self, job_id: str) -> bool:
-        """Whether nothing more will be told of a job."""
+        """True if nothing more will be told of a job."""
         return self.closed or job_id in self._gone
 
     def after(self, job_id: str, place: str | None) -> Event | None:
         """The first event after a place that concerns a job; its own `cancelled` where it was cancelled by itself."""
         at = bisect_right(self._order, ids.order(place)) if place else 0
-        found, end = self._events[at] if at < len(self._events) else None, self._ends.get(job_id)
-        if end is None or (found is not None and not ids.later(found.id, end)):
-            return found
+        event, end = self._events[at] if at < len(self._events) else None, self._ends.get(job_id)
+        if end is None or (event is not None and not ids.later(event.id, end)):
+            return event
         own = ids.following(end)
         return Event(own, "cancelled", {}) if place is None or ids.later(own, place) else None
 
@@ -106,14 +106,14 @@ class Channel:
 
 
 class Listener:
-    """One client's place in the events of a job. `told`: up to where it need not know what was forgotten."""
+    """One client's place in the events of a job. `reported_gap`: the last forgotten event that it need not hear of."""
 
-    def __init__(self, channel: Channel, job_id: str, place: str | None, *, told: str | None) -> None:
-        self._channel, self._job_id, self._place, self._told = channel, job_id, place, told
+    def __init__(self, channel: Channel, job_id: str, place: str | None, *, reported_gap: str | None) -> None:
+        self._channel, self._job_id, self._place, self._reported_gap = channel, job_id, place, reported_gap
 
     @property
     def pending(self) -> bool:
-        """Whether there is an event to tell at once."""
+        """True if there is an event to tell at once."""
         return self._channel.after(self._job_id, self._place) is not None
 
     async def events(self, silence: float) -> AsyncIterator[Event | None]:
@@ -146,12 +146,12 @@ class Listener:
             self._channel.joined = time.monotonic()
 
     def _next(self) -> Event | None:
-        found = self._channel.after(self._job_id, self._place)
-        if found is None or self._place is None:
-            return found
-        before, missing = ids.preceding(found.id), self._channel.missing(self._place)
-        if missing in (None, self._told) or self._place == before:
-            return found
-        self._told = missing
-        there = self._channel.after(self._job_id, missing) or found
+        event = self._channel.after(self._job_id, self._place)
+        if event is None or self._place is None:
+            return event
+        before, missing = ids.preceding(event.id), self._channel.missing(self._place)
+        if missing in (None, self._reported_gap) or self._place == before:
+            return event
+        self._reported_gap = missing
+        there = self._channel.after(self._job_id, missing) or event
         return Event(before, "gap", {"after": self._place, "next": there.id})

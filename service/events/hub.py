@@ -19,7 +19,7 @@ from service.lifecycle import Lifecycle
 PAGE = 500
 """Events read at once."""
 LINGER_SECONDS = 5.0
-"""How long a channel without listeners is kept: whoever lost a connection is back by then."""
+"""The time that a channel without listeners is kept: whoever lost a connection is back by then."""
 LOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 
@@ -42,12 +42,12 @@ class Hub:
 
     @property
     def channels(self) -> int:
-        """How many computations are read."""
+        """The number of computations that are read."""
         return len(self._followed)
 
     @property
     def listeners(self) -> int:
-        """How many listen, over all computations."""
+        """The number of listeners, over all computations."""
         return sum(each.channel.listeners for each in self._followed.values())
 
     async def join(self, job: Job, place: str | None) -> Listener:
@@ -102,17 +102,17 @@ class Hub:
             channel.close()  # whoever came too late comes again
 
     async def _read_on(self, computation: str, channel: Channel, *, wait: bool) -> bool:
-        """Whether there is more to read at once."""
-        asked = list(channel.jobs)
+        """Read on; True if there is more to read at once."""
+        job_ids = list(channel.jobs)
         try:
-            page = await run_in_threadpool(self._jobs.read_events, computation, channel.last, PAGE, asked)
+            page = await run_in_threadpool(self._jobs.read_events, computation, channel.last, PAGE, job_ids)
         except StoreUnavailable as error:
             if not wait:
                 raise
             log.warning("events: %s (%s)", error.detail, error.__cause__)
             await asyncio.sleep(RETRY_SECONDS)
             return True
-        channel.add(page, asked)
+        channel.add(page, job_ids)
         return len(page.events) == PAGE
 
     def _end(self) -> None:

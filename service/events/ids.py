@@ -12,15 +12,15 @@ _LARGEST = 2**63 - 1
 
 def parse(text: str, pointer: str) -> str:
     """An id as a client sent it; raises InvalidRequest, which points at where it was sent."""
-    found = _ID.fullmatch(text)
-    if found is None or max(map(int, found.groups())) > _LARGEST:
+    match = _ID.fullmatch(text)
+    if match is None or max(map(int, match.groups())) > _LARGEST:
         detail = f"'{text[:80]}' is no event's id; send one that was received, such as 1700000000000-0, or none"
         raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
     return text
 
 
 def later(one: str, other: str) -> bool:
-    """Whether the event `one` came after the `other`."""
+    """True if the event `one` came after the `other`."""
     return order(one) > order(other)
 
 
@@ -37,6 +37,6 @@ def preceding(event_id: str) -> str:
 
 
 def order(event_id: str) -> tuple[int, int]:
-    """What ids are sorted by."""
+    """The key that ids are sorted by."""
     first, _, second = event_id.partition("-")
     return int(first), int(second or 0)

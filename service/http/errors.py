@@ -1,4 +1,4 @@
-"""What the API itself refuses or cannot do, beside the errors of `lig_core`; each with a stable `code`."""
+"""Errors of the API itself, beside the errors of `lig_core`; each with a stable `code`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BodyTooLarge(LigError):
 
 
 class MalformedHttp(LigError):
-    """What came is not HTTP."""
+    """The bytes that came are not HTTP."""
 
     code = "malformed_http"
     title = "The request is not valid HTTP"

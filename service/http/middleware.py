@@ -1,4 +1,4 @@
-"""What wraps every request, as plain ASGI so that streaming is left alone: ids, a log line, a limit on the body."""
+"""The layers around every request, as plain ASGI so that streaming is left alone: ids, a log line, a body limit."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        sent_id = headers.get("x-request-id", "")
+        request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else uuid.uuid4().hex
         parents = headers.getlist("traceparent")
         parent = tracing.parse(parents[0]) if len(parents) == 1 else None
         trace = parent.child() if parent else tracing.new_trace()

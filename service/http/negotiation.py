@@ -1,4 +1,4 @@
-"""Which of its forms a result is sent in: format, coding, and whether the caller has it already."""
+"""The form that a result is sent in: format, coding, and whether the caller has it already."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ HTML = Format("text/html", ".html", _write_html)
 RESULT_FORMATS: Mapping[str, Format] = {form.media_type: form for form in (*FORMATS.values(), HTML)}
 """By media type, the default first."""
 TEXT = {"application/json", "application/x-ndjson", "text/html"}
-"""What compression is worth its time for: float32 hardly becomes smaller."""
+"""The media types that compression is worth its time for: float32 hardly becomes smaller."""
 CODINGS: Mapping[str, Coding | None] = {"zstd": zstandard_compressed, "gzip": gzipped, "identity": None}
 """By name, the better first."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a result is sent."""
+    """The format and the coding that a result is sent in."""
 
     format: Format
     coding: str
 
     def write(self, head: Mapping[str, Any], layers: Layers) -> Iterator[bytes]:
-        """The body."""
+        """The body in this form, part by part."""
         parts, encode = self.format.write(head, layers), CODINGS[self.coding]
         return parts if encode is None else encode(parts)
 
-    def etag(self, *what: object) -> str:
-        """A strong one: `what`, in this form, is these bytes."""
-        described = repr((*what, self.format.media_type, self.coding))
+    def etag(self, *content: object) -> str:
+        """A strong one: `content`, in this form, is these bytes."""
+        described = repr((*content, self.format.media_type, self.coding))
         return f'"{hashlib.sha256(described.encode()).hexdigest()[:32]}"'
 
 
@@ -62,6 +62,6 @@ def negotiate(headers: Headers) -> Form:
 
 
 def has_it(headers: Headers, etag: str) -> bool:
-    """Whether the caller holds what the tag stands for."""
-    found = parse_etags(headers.get("if-none-match"))
-    return found.contains_weak(etag.strip('"'))
+    """True if the caller holds what the tag stands for."""
+    tags = parse_etags(headers.get("if-none-match"))
+    return tags.contains_weak(etag.strip('"'))

@@ -1,4 +1,4 @@
-"""Where requests may come from: calls from web pages of other origins (CORS), and a guard against DNS rebinding.
+"""The origins of requests: calls from web pages of other origins (CORS), and a guard against DNS rebinding.
 
 A web page may give its own name the address 127.0.0.1; a browser then lets it read, as its own, what an open service
 on that machine answers. The header `Host` still gives the page's name.

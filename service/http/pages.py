@@ -22,7 +22,7 @@ SAFE_HEADERS = {
 
 
 def page_headers(policy: str) -> dict[str, str]:
-    """What puts a page under a Content-Security-Policy, not to be framed by others."""
+    """Headers that put a page under a Content-Security-Policy, not to be framed by others."""
     return {**SAFE_HEADERS, "Content-Security-Policy": f"{policy}; frame-ancestors 'none'"}
 
 
@@ -63,6 +63,6 @@ def _page(name: str) -> str:
 
 def _swagger_ui() -> Path:
     """The folder in which the package fastapi-offline carries Swagger UI."""
-    found = find_spec("fastapi_offline")
-    assert found is not None and found.origin is not None, "a dependency of the API"
-    return Path(found.origin).parent / "static"
+    package = find_spec("fastapi_offline")
+    assert package is not None and package.origin is not None, "a dependency of the API"
+    return Path(package.origin).parent / "static"

@@ -1,4 +1,4 @@
-"""Where the service lies behind a proxy: the beginning of every path that callers see and routes do not.
+"""The prefix of the service behind a proxy: the beginning of every path that callers see and routes do not.
 
 It is ASGI's `root_path`, and `path` has it in front, so that what is made of the request's path has it too; links are
 made with `Root`.
@@ -66,9 +66,8 @@ def _is_of(scope: Scope, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
 
 
 def root_of(request: Request) -> str:
-    """What the paths of links begin with."""
-    found: str = request.scope.get("root_path", "")
-    return found
+    """The beginning of the paths of links."""
+    return request.scope.get("root_path", "")
 
 
 Root = Annotated[str, Depends(root_of)]

@@ -143,10 +143,10 @@ def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
         by_status.setdefault(STATUS[code], []).append(code)
     return {
         status: {
-            "description": f"Problem: {', '.join(f'`{code}`' for code in found)}.",
+            "description": f"Problem: {', '.join(f'`{code}`' for code in names)}.",
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status, found in sorted(by_status.items())
+        for status, names in sorted(by_status.items())
     }
 
 

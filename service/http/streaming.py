@@ -87,7 +87,7 @@ def _compressed(
 ) -> Iterator[bytes]:
     for part in parts:
         for start in range(0, len(part), PORTION):
-            if found := compress(memoryview(part)[start : start + PORTION]):
-                yield found
+            if compressed := compress(memoryview(part)[start : start + PORTION]):
+                yield compressed
         del part
     yield flush()

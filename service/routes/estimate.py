@@ -27,6 +27,6 @@ def router(checks: RequestChecks) -> APIRouter:
     )
     def estimate(body: Annotated[Any, Depends(read_json)]) -> Estimate:
         """The checks of `POST /explain`, and then what it would take: tokens, work, memory, bytes, seconds."""
-        return checks.check(parse_submission(body).asked())
+        return checks.check(parse_submission(body).explain_request())
 
     return routes

@@ -83,7 +83,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
                     async for piece in _large(job, event):
                         yield piece
                 else:
-                    yield _beginning(event) + orjson.dumps(_told(job, event, root)) + b"\n\n"
+                    yield _beginning(event) + orjson.dumps(_event_data(job, event, root)) + b"\n\n"
 
     async def _large(job: Job, event: Event) -> AsyncIterator[bytes]:
         name = f"{job.computation} {event.id}"
@@ -105,9 +105,9 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
 
 
 def _place(header: str, query: str) -> str | None:
-    """Where to go on. Both are checked, whichever holds; browsers send an empty header where there was no id."""
-    told = ((header, "/header/Last-Event-ID"), (query, "/query/after"))
-    places = [ids.parse(text, pointer) for text, pointer in told if text]
+    """The place to go on from. Both are checked, whichever holds: browsers send an empty header without an id."""
+    cursors = ((header, "/header/Last-Event-ID"), (query, "/query/after"))
+    places = [ids.parse(text, pointer) for text, pointer in cursors if text]
     return places[0] if places else None
 
 
@@ -115,7 +115,7 @@ def _beginning(event: Event) -> bytes:
     return f"id: {event.id}\nevent: {event.kind}\ndata: ".encode()
 
 
-def _told(job: Job, event: Event, root: str) -> dict[str, Any]:
+def _event_data(job: Job, event: Event, root: str) -> dict[str, Any]:
     """The data of an event as clients see it."""
     if event.kind == "layer":
         return {"layer": event.data["index"]}

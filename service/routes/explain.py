@@ -49,7 +49,7 @@ CHECKS = (
     "model_not_allowed",
     "store_unavailable",
 )
-"""What any request may be refused for."""
+"""Refusals that any request may meet."""
 PROBLEMS = responses(
     *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
 )

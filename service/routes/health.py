@@ -1,4 +1,4 @@
-"""Whether the process lives, has started, and could run a job now."""
+"""Probes: does the process live, has it started, could it run a job now."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
 
     def ready() -> Ready:
         lifecycle.refuse_while_draining()
-        found = jobs.durability()  # first: where the store takes no writes, workers cannot say that they live
+        store = jobs.durability()  # first: where the store takes no writes, workers cannot say that they live
         load = jobs.load()
         if load.workers == 0:
             raise NotReady("no worker is alive; start one with: lig worker")
@@ -81,7 +81,7 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
         for check in checks:
             check()
         lifecycle.started = True
-        return Ready(workers=load.workers, redis=found.server, promise=found.promise, promise_meaning=found.meaning)
+        return Ready(workers=load.workers, redis=store.server, promise=store.promise, promise_meaning=store.meaning)
 
     @routes.get("/livez", summary="Is the process alive")
     async def livez() -> Alive:
@@ -93,16 +93,16 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
         """Redis takes writes and will not drop jobs, a worker is alive, and the process is not about to stop."""
         nonlocal last
         try:
-            found = ready()
+            readiness = ready()
         except LigError as error:
             if last != error.detail:
                 log.warning("not ready: %s", error.detail)
             last = error.detail
             raise
         if last != READY:
-            log.info("ready: %s", found.promise_meaning)
+            log.info("ready: %s", readiness.promise_meaning)
         last = READY
-        return found
+        return readiness
 
     @routes.get("/startupz", summary="Has it been ready yet", responses=PROBLEMS)
     def startupz() -> Started:

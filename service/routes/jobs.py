@@ -50,8 +50,8 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
         headers = {}
         if page.next_cursor is not None:
             query = {"limit": limit, "cursor": page.next_cursor, "group": group, "status": status}
-            given = urlencode({name: value for name, value in query.items() if value})
-            headers["Link"] = f'<{root}/v1/jobs?{given}>; rel="next"'
+            parameters = urlencode({name: value for name, value in query.items() if value})
+            headers["Link"] = f'<{root}/v1/jobs?{parameters}>; rel="next"'
         return Response(page_json(page, root), media_type="application/json", headers=headers)
 
     @routes.get(

@@ -49,7 +49,7 @@ class ModelSummary(BaseModel):
 
 
 class Limits(BaseModel):
-    """How much may be asked for here."""
+    """The limits on what may be asked for here."""
 
     text_characters: int
     body_bytes: int
@@ -88,7 +88,7 @@ class ModelList(BaseModel):
 
 
 class ModelBoundaries(BaseModel):
-    """Where z, u and z' sit in a model's blocks, and which maps it supports, from its config alone."""
+    """The places of z, u and z' in a model's blocks, and the maps that it supports, from its config alone."""
 
     model_config = ConfigDict(json_schema_extra={"example": EXAMPLES["boundaries"]})
 

@@ -39,7 +39,7 @@ class Part:
 
     def selection(self) -> Selection:
         """As the core takes it; raises InvalidRequest."""
-        return Selection.parse(**{name: asked for name, asked in vars(self).items() if asked})
+        return Selection.parse(**{name: value for name, value in vars(self).items() if value})
 
 
 def router(jobs: JobStore) -> APIRouter:

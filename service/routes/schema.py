@@ -59,7 +59,7 @@ def _without_text(request: dict[str, Any]) -> dict[str, Any]:
     """The request's schema, as the options that all texts of a batch share."""
     apart = {"text", "tokens", "webhook"}
     return {
-        **{name: said for name, said in request.items() if name != "oneOf"},
+        **{name: value for name, value in request.items() if name != "oneOf"},
         "title": "BatchOptions",
         "description": "Everything of an ExplainRequest but its text (or tokens) and its webhook.",
         "properties": {name: field for name, field in request["properties"].items() if name not in apart},

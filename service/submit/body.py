@@ -1,4 +1,4 @@
-"""What may be posted: a request, or many texts that share one, and where to tell their end."""
+"""The bodies that may be posted: a request, or many texts that share one, and where to tell their end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class SubmitRequest(ExplainRequest):
-    """What is asked: one text (or its tokens), one model, which maps of which layers, from which baselines;
+    """One request: a text (or its tokens), a model, which maps of which layers, from which baselines;
     and whom to tell.
 
     Unknown fields are refused. `num_steps` absent means adaptive quadrature to `rtol`; a number means that many
@@ -41,7 +41,7 @@ class SubmitRequest(ExplainRequest):
 
     webhook: Webhook = None
 
-    def asked(self) -> ExplainRequest:
+    def explain_request(self) -> ExplainRequest:
         """The request without what changes no number of its result."""
         return ExplainRequest.model_construct(**{name: getattr(self, name) for name in ExplainRequest.model_fields})
 
@@ -85,8 +85,8 @@ def parse_batch(data: Any, most: int) -> tuple[list[ExplainRequest], str | None]
     misplaced = [f"/options/{name}" for name in ("text", "tokens") if name in batch.options]
     if misplaced:
         detail = "what to explain stands in /texts; leave it out"
-        found = [FieldError(pointer, detail) for pointer in misplaced]
-        raise InvalidRequest(f"{' and '.join(misplaced)}: {detail}", errors=found)
+        errors = [FieldError(pointer, detail) for pointer in misplaced]
+        raise InvalidRequest(f"{' and '.join(misplaced)}: {detail}", errors=errors)
     faults, requests = BatchFaults(), []
     for place, text in enumerate(batch.texts):
         with faults.of_text(place):
@@ -122,11 +122,11 @@ class BatchFaults:
         """Raise an error of the first one's kind, with all that was gathered."""
         if self._first is None:
             return
-        told = list(self._faults.values())[:MOST_FAULTS]
-        more = len(self._faults) - len(told)
-        detail = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in told)
+        errors = list(self._faults.values())[:MOST_FAULTS]
+        more = len(self._faults) - len(errors)
+        detail = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in errors)
         raise type(self._first)(
-            f"nothing was queued: {detail}{f'; and {more} more' if more else ''}", errors=told
+            f"nothing was queued: {detail}{f'; and {more} more' if more else ''}", errors=errors
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""What a request will cost, from its model's config and its number of tokens: work, memory, bytes, seconds.
+"""The cost of a request, from its model's config and its number of tokens: work, memory, bytes, seconds.
 
 For each map and layer, with T tokens, t targets, n nodes a target, width d, H heads of d_h:
 
@@ -67,11 +67,11 @@ ATT_ROWS = {"zero": 3.0, "self_input_token": 2.0}
 """Rows evaluated for one that is needed: a target's heads are refined together though not all need it."""
 
 SECONDS_PER_LAYER, SECONDS_PER_NODE = 0.012, 0.0012
-"""What does not grow with the text, at the default rate: replays that check a block, and a map's steps, one node after
-another."""
+"""Work that does not grow with the text, at the default rate: replays that check a block, and a map's steps, one node
+after another."""
 
 CHUNK_BYTES = 192 * 2**20
-"""What the engines allow one chunk's temporaries (lig_core.engines.chunking)."""
+"""Bytes that the engines allow one chunk's temporaries (lig_core.engines.chunking)."""
 FLOAT, DOUBLE = 4, 8
 SUMS = 5
 """Float64 accumulators beside a map's values: three rules, the result and its copy."""
@@ -93,7 +93,7 @@ class MapCost(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What a request will cost. Null: the model's config is not known here."""
+    """The cost of a request. Null: the model's config is not known here."""
 
     model_config = ConfigDict(json_schema_extra={"example": EXAMPLES["estimate"]})
 
@@ -161,8 +161,8 @@ def estimate(
     ]
     mixing = sum(MIXING_PASSES[each.baseline] for each in integrations if each.kind in ("layer", "att"))
     passes = shape.layers + layers * (CHECKING_PASSES + mixing)
-    flops = layers * sum(found.flops_per_layer for found in maps) + passes * _pass(request, shape, tokens.number)
-    fixed = layers * (SECONDS_PER_LAYER + SECONDS_PER_NODE * sum(found.nodes for found in maps))
+    flops = layers * sum(cost.flops_per_layer for cost in maps) + passes * _pass(request, shape, tokens.number)
+    fixed = layers * (SECONDS_PER_LAYER + SECONDS_PER_NODE * sum(cost.nodes for cost in maps))
     return Estimate(
         tokens=tokens.number,
         tokens_exact=tokens.exact,
@@ -189,7 +189,7 @@ TYPICAL = Shape.of(
 
 
 def _integrations(request: ExplainRequest, shape: Shape) -> Iterator[_Integration]:
-    """What `lig_core.method.explain_layer` integrates."""
+    """The integrals that `lig_core.method.explain_layer` computes."""
     maps = {*request.maps}
     composed = "composed" in maps
     if maps & {"layer", "composed"}:

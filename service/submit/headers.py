@@ -1,4 +1,4 @@
-"""What the headers of a submission ask for, apart from the work itself."""
+"""The headers of a submission: what they ask for, apart from the work itself."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def wait_seconds(headers: Sequence[str]) -> int | None:
     10
     """
     for preference in ",".join(headers).split(","):
-        found = _WAIT.fullmatch(preference.strip())
-        if found is not None:
-            return int(found[1] or found[2])
+        match = _WAIT.fullmatch(preference.strip())
+        if match is not None:
+            return int(match[1] or match[2])
     return None
 
 

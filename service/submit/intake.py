@@ -33,16 +33,16 @@ class Intake:
         self._lifecycle, self._max_batch = lifecycle, max_batch
 
     def accept(self, caller: Caller, body: Any, headers: SubmitHeaders) -> Accepted:
-        """One text."""
+        """Accept one text, as one job."""
         self._lifecycle.refuse_while_draining()
         posted = parse_submission(body)
         if posted.webhook is not None:
             self._webhooks.require(posted.webhook)
-        submission = self._submission(posted.asked(), headers, posted.webhook)
+        submission = self._submission(posted.explain_request(), headers, posted.webhook)
         return self._jobs.submit(caller.name, [submission], limits=limits(caller), idempotency=headers.idempotency)
 
     def accept_batch(self, caller: Caller, body: Any, headers: SubmitHeaders) -> Accepted:
-        """Many texts, as one group."""
+        """Accept many texts, as one group."""
         self._lifecycle.refuse_while_draining()
         requests, webhook = parse_batch(body, self._max_batch)
         if webhook is not None:
@@ -90,6 +90,6 @@ def code_version() -> str:
 
 
 def limits(caller: Caller) -> Limits:
-    """What a caller's key allows; a key's rate is by the minute, and a minute's worth may be asked for at once."""
+    """The limits of a caller's key; a key's rate is by the minute, and a minute's worth may be asked for at once."""
     rate = None if caller.rate is None else caller.rate / SECONDS_PER_MINUTE
     return Limits(concurrency=caller.concurrency, rate=rate, burst=SECONDS_PER_MINUTE)

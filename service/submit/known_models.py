@@ -1,4 +1,4 @@
-"""What a name leads to, and what is known of that model, without reading its files for every request."""
+"""The models that names lead to, and what is known of them, without reading their files for every request."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from service.settings import Settings
 from service.submit.model_shape import Shape
 
 FRESH_SECONDS = 1.0
-"""How soon it is noticed that a name leads elsewhere."""
+"""The time within which it is noticed that a name leads elsewhere."""
 HUB_SECONDS = 600.0
-"""How soon it is noticed that a branch on the hub moved."""
+"""The time within which it is noticed that a branch on the hub moved."""
 PATIENCE_SECONDS = 5.0
-"""How long a request waits for a folder's files to be read, which takes about a second a gigabyte, once."""
+"""The time that a request waits for a folder's files to be read, which takes about a second a gigabyte, once."""
 MOST_MODELS = 256
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """What a name was resolved to, and what identifies its content (`lig_core.models.identity`); None: not known."""
+    """The model of a name, and the identity of its content (`lig_core.models.identity`); None: not known."""
 
     reference: ModelReference
     name: str  # the one spelling of it
@@ -44,7 +44,7 @@ class KnownModel:
 
     @property
     def fresh(self) -> bool:
-        """Whether it may be taken to be still so; of a folder it is known at once that its files changed."""
+        """True if it may be taken to be still so; of a folder it is known at once that its files changed."""
         return time.monotonic() - self.at < FRESH_SECONDS and self.stamp == _stamp(self.card)
 
 
@@ -58,8 +58,8 @@ class KnownModels:
     def __init__(self, settings: Settings, held: Callable[[], Mapping[str, str]] = dict) -> None:
         self._settings = settings
         self._held = held
-        self._found: dict[str, KnownModel] = {}
-        self._asked: dict[str, float] = {}
+        self._models: dict[str, KnownModel] = {}
+        self._hub_times: dict[str, float] = {}
         self._reading: dict[str, Future[str | None]] = {}
         self._starting = threading.Lock()
 
@@ -69,7 +69,7 @@ class KnownModels:
         Raises InvalidRequest and ModelNotAllowed that point at `/model`, ModelNotFound, UnsupportedModel where its
         config rules it out, and NotReady where a folder's files are being read.
         """
-        known = self._found.get(name)
+        known = self._models.get(name)
         if known is None or not known.fresh:
             at, reference = time.monotonic(), self._resolve(name, "/model")
             card = self._card(reference)
@@ -84,9 +84,9 @@ class KnownModels:
                 stamp=_stamp(card),
                 at=at,
             )
-            if len(self._found) >= MOST_MODELS:
-                self._found = {}
-            self._found[name] = known
+            if len(self._models) >= MOST_MODELS:
+                self._models = {}
+            self._models[name] = known
         return known
 
     def card(self, name: str, pointer: str) -> ModelCard:
@@ -114,7 +114,7 @@ class KnownModels:
         """A branch is followed: what the cache has of it may be old."""
         card, name, now = read_card(reference), str(reference), time.monotonic()
         moves = reference.revision is None or COMMIT.fullmatch(reference.revision) is None
-        due = moves and now - self._asked.get(name, -math.inf) > HUB_SECONDS
+        due = moves and now - self._hub_times.get(name, -math.inf) > HUB_SECONDS
         if not self._settings.ask_hub or (card.config and not due):
             return card
         try:
@@ -122,9 +122,9 @@ class KnownModels:
         except ModelNotFound:  # or it cannot be reached now
             if not card.config:
                 raise
-        if len(self._asked) >= MOST_MODELS:
-            self._asked = {}
-        self._asked[name] = now
+        if len(self._hub_times) >= MOST_MODELS:
+            self._hub_times = {}
+        self._hub_times[name] = now
         return card
 
     def _identity(self, card: ModelCard) -> str | None:
@@ -170,7 +170,7 @@ def _stamp(card: ModelCard) -> tuple[object, ...]:
 
 
 def allowed(model: str, patterns: Sequence[str] | None) -> bool:
-    """Whether a model may be asked for: by its id or `id@revision`, against ids and patterns; None allows all.
+    """True if a model may be asked for: by its id or `id@revision`, against ids and patterns; None allows all.
 
     The model is that which a name was resolved to, never the name as it was sent.
     """

@@ -56,5 +56,5 @@ class Shape:
 
 
 def _first(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
-    found = (config.get(key) for key in keys)
-    return next((value for value in found if isinstance(value, int) and value > 0), None)
+    values = (config.get(key) for key in keys)
+    return next((value for value in values if isinstance(value, int) and value > 0), None)

@@ -12,7 +12,7 @@ LOAD_SECONDS = 1.0
 
 
 class Pace:
-    """How long work will take. Every method may block, and raises StoreUnavailable."""
+    """The time that work will take. Every method may block, and raises StoreUnavailable."""
 
     def __init__(self, jobs: JobStore) -> None:
         self._jobs = jobs

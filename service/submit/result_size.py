@@ -1,4 +1,4 @@
-"""How large a result will be, in JSON and as arrays. The constants are those of the document's own layout."""
+"""The size of a result, in JSON and as arrays. The constants are those of the document's own layout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lig_core.contract import ExplainRequest, MapName
 from service.submit.model_shape import Shape
 
 HEAD_BYTES, HEAD_BYTES_PER_TOKEN = 1800, 35
-"""What stands before the layers: config, boundaries, receipt; tokens, labels and offsets."""
+"""The part before the layers: config, boundaries, receipt; tokens, labels and offsets."""
 
 NUMBER = {"float32": 11.8, "float64": 20.5}
 """A number and its comma, in its shortest digits."""
@@ -56,8 +56,8 @@ def binary_bytes(request: ExplainRequest, shape: Shape, tokens: int, targets: in
         "mlp": (targets, _sources(request, shape)),
         "composed": (2 * targets, tokens),
     }
-    asked = [columns[name] for name in request.maps]
-    a_layer = sum(count * (sources * number + BINARY_COLUMN) for count, sources in asked)
+    map_columns = [columns[name] for name in request.maps]
+    a_layer = sum(count * (sources * number + BINARY_COLUMN) for count, sources in map_columns)
     return round(HEAD_BYTES + HEAD_BYTES_PER_TOKEN * tokens + layers * (a_layer + BINARY_LAYER))
 
 

@@ -42,11 +42,11 @@ class TokenCount:
     words: Sequence[int] | None = field(default=None, compare=False)
 
     def targets(self, request: ExplainRequest) -> int:
-        """How many tokens' columns the request takes: by words, of all of each word that one is asked of."""
+        """The number of tokens whose columns the request takes: by words, all of each word that one is asked of."""
         if request.target_tokens is None:
             return self.number
-        asked = [target for target in request.target_tokens if target < self.number]
-        return len(asked if self.words is None else whole_words(asked, self.words))
+        targets = [target for target in request.target_tokens if target < self.number]
+        return len(targets if self.words is None else whole_words(targets, self.words))
 
 
 class TokenCounter:
