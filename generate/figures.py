@@ -24,6 +24,9 @@ THINNEST = 0.6
 ACCENTS = {"cat": "cat", "sat": "sat", "mat": "mat"}
 """Sources with a colour of their own."""
 
+PLAIN = '<path class="link" '
+"""How links from all other sources begin."""
+
 STYLE = """
   .page { fill: #ffffff; stroke: #d8dee4 }
   text { font: 15px ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; fill: #1f2328 }
@@ -165,8 +168,9 @@ def _link(start: tuple[float, float], end: tuple[float, float], share: float, so
 
 
 def _drawn(links: Iterable[tuple[float, str]]) -> Sequence[str]:
-    """Those of note, the widest last, so that it lies above."""
-    return [path for stroke, path in sorted(links, key=lambda link: link[0]) if stroke >= THINNEST]
+    """Those of note; the coloured ones lie above the others."""
+    paths = [path for stroke, path in links if stroke >= THINNEST]
+    return sorted(paths, key=lambda path: not path.startswith(PLAIN))
 
 
 def _node(x: float, y: float, share: float) -> str:
