@@ -85,6 +85,10 @@ class Document:
         """The blocks in any of these languages."""
         return [block for block in self._blocks() if block.language in languages]
 
+    def runnable(self, *languages: str) -> list[Block]:
+        """Those of them that are run."""
+        return [block for block in self.blocks(*languages) if block.not_run is None]
+
     def _blocks(self) -> Iterator[Block]:
         before: Token | None = None
         for token in self._tokens:
@@ -147,7 +151,7 @@ def prints(expected: str, actual: str) -> bool:
     """Whether the output is what is expected, but for the amount of white space and what `…` stands for."""
     if not expected.strip():
         return not actual.strip()
-    return OutputChecker().check_output(re.sub(r"\.?…", "...", expected), actual, ELLIPSIS | NORMALIZE_WHITESPACE)
+    return OutputChecker().check_output(re.sub(r"\s*\.?…\s*", "...", expected), actual, ELLIPSIS | NORMALIZE_WHITESPACE)
 
 
 def marks(documents: Sequence[Document]) -> Mapping[str, int]:

@@ -15,8 +15,8 @@ from documents import PAGES, SHELLS, Document, prints, script, steps
 from waiting import PATIENCE
 
 DOCUMENTS = [Document(path) for path in PAGES]
-WITH_SHELL = [document for document in DOCUMENTS if document.blocks(*SHELLS)]
-WITH_PYTHON = [document for document in DOCUMENTS if document.blocks("python")]
+WITH_SHELL = [document for document in DOCUMENTS if document.runnable(*SHELLS)]
+WITH_PYTHON = [document for document in DOCUMENTS if document.runnable("python")]
 SERVICE_PORT, RECEIVER_PORT = 8000, 9000
 """As the documents have them; the test takes free ones."""
 ENVIRONMENT = {
@@ -25,6 +25,15 @@ ENVIRONMENT = {
     "LIG_LOG_LEVEL": "warning",
 }
 SEPARATOR = "\x1e"
+ONE_AFTER_ANOTHER = f"""
+import runpy, sys, traceback
+for page in sys.argv[1:]:
+    print("{SEPARATOR}")
+    try:
+        runpy.run_path(page)
+    except BaseException:
+        traceback.print_exc()
+"""
 
 
 @dataclass
@@ -89,7 +98,7 @@ def site(tmp_path_factory):
 def test_every_command_does_what_the_page_says(document, site):
     programs.require("curl")
     programs.require("jq")
-    todo = [step for block in document.blocks(*SHELLS) if block.not_run is None for step in steps(block)]
+    todo = [step for block in document.runnable(*SHELLS) for step in steps(block)]
     commands = "".join(f"printf '{SEPARATOR}'\n{step.commands}" for step in todo)
     (site.folder / "page.sh").write_text(site.here(f"set -eo pipefail\n{commands}"))
     output, code = site.run("bash", "page.sh")
@@ -100,10 +109,20 @@ def test_every_command_does_what_the_page_says(document, site):
     assert (code, len(done)) == (0, len(todo)), f"{todo[len(done) - 1].place} failed" if done else output
 
 
+@pytest.fixture(scope="module")
+def printed_by_python(site):
+    """What each page's snippets printed: one namespace a page, in one process, for torch takes long to import."""
+    pages = {}
+    for document in WITH_PYTHON:
+        source, _ = script(document.runnable("python"))
+        pages[document.name] = site.folder / f"{Path(document.name).name}.py"
+        pages[document.name].write_text(site.here(source))
+    output, _ = site.run(sys.executable, "-u", "-c", ONE_AFTER_ANOTHER, *pages.values())
+    return dict(zip(pages, output.split(SEPARATOR)[1:], strict=True))
+
+
 @pytest.mark.parametrize("document", WITH_PYTHON, ids=lambda document: document.name)
-def test_every_python_snippet_does_what_the_page_says(document, site):
-    source, expected = script([block for block in document.blocks("python") if block.not_run is None])
-    (site.folder / "page.py").write_text(site.here(source))
-    output, code = site.run(sys.executable, "page.py")
-    assert code == 0, output
-    assert prints(expected, output), f"expected\n{expected}\nand it printed\n{output}"
+def test_every_python_snippet_does_what_the_page_says(document, printed_by_python):
+    _, expected = script(document.runnable("python"))
+    printed = printed_by_python[document.name]
+    assert prints(expected, printed), f"expected\n{expected}\nand it printed\n{printed}"

@@ -218,6 +218,7 @@ def test_what_a_line_prints_is_in_its_comment():
     ("expected", "actual", "same"),
     [
         ("a … c", "a b c\n", True),
+        ("queued\n…\nsucceeded\n", "queued\nsucceeded\n", True),
         ("queued … succeeded", "queued\nstarted\nsucceeded\n", True),
         ("value: 3.…", "value: 3.25", True),
         ("a", "b", False),
