@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client architectures folders \
-  bench bench-service bench-worker faults stops soak fuzz clean
+.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures \
+  architectures folders bench bench-service bench-worker faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -63,16 +63,19 @@ openapi: $(VENV)/.runtime ## write openapi/openapi.json
 	$(BIN)/python -m service.commands.openapi
 
 settings: $(VENV)/.runtime ## write docs/settings.md
-	$(BIN)/python -m docs.settings
+	$(BIN)/python -m generate.settings
 
 metrics: $(VENV)/.runtime ## write docs/metrics.md
-	$(BIN)/python -m docs.metrics
+	$(BIN)/python -m generate.metrics
+
+figures: $(VENV)/.runtime ## draw docs/figures/ from a result that is computed
+	$(BIN)/python -m generate.figures
 
 client: $(VENV)/.dev ## write lig_core/client/sync.py, the client that blocks, from the one that does not
 	$(BIN)/python -m generate.client
 
 architectures: $(VENV)/.runtime ## write lig_core/models/architectures.json from the installed transformers
-	$(BIN)/python -m docs.architectures
+	$(BIN)/python -m generate.architectures
 
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core

@@ -1,4 +1,4 @@
-"""Programs that tests need and pip does not bring: a browser, a Redis and an nginx.
+"""Programs that tests need and pip does not bring: a browser, a Redis, an nginx, curl and jq.
 
 `python -m tests.programs` brings what is missing, where it can: as root, through apt-get. `require` gives a test its
 program, or skips the test and says how to get it; under CI=true, where nobody reads that, the test fails.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -68,9 +68,9 @@ def find_redis() -> Path | None:
         return None
 
 
-def find_nginx() -> Path | None:
-    """Debian has it where the PATH of those who are not root does not lead."""
-    path = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+def find_installed(name: str) -> Path | None:
+    """On the PATH, or where Debian puts programs: the PATH of those who are not root leads to some of these alone."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/sbin")
     return Path(path) if path else None
 
 
@@ -86,7 +86,11 @@ class Program:
 PROGRAMS = {
     "Chromium": Program(find_browser, "chromium", "`apt-get install chromium`, or `playwright install chromium`"),
     "redis-server": Program(find_redis, "redis-server", "`apt-get install redis-server`, or `brew install redis`"),
-    "nginx": Program(find_nginx, "nginx-light", "`apt-get install nginx-light`, or `brew install nginx`"),
+    "nginx": Program(
+        partial(find_installed, "nginx"), "nginx-light", "`apt-get install nginx-light`, or `brew install nginx`"
+    ),
+    "curl": Program(partial(find_installed, "curl"), "curl", "`apt-get install curl`, or `brew install curl`"),
+    "jq": Program(partial(find_installed, "jq"), "jq", "`apt-get install jq`, or `brew install jq`"),
 }
 
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import PATIENCE, ended, wait_until
 
-from docs.metrics import FILE, table
+from generate.metrics import FILE, table
 from lig_core.serving.queue import names
 from lig_core.serving.queue.counters import COUNTERS, HISTOGRAMS
 from lig_core.serving.queue.names import Field

@@ -12,7 +12,7 @@ import transformers
 from tiny_models import FAMILIES, HEADS, HIDDEN, LAYERS, POSITIONS, VOCABULARY, build, tiny_tokenizer
 from transformers import CONFIG_MAPPING, AutoModel
 
-from docs.architectures import table
+from generate.architectures import table
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.loading.loaded import LoadedModel
 from lig_core.models.architectures import FILE, SIZES, Sizes, made_with, types

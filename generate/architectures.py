@@ -1,4 +1,4 @@
-"""Writes lig_core/models/architectures.json from the installed transformers: `python -m docs.architectures`."""
+"""Writes lig_core/models/architectures.json from the installed transformers: `python -m generate.architectures`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the table of all settings from their own descriptions: `python -m docs.settings`."""
+"""Writes the table of all settings from their own descriptions: `python -m generate.settings`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings
 from service.settings import Settings as ServiceSettings
 from worker.settings import Settings as WorkerSettings
 
-FILE = Path(__file__).with_name("settings.md")
+FILE = Path(__file__).parents[1] / "docs" / "settings.md"
 HEAD = """# Settings
 
 Every setting is an environment variable. Durations are seconds, sizes bytes; lists are JSON. `lig serve --check`

@@ -1,4 +1,4 @@
-"""Writes the table of all metrics from their own descriptions: `python -m docs.metrics`."""
+"""Writes the table of all metrics from their own descriptions: `python -m generate.metrics`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.jobs.queue_state import QueueState
 from service.metrics.queue_numbers import families
 from service.metrics.traffic import HttpMetrics
 
-FILE = Path(__file__).with_name("metrics.md")
+FILE = Path(__file__).parents[1] / "docs" / "metrics.md"
 HEAD = """# Metrics
 
 `/metrics` is Prometheus text. Times are seconds, sizes bytes. Counters and gauges with known label values are there
