@@ -7,6 +7,7 @@ cumulative, and `name:sum`.
 from __future__ import annotations
 
 import contextlib
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,8 +63,9 @@ def parse(stored: Mapping[bytes, bytes]) -> Counters:
     """As they stand; `stored` is the whole hash."""
     values = {}
     for key, value in stored.items():
-        with contextlib.suppress(ValueError):  # what is no number, nobody here counted
-            values[key.decode()] = float(value)
+        with contextlib.suppress(ValueError):  # nobody here counted what is no number
+            count = float(value)
+            values[key.decode()] = count if math.isfinite(count) else 0.0
     return Counters(
         counters={
             name: {label: values.get(f"{name}|{label}" if label else name, 0.0) for label in labels or ("",)}
