@@ -93,15 +93,15 @@ def _kill_models(stack: Stack, victims: Victims, dice: Random) -> None:
 
 def _kill_worker(stack: Stack, victims: Victims, dice: Random) -> None:
     worker = dice.choice(victims.workers)
-    models = worker.compute.child()
+    models = worker.child()
     stack.points.note("killed worker", "", models.pid if models else 0)
     worker.kill()
 
 
 def _freeze(stack: Stack, seconds: float, both: bool, dice: Random) -> None:
     worker = dice.choice(stack.workers)
-    models = worker.compute.child()
-    process = worker.take.model_process
+    models = worker.child()
+    process = worker.process
     assert process is not None
     process.send_signal(signal.SIGSTOP)
     with contextlib.suppress(Exception):
@@ -120,7 +120,7 @@ def stutter(stack: Stack, dice: Random) -> None:
     worker = dice.choice(stack.workers)
     seconds, times = STUTTER
     for _ in range(times):
-        process = worker.take.model_process
+        process = worker.process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
         time.sleep(seconds)

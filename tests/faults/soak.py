@@ -229,7 +229,7 @@ class Lives:
             if member.running:
                 self._measure(member.name, psutil.Process(member.pid))
         for number, worker in enumerate(stack.workers, 1):
-            models = worker.compute.child()
+            models = worker.child()
             if models is not None:
                 self._measure(f"models {number}", models)
 
