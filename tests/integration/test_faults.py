@@ -225,7 +225,7 @@ def test_a_deleted_job_leaves_nothing(api, start_worker, redis, tmp_path, when):
         ended(api, job)
     assert api.delete(job).status_code == 204
     assert api.get(job).status_code == 404
-    kept = ["rq:workers*", "rq:worker:*"]
+    kept = ["rq:workers*", "rq:worker:*", names.RQ_QUEUES]
     kept += [names.key(kind, "lig") for kind in ("flows", "backlog", "counters", "healed", "bell", "rate", "models")]
     wait_until(lambda: not set(redis.keys()).difference(*(redis.keys(pattern) for pattern in kept)))
     assert float(redis.get(names.key("backlog", "lig"))) == 0
