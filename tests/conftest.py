@@ -47,7 +47,7 @@ def other_rounding(request: pytest.FixtureRequest) -> Iterator[None]:
     if seed is None:
         yield
         return
-    from other_rounding import OtherRounding
+    from tests.support.other_rounding import OtherRounding
 
     with OtherRounding(seed):
         yield
@@ -56,7 +56,7 @@ def other_rounding(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     count = config.getoption("--room")
     if count is not None:
-        import closeness
+        from tests.support import closeness
 
         terminalreporter.section("share of its room that a comparison used")
         for test, share in sorted(closeness.used.items(), key=lambda entry: -entry[1])[:count]:
@@ -82,7 +82,7 @@ BROWSER_MILLISECONDS = 120_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser, for one module only: as long as it is open, asyncio's loop is taken."""
-    import programs
+    from tests import programs
 
     path = programs.require("Chromium")
     from playwright.sync_api import sync_playwright

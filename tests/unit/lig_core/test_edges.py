@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from closeness import assert_close
-from tiny_models import POSITIONS, USUAL, loaded, opened, tiny_tokenizer
 from transformers import AutoModel, BertConfig, PreTrainedConfig, RobertaConfig
 
 from lig_core.blocks.attention import IMPLEMENTATION, register
@@ -18,6 +16,8 @@ from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.method import run, run_batch
 from lig_core.models.catalog import ModelCard
 from lig_core.quadrature import RiemannTrapezoid
+from tests.models.tiny_models import POSITIONS, USUAL, loaded, opened, tiny_tokenizer
+from tests.support.closeness import assert_close
 
 
 def fresh(config: PreTrainedConfig) -> LoadedModel:

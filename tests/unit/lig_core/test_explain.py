@@ -10,9 +10,6 @@ from typing import Any
 import orjson
 import pytest
 import torch
-from brute_force import Truth, gauss, truth
-from closeness import assert_close
-from tiny_models import LAYERS, POSITIONS, loaded
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
@@ -22,6 +19,9 @@ from lig_core.loading.loaded import LoadedModel, load_model
 from lig_core.method import run, run_batch
 from lig_core.models.catalog import find_model
 from lig_core.result.render import plain, to_json
+from tests.models.brute_force import Truth, gauss, truth
+from tests.models.tiny_models import LAYERS, POSITIONS, loaded
+from tests.support.closeness import assert_close
 
 TEXT = "the quick fox sat and nobody minded"
 ROUNDING = 1e-12  # of float64: the tiny models compute in it
