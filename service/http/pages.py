@@ -58,7 +58,7 @@ def install(app: FastAPI) -> None:
 
 @cache
 def _page(name: str) -> str:
-    return (files("service") / name).read_text(encoding="utf-8")
+    return (files("service.http") / name).read_text(encoding="utf-8")
 
 
 def _swagger_ui() -> Path:
