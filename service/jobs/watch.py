@@ -16,6 +16,7 @@ from lig_core.serving.queue.names import key
 from lig_core.serving.queue.redis_faults import fault_of
 
 RECONNECT_SECONDS = 1.0
+CANCEL_AGAIN_SECONDS = 0.1
 # Lost messages are not sent again, and a job whose worker died changes without one.
 LOOK_ANYWAY_SECONDS = 5.0
 
@@ -65,9 +66,11 @@ class JobChanges:
         try:
             yield
         finally:
-            listener.cancel()
+            while not listener.done():  # a cancellation that comes while redis-py connects is lost
+                listener.cancel()
+                await asyncio.wait([listener], timeout=CANCEL_AGAIN_SECONDS)
             with contextlib.suppress(asyncio.CancelledError):
-                await listener
+                listener.result()
 
     async def _listen(self) -> None:
         async with address.connected(self._redis_url) as redis:

@@ -10,13 +10,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from redis import Redis
 
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
-from service.process.embedded import embedded_redis
 from service.settings import Settings
-from tests.support.by_hand import ByHand
 from tests.support.places import CHILD, ROOT, WORKER
 from tests.support.waiting import PATIENCE
 from worker.main import work
@@ -31,24 +28,6 @@ def processes_import_this_tree():
     os.environ.pop("PYTHONPATH")
     if before is not None:
         os.environ["PYTHONPATH"] = before
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory):
-    with embedded_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
-
-
-@pytest.fixture
-def redis(redis_server):
-    with Redis.from_url(redis_server) as connection:
-        connection.flushall()
-        yield connection
-
-
-@pytest.fixture
-def redis_url(redis_server, redis):
-    return redis_server
 
 
 @pytest.fixture
@@ -111,9 +90,3 @@ def start_api_process(redis_url):
 def start_api(start_api_process):
     """The same for tests that need no more than the address."""
     return lambda **environment: start_api_process(**environment)[0]
-
-
-@pytest.fixture
-def by_hand(redis_url, redis):
-    """Makes stores, with the worker's moves in the test's hands."""
-    return functools.partial(ByHand, redis_url, redis)

@@ -27,7 +27,11 @@ def happened(*kinds, first=1):
 
 @pytest.fixture
 def job(jobs):
-    return jobs.add("ada", Submission(ExplainRequest(text="x", model="minilm"), "digest", 1.0))
+    return jobs.send("ada", Submission(ExplainRequest(text="x", model="minilm"), "digest", 1.0))
+
+
+def first_event(jobs, job):
+    return jobs.read_events(job.computation, None, 1).events[0].id
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ def test_a_job_that_ended_by_itself_hears_no_more(job, told):
 def test_one_reader_serves_all_and_stops_when_nobody_listens(jobs, job, monkeypatch):
     monkeypatch.setattr(hub, "LINGER_SECONDS", 0.2)
     monkeypatch.setattr(hub, "LOOK_SECONDS", QUIET)
-    jobs.events += happened("queued", "started")
+    jobs.start(job.id)
     reads, read = [], jobs.read_events
     jobs.read_events = lambda *asked: reads.append(asked) or read(*asked)
 
@@ -130,11 +134,11 @@ def test_a_store_that_does_not_answer_at_first_is_an_error_later_only_a_delay(jo
             await made.join(job, None)
         assert made.channels == 0
         failing = False
-        listener = await made.join(job, None)
+        listener = await made.join(job, first_event(jobs, job))
         with listener.listening():
             failing = True
             await asyncio.sleep(5 * QUIET)
-            jobs.events += happened("queued")
+            jobs.start(job.id)
             failing = False
             while not listener.pending:
                 await asyncio.sleep(QUIET)
@@ -150,7 +154,7 @@ def test_listeners_are_let_go(jobs, job, monkeypatch, how):
         lifecycle = Lifecycle()
         made = Hub(jobs, lifecycle, 100)
         async with made.running():
-            listener = await made.join(job, None)
+            listener = await made.join(job, first_event(jobs, job))
             with listener.listening():
                 if how == "the process stops":
                     lifecycle.drain()
@@ -181,7 +185,6 @@ def test_a_client_that_goes_away_is_noticed(jobs, job):
     from service.routes import events
     from service.settings import Settings
 
-    jobs.events += happened("queued")
     made = Hub(jobs, Lifecycle(), 100)
     app = FastAPI()
     app.include_router(events.router(Settings(), jobs, made))

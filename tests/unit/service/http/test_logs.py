@@ -134,7 +134,7 @@ def test_text_lines_carry_the_same_fields():
 
 def test_probes_are_not_logged_but_what_changes_their_answer_is(served, jobs, lines):
     for workers in (0, 0, 1, 1, 0):
-        jobs.workers = workers
+        jobs.set_workers(workers)
         served.get("/readyz")
         served.get("/livez")
     said = [(line["level"], line["message"].partition(":")[0]) for line in lines()]

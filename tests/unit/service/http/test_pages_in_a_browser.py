@@ -1,4 +1,4 @@
-"""The viewer and the API's documentation in a real browser, over HTTP, on a store in memory."""
+"""The viewer and the API's documentation in a real browser, over HTTP, over jobs carried out by hand."""
 
 import json
 import socket
@@ -103,7 +103,7 @@ def test_a_text_becomes_maps_by_events(serve, open_page, jobs):
     page.route(
         "**/v1/jobs/*/events",
         lambda route: (
-            jobs.finish("job0", RESULT),
+            jobs.finish(jobs.only().id, RESULT),
             route.fulfill(
                 **sse(
                     ("queued", {}),
@@ -127,7 +127,7 @@ def test_a_text_becomes_maps_by_events(serve, open_page, jobs):
     assert page.evaluate("document.activeElement.id") == "result-title"
     (asked,) = [submission.request for submission in jobs.submissions]
     assert (asked.text, asked.layers, asked.granularity) == ("cat mats", [0, 3, 4, 5], ["layer", "att"])
-    assert page.url.endswith("#job=job0")
+    assert page.url.endswith(f"#job={jobs.only().id}")
     assert page.get_attribute("#frame", "sandbox") == "allow-scripts"
 
 
@@ -136,7 +136,7 @@ def test_a_result_can_be_opened_by_itself_and_saved(serve, open_page, jobs):
     page.route("**/v1/jobs/*/result", lambda route: route.fulfill(**PAGE))
     page.click("#explain")
     page.get_by_text("Queued", exact=False).wait_for()
-    jobs.finish("job0", RESULT)
+    jobs.finish(jobs.only().id, RESULT)
     page.frame_locator("#frame").locator("#map").wait_for()
     with page.context.expect_page() as opened:
         page.click("#open")
@@ -151,7 +151,7 @@ def test_without_events_it_follows_by_asking(serve, open_page, jobs):
     page.route("**/v1/jobs/*/result", lambda route: route.fulfill(**PAGE))
     page.click("#explain")
     page.get_by_text("Queued", exact=False).wait_for()
-    jobs.finish("job0", RESULT)
+    jobs.finish(jobs.only().id, RESULT)
     page.frame_locator("#frame").locator("#map").wait_for()
 
 
@@ -163,7 +163,7 @@ def test_a_broken_stream_is_resumed_where_it_broke(serve, open_page, jobs):
         resumed.append(route.request.headers.get("last-event-id"))
         if len(resumed) == 1:
             return route.fulfill(**sse(("queued", {}), ("started", {"attempt": 1})))
-        jobs.finish("job0", RESULT)
+        jobs.finish(jobs.only().id, RESULT)
         return route.fulfill(**sse(("succeeded", {"converged": True})))
 
     page.route("**/v1/jobs/*/events", answer)
@@ -191,7 +191,7 @@ def test_a_key_goes_with_every_request_and_is_asked_for_when_it_lacks(serve, ope
     page.route("**/v1/jobs/*/result", answer)
     page.click("#explain")
     page.get_by_text("Queued", exact=False).wait_for()
-    jobs.finish("job0", RESULT)
+    jobs.finish(jobs.only("ci").id, RESULT)
     page.frame_locator("#frame").locator("#map").wait_for()
     assert sent == [f"Bearer {key}"]
     assert page.locator("#problem").is_hidden()
@@ -216,7 +216,7 @@ def test_a_failed_job_says_why(serve, open_page, jobs):
     page = open_page(serve(Settings()))
     page.click("#explain")
     page.get_by_text("Queued", exact=False).wait_for()
-    jobs.fail("job0", NotConverged("ask for a larger rtol"))
+    jobs.fail(jobs.only().id, NotConverged("ask for a larger rtol"))
     page.get_by_text("ask for a larger rtol").wait_for()
 
 
@@ -225,7 +225,7 @@ def test_a_job_can_be_cancelled(serve, open_page, jobs):
     page.click("#explain")
     page.click("#cancel")
     page.get_by_text("Cancelled", exact=True).wait_for()
-    assert jobs.jobs["job0"].status == "cancelled"
+    assert jobs.only().status == "cancelled"
     assert page.locator("#cancel").is_hidden()
 
 

@@ -16,11 +16,11 @@ class Full(LigError):
 
 
 def test_startup_is_over_once_the_service_was_ready_and_stays_so(api, jobs):
-    jobs.workers = 0
+    jobs.set_workers(0)
     assert api.get("/startupz").status_code == 503
-    jobs.workers = 1
+    jobs.set_workers(1)
     assert api.get("/startupz").json() == {"started": True}
-    jobs.workers = 0
+    jobs.set_workers(0)
     assert api.get("/startupz").status_code == 200
     assert api.get("/readyz").status_code == 503
 

@@ -1,4 +1,4 @@
-"""The result route over a store in memory: negotiation, tags, compression, refusals."""
+"""The result route over jobs carried out by hand: negotiation, tags, compression, refusals."""
 
 import gzip
 import json
@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from lig_core.errors import NotConverged
 from lig_core.result.arrays import Result
 from lig_core.result.formats import write_json
+from lig_core.serving.queue import names
 from service.http.errors import NotAcceptable
 from service.http.negotiation import RESULT_FORMATS, negotiate
 from tests.support.made_results import made_head, made_layer
@@ -79,11 +80,11 @@ def test_a_compressed_result_is_the_same_result(api, path, coding, decode):
         assert decode(b"".join(answer.iter_raw())) == DOCUMENT
 
 
-def test_a_result_that_is_there_already_is_not_sent_again(api, jobs, path):
+def test_a_result_that_is_there_already_is_not_sent_again(api, jobs, redis, path):
     answer = api.get(path)
     tag = answer.headers["etag"]
     assert answer.content == DOCUMENT
-    jobs.parts.clear()  # nothing is read for a 304
+    redis.delete(*redis.keys(names.key("blob", jobs.queue, "*")))  # nothing is read for a 304
     again = api.get(path, headers={"If-None-Match": f'"other", W/{tag}'})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
     assert again.headers["vary"] == "Accept, Accept-Encoding"

@@ -214,7 +214,7 @@ def test_a_branch_of_the_hub_is_followed_and_the_hub_seldom_asked(disk, jobs, mo
 
 
 def test_what_only_workers_have_is_accepted_as_what_they_have(jobs):
-    jobs.held = {"tiny": "1" * 64, "new": ""}
+    jobs.hold_models({"tiny": "1" * 64, "new": ""})
     with TestClient(create_app(Settings(), jobs)) as api:
         for name in ("tiny", "./tiny/", "new"):
             assert api.post("/v1/explain", json={"text": "a", "model": name}).status_code == 202
@@ -228,7 +228,7 @@ def test_what_only_workers_have_is_accepted_as_what_they_have(jobs):
 
 def test_the_weights_that_are_not_here_are_known_from_the_workers(disk, jobs):
     """The API's folder has the config alone."""
-    jobs.held = {"ok": "1" * 64}
+    jobs.hold_models({"ok": "1" * 64})
     with TestClient(create_app(Settings(models_folder=disk / "models"), jobs)) as api:
         api.post("/v1/explain", json={"text": "a", "model": "ok"})
         (disk / "models" / "ok" / "model.safetensors").write_bytes(b"weights")
