@@ -269,6 +269,26 @@ def test_an_unconverged_result_is_flagged_and_refused_on_request() -> None:
         explained(loaded("gpt2"), **asked, on_unconverged="fail")
 
 
+def test_a_composition_alone_has_converged_where_the_maps_that_it_hides_have() -> None:
+    asked = {"num_steps": 2, "layers": [0, 1, 2], "u_node": "heads"}
+    alone, whole = (explained(loaded("gpt2"), **asked, granularity=maps) for maps in ("composed", "all"))
+    verdicts = []
+    for index, layer in whole["layers"].items():
+        for token, target in layer["targets"].items():
+            heads = [head["converged"] for head in target["z2u"]["heads"].values()]
+            parts = layer["z2z"]["certificate"]["converged"][int(token)], all(heads), target["u2z"]["converged"]
+            assert alone["layers"][index]["composed"]["converged"][int(token)] == all(parts)
+            verdicts.append(all(parts))
+        assert list(alone["layers"][index].keys() & {"z2z", "targets"}) == []
+    assert {True, False} == set(verdicts)  # else this shows little
+    assert not alone["converged"]
+    missed = [(each["map"], each["columns"]) for each in alone["unconverged"]]
+    assert {name for name, _ in missed} == {"composed"}
+    assert sum(columns for _, columns in missed) == verdicts.count(False)
+    with pytest.raises(NotConverged, match="columns of composed"):
+        explained(loaded("gpt2"), **asked, granularity="composed", on_unconverged="fail")
+
+
 def test_a_converged_result_is_not_refused() -> None:
     assert explained(loaded("bert"), granularity="layer", layers=[0], on_unconverged="fail")["converged"]
 

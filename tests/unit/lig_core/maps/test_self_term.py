@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,6 +161,15 @@ def test_a_composition_has_converged_where_every_map_in_it_has() -> None:
     assert torch.equal(found.product, product(ATT, MLP))
     assert torch.equal(found.conserving, conserving(ATT, MLP))
     assert torch.equal(found.product_comparison.distance, compare(layer.attribution.values, found.product).distance)
+
+
+@pytest.mark.parametrize("missed", ["layer", "att", "mlp"])
+def test_a_composition_has_not_converged_where_any_one_map_of_it_missed(missed: str) -> None:
+    fine = {name: [True, name != missed] for name in ("layer", "att", "mlp")}
+    layer = LayerMap(attribution(rows([1.0, 2.0, 1.0], [1.0, 0.0, 3.0]), fine["layer"]), "")
+    att = HeadMap((0, 1), attribution(ATT.flatten(0, 1), [True, True, *fine["att"]]), "")
+    mlp = MlpMap(attribution(MLP, fine["mlp"]), per_head=MLP)
+    assert compose(layer, att, mlp).converged.tolist() == [True, False]
 
 
 def test_a_corrected_attribution_takes_the_worse_of_two_certificates() -> None:

@@ -134,3 +134,14 @@ def test_layers_are_compared_as_they_are_asked_for() -> None:
     next(layers)
     next(layers)
     assert asked == [0, 0, 1]
+
+
+def test_of_equal_changes_the_first_are_named_in_their_order() -> None:
+    a, b = (finite(made_layer(sources=60)) for _ in range(2))
+    shape = a["z2z"].shape
+    a["z2z"][:], b["z2z"][:] = 0, np.random.default_rng(0).choice([-2, -1, 1, 2], size=shape)
+    tokens = [f"token{number}" for number in range(60)]
+    found = shown(*(Result.of({**made_head(), "tokens": tokens}, [layer]) for layer in (a, b)), top=200)
+    places = np.argsort(-np.abs(b["z2z"]).ravel(), kind="stable")[:200]
+    named = [(change["source"], change["target"]) for change in found["layers"]["0"]["z2z"]["top"]]
+    assert named == [tuple(map(int, np.unravel_index(place, shape))) for place in places]

@@ -13,7 +13,7 @@ from lig_core.errors import InvalidRequest
 from lig_core.result.arrays import Result
 from lig_core.result.formats import FORMATS
 from lig_core.result.select import Selection, select
-from tests.support.made_results import made_layer, made_result
+from tests.support.made_results import made_head, made_layer, made_result
 
 
 def shown(result: Result) -> dict[str, Any]:
@@ -147,3 +147,13 @@ def test_a_query_is_read() -> None:
     asked = Selection.parse(layers="2, 0", targets="1", heads="3", maps="layer,att", top_k="5")
     assert asked == Selection(layers=[2, 0], targets=[1], heads=[3], maps=["att", "layer"], top_k=5)
     assert Selection.parse() == Selection()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("seed", range(3))
+def test_of_equal_contributions_the_first_are_kept_in_their_order(seed: int, dtype: str) -> None:
+    layer, random = made_layer(sources=300, dtype=dtype), np.random.default_rng(seed)
+    layer.arrays["z2z"] = random.choice([-2, -1, 0, 1, 2], size=layer["z2z"].shape).astype(dtype)
+    (kept,) = select(Result.of({**made_head(), "tokens": list(map(str, range(300)))}, [layer]), Selection(top_k=200))
+    for column, places in zip(layer["z2z"].T, kept["z2z.top_index"].T, strict=True):
+        assert places.tolist() == sorted(range(300), key=lambda source: (-abs(column[source]), source))[:200]

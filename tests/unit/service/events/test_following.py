@@ -165,6 +165,27 @@ def test_listeners_are_let_go(jobs, job, monkeypatch, how):
     assert asyncio.run(asyncio.wait_for(scenario(), PATIENCE)) == []
 
 
+def test_who_comes_as_the_reader_leaves_is_let_go_to_come_again(jobs, job, monkeypatch):
+    monkeypatch.setattr(hub, "LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(hub, "LOOK_SECONDS", QUIET)
+
+    async def scenario():
+        made = Hub(jobs, Lifecycle(), 100)
+        late = await made.join(job, first_event(jobs, job))
+        while made.channels:
+            await asyncio.sleep(QUIET)
+        with late.listening():
+            return [event async for event in told_once(late)]
+
+    async def told_once(listener):
+        async for event in listener.events(QUIET):
+            yield event
+            if event is None:  # it would be told nothing for ever
+                break
+
+    assert asyncio.run(asyncio.wait_for(scenario(), PATIENCE)) == []
+
+
 def test_nobody_begins_to_listen_to_a_process_that_is_about_to_stop(jobs, job):
     lifecycle = Lifecycle()
 
