@@ -109,7 +109,7 @@ fuzz: $(VENV)/.dev ## Schemathesis against the running service, CASES of them; w
 SEED ?= 1
 N ?= 1000
 folders: $(VENV)/.dev ## N model folders altered in one place each, drawn from SEED: a right result or a refusal
-	$(BIN)/python tests/altered_folders.py --seed $(SEED) --count $(N)
+	$(BIN)/python -m tests.models.altered_folders --seed $(SEED) --count $(N)
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info

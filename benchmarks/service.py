@@ -29,11 +29,12 @@ import psutil
 from benchmarks.http_load import TEXT, Answer, Connection, body, closed_loop, open_loop
 from service.process import child
 from service.process.embedded import embedded_redis
+from tests.support.places import WORKER
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks"
 REAL = (sys.executable, "-m", "worker")
-SCRIPTED = (sys.executable, str(ROOT / "tests" / "integration" / "scripted_worker.py"), os.devnull)
+SCRIPTED = (sys.executable, str(WORKER), os.devnull)
 ACCEPTED, AT_ONCE, RUNS = 3000, 16, 5
 STEADY_RATE, STEADY_SECONDS = 50.0, 20.0
 ALONE = 60

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import functools
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -25,7 +26,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("steady")
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from lig_core.loading.loaded import LoadedModel
+    from tests.support.by_hand import ByHand
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,7 +51,7 @@ def other_rounding(request: pytest.FixtureRequest) -> Iterator[None]:
     if seed is None:
         yield
         return
-    from other_rounding import OtherRounding
+    from tests.support.other_rounding import OtherRounding
 
     with OtherRounding(seed):
         yield
@@ -56,7 +60,7 @@ def other_rounding(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     count = config.getoption("--room")
     if count is not None:
-        import closeness
+        from tests.support import closeness
 
         terminalreporter.section("share of its room that a comparison used")
         for test, share in sorted(closeness.used.items(), key=lambda entry: -entry[1])[:count]:
@@ -72,6 +76,38 @@ def minilm() -> LoadedModel:
     return load_model(find_model("minilm"), device="cpu")
 
 
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis, one for all tests; returns its address."""
+    from service.process.embedded import embedded_redis
+
+    with embedded_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis(redis_server: str) -> Iterator[Redis]:
+    """A connection to it, after everything in it is gone."""
+    from redis import Redis
+
+    with Redis.from_url(redis_server) as connection:
+        connection.flushall()
+        yield connection
+
+
+@pytest.fixture
+def redis_url(redis_server: str, redis: Redis) -> str:
+    return redis_server
+
+
+@pytest.fixture
+def by_hand(redis_url: str, redis: Redis) -> Callable[..., ByHand]:
+    """Makes stores, with the worker's moves in the test's hands."""
+    from tests.support.by_hand import ByHand
+
+    return functools.partial(ByHand, redis_url, redis)
+
+
 BROWSER_FLAGS = (
     "--no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -82,7 +118,7 @@ BROWSER_MILLISECONDS = 120_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser, for one module only: as long as it is open, asyncio's loop is taken."""
-    import programs
+    from tests import programs
 
     path = programs.require("Chromium")
     from playwright.sync_api import sync_playwright

@@ -24,6 +24,7 @@ from service.settings import Settings
 CONNECTIONS = 64
 """Of one process; more threads than the server's do not work at once."""
 RECONNECT_SECONDS = 1.0
+CANCEL_AGAIN_SECONDS = 0.1
 LOOK_ANYWAY_SECONDS = 5.0
 """Lost messages are not sent again, and a job whose worker died changes without one."""
 
@@ -98,9 +99,11 @@ class JobChanges:
         try:
             yield
         finally:
-            listener.cancel()
+            while not listener.done():  # a cancellation that comes while redis-py connects is lost
+                listener.cancel()
+                await asyncio.wait([listener], timeout=CANCEL_AGAIN_SECONDS)
             with contextlib.suppress(asyncio.CancelledError):
-                await listener
+                listener.result()
 
     async def _listen(self) -> None:
         async with address.connected(self._redis_url) as redis:

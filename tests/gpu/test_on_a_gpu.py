@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from closeness import assert_close
 
 from lig_core.contract import ExplainRequest
 from lig_core.engines.chunking import Budget
@@ -13,6 +12,7 @@ from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.method import run
 from lig_core.models.catalog import find_model
 from lig_core.quadrature import GaussLegendre
+from tests.support.closeness import assert_close
 
 pytestmark = [
     pytest.mark.gpu,

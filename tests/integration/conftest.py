@@ -5,25 +5,19 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import httpx
 import pytest
-from by_hand import ByHand
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from redis import Redis
-from waiting import PATIENCE
 
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
-from service.process.embedded import embedded_redis
 from service.settings import Settings
+from tests.support.places import CHILD, ROOT, WORKER
+from tests.support.waiting import PATIENCE
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
-
-ROOT = Path(__file__).parents[2]
-SCRIPTED_CHILD = Path(__file__).parent / "scripted_child.py"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,24 +28,6 @@ def processes_import_this_tree():
     os.environ.pop("PYTHONPATH")
     if before is not None:
         os.environ["PYTHONPATH"] = before
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory):
-    with embedded_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
-
-
-@pytest.fixture
-def redis(redis_server):
-    with Redis.from_url(redis_server) as connection:
-        connection.flushall()
-        yield connection
-
-
-@pytest.fixture
-def redis_url(redis_server, redis):
-    return redis_server
 
 
 @pytest.fixture
@@ -65,7 +41,7 @@ def api(redis_url):
 def work_off(redis_url, tmp_path):
     """Runs what is queued, here and now, with the scripted backend."""
     settings = WorkerSettings(redis_url=SecretStr(redis_url))
-    child = [sys.executable, str(SCRIPTED_CHILD), str(tmp_path / "runs")]
+    child = [sys.executable, str(CHILD), str(tmp_path / "runs")]
     return functools.partial(work, settings, child=child, burst=True)
 
 
@@ -75,7 +51,7 @@ def start_worker(redis_url, tmp_path):
     started = []
 
     def start(lease=30, **environment):
-        script = [sys.executable, str(SCRIPTED_CHILD.parent / "scripted_worker.py")]
+        script = [sys.executable, str(WORKER)]
         process = subprocess.Popen(
             [*script, str(tmp_path / "runs")],
             env={**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LEASE": str(lease), **environment},
@@ -114,9 +90,3 @@ def start_api_process(redis_url):
 def start_api(start_api_process):
     """The same for tests that need no more than the address."""
     return lambda **environment: start_api_process(**environment)[0]
-
-
-@pytest.fixture
-def by_hand(redis_url, redis):
-    """Makes stores, with the worker's moves in the test's hands."""
-    return functools.partial(ByHand, redis_url, redis)

@@ -9,10 +9,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import programs
 import pytest
-from documents import PAGES, SHELLS, Document, prints, script, steps
-from waiting import PATIENCE
+
+from tests import programs
+from tests.support.documents import PAGES, SHELLS, Document, prints, script, steps
+from tests.support.waiting import PATIENCE
 
 DOCUMENTS = [Document(path) for path in PAGES]
 WITH_SHELL = [document for document in DOCUMENTS if document.runnable(*SHELLS)]

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from closeness import assert_close, assert_close_maps, relative
-from made_results import made_result
-from other_rounding import OtherRounding
 
 from lig_core.result.render import document, plain
+from tests.support.closeness import assert_close, assert_close_maps, relative
+from tests.support.made_results import made_result
+from tests.support.other_rounding import OtherRounding
 
 
 def test_differences_are_held_against_the_largest_entry():

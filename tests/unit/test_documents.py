@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 import typer
-from documents import PAGES, README, ROOT, SHELLS, Block, Document, marks, printed, prints, script, steps
+
+from tests.support.documents import PAGES, README, ROOT, SHELLS, Block, Document, marks, printed, prints, script, steps
 
 DOCUMENTS = {document.name: document for document in map(Document, PAGES)}
 OPENAPI = json.loads((ROOT / "openapi" / "openapi.json").read_text())

@@ -2,8 +2,9 @@
 
 import os
 
-import programs
 import pytest
+
+from tests import programs
 
 
 def program(path, act="exit 0"):

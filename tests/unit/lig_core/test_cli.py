@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from closeness import assert_close, assert_close_maps
-from made_results import made_head, made_layer
 from typer.testing import CliRunner
 
 from lig_core import cli
 from lig_core.client.files import FORMATS_OF_BYTES, layers_in
 from lig_core.loading.loaded import LoadedModel
 from lig_core.result.formats import FORMATS
+from tests.support.closeness import assert_close, assert_close_maps
+from tests.support.made_results import made_head, made_layer
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
 OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--rtol", "0.1"]

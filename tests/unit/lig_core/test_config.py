@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from closeness import assert_close_maps
 
 from lig_core import ExplainRequest, LIGConfig, explain
 from lig_core.errors import InvalidRequest
 from lig_core.loading.loaded import LoadedModel
+from tests.support.closeness import assert_close_maps
 
 DEFAULTS = {field.name: field.default for field in fields(LIGConfig)}
 

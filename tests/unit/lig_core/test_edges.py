@@ -6,10 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from captum_trapezoid import RiemannTrapezoid
-from closeness import assert_close
-from tiny_models import POSITIONS, USUAL, loaded, opened, tiny_tokenizer
-from together import explain_together
 from transformers import AutoModel, BertConfig, PreTrainedConfig, RobertaConfig
 
 from lig_core.blocks.attention import IMPLEMENTATION, register
@@ -19,6 +15,10 @@ from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.method import run
 from lig_core.models.catalog import ModelCard
+from tests.models.tiny_models import POSITIONS, USUAL, loaded, opened, tiny_tokenizer
+from tests.models.together import explain_together
+from tests.support.captum_trapezoid import RiemannTrapezoid
+from tests.support.closeness import assert_close
 
 
 def fresh(config: PreTrainedConfig) -> LoadedModel:

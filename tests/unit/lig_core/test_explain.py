@@ -10,10 +10,6 @@ from typing import Any
 import orjson
 import pytest
 import torch
-from brute_force import Truth, gauss, truth
-from closeness import assert_close
-from tiny_models import LAYERS, POSITIONS, loaded
-from together import explain_together
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
@@ -23,6 +19,10 @@ from lig_core.loading.loaded import LoadedModel, load_model
 from lig_core.method import run
 from lig_core.models.catalog import find_model
 from lig_core.result.render import plain, to_json
+from tests.models.brute_force import Truth, gauss, truth
+from tests.models.tiny_models import LAYERS, POSITIONS, loaded
+from tests.models.together import explain_together
+from tests.support.closeness import assert_close
 
 TEXT = "the quick fox sat and nobody minded"
 ROUNDING = 1e-12  # of float64: the tiny models compute in it
@@ -267,6 +267,26 @@ def test_an_unconverged_result_is_flagged_and_refused_on_request() -> None:
     assert max(certificate["completeness_error"]) > 1e-3
     with pytest.raises(NotConverged, match="rtol"):
         explained(loaded("gpt2"), **asked, on_unconverged="fail")
+
+
+def test_a_composition_alone_has_converged_where_the_maps_that_it_hides_have() -> None:
+    asked = {"num_steps": 2, "layers": [0, 1, 2], "u_node": "heads"}
+    alone, whole = (explained(loaded("gpt2"), **asked, granularity=maps) for maps in ("composed", "all"))
+    verdicts = []
+    for index, layer in whole["layers"].items():
+        for token, target in layer["targets"].items():
+            heads = [head["converged"] for head in target["z2u"]["heads"].values()]
+            parts = layer["z2z"]["certificate"]["converged"][int(token)], all(heads), target["u2z"]["converged"]
+            assert alone["layers"][index]["composed"]["converged"][int(token)] == all(parts)
+            verdicts.append(all(parts))
+        assert list(alone["layers"][index].keys() & {"z2z", "targets"}) == []
+    assert {True, False} == set(verdicts)  # else this shows little
+    assert not alone["converged"]
+    missed = [(each["map"], each["columns"]) for each in alone["unconverged"]]
+    assert {name for name, _ in missed} == {"composed"}
+    assert sum(columns for _, columns in missed) == verdicts.count(False)
+    with pytest.raises(NotConverged, match="columns of composed"):
+        explained(loaded("gpt2"), **asked, granularity="composed", on_unconverged="fail")
 
 
 def test_a_converged_result_is_not_refused() -> None:

@@ -6,9 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from closeness import assert_close_maps
-from tiny_models import POSITIONS, VOCABULARY, loaded
-from together import explain_together
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -18,6 +15,9 @@ from lig_core.errors import InvalidRequest, TextTooLong
 from lig_core.loading.loaded import LoadedModel
 from lig_core.method import run
 from lig_core.result.render import plain
+from tests.models.tiny_models import POSITIONS, VOCABULARY, loaded
+from tests.models.together import explain_together
+from tests.support.closeness import assert_close_maps
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
 TEXT = "the antidisestablishmentarian cats sat"
