@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("lig_core", "service", "worker")
 MOST_FILES = 12
 LONGEST_WALK = 28
+REQUESTS = 6
 
 
 GENERATED = Path("lig_core/client/sync.py")
@@ -75,7 +76,10 @@ def circles() -> list[str]:
 
 
 def walk() -> list[str]:
-    """The product's files that one warm request enters, in the order of entering."""
+    """The product's files that one warm request enters, in the order of entering.
+
+    The shortest of a few: what is known of a model is looked at again after a second, which a busy machine may take.
+    """
     from fastapi.testclient import TestClient
 
     from service.app import create_app
@@ -96,13 +100,16 @@ def walk() -> list[str]:
     with tempfile.TemporaryDirectory() as folder, embedded_redis(Path(folder)) as redis:
         settings = Settings()
         with TestClient(create_app(settings, RqJobStore(redis.url, settings))) as client:
-            for text in ("The cat sat on the mat.", "The dog sat on the rug.", "The cow sat on the hay."):
-                recording = text.startswith("The cow")
-                answer = client.post("/v1/explain", json={"text": text, "model": "minilm"})
+            walks = []
+            for number in range(REQUESTS):
+                entered.clear()
+                recording = True
+                answer = client.post("/v1/explain", json={"text": f"cat {number}", "model": "minilm"})
+                recording = False
                 assert answer.status_code == 202, answer.text
-            recording = False
+                walks.append(list(entered))
     threading.setprofile(None)
-    return list(entered)
+    return min(walks, key=len)
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def test_a_worker_ends_while_its_models_load(start_process, tmp_path, name):
 
 STUCK = """
 import sys, threading
-from worker import stopping
+from worker.take import stopping
 stopping.LAST_SECONDS = 0.2
 lock = threading.Lock()
 with stopping.Stopping(grace=0.2).listening():

@@ -128,7 +128,7 @@ def test_a_deleted_job_takes_a_shared_result_along_only_if_it_is_the_last(by_han
     assert b.store.read_layer(b.store.get("bob", two.id), 1) == b"layer 1"
     b.store.delete("bob", two.id)
     left = {key.decode() for key in redis.scan_iter()}
-    assert left <= {names.key(kind, QUEUE) for kind in ("flows", "backlog", "counters", "bell")} | {"rq:queues"}
+    assert left <= {names.RQ_QUEUES, *(names.key(kind, QUEUE) for kind in ("flows", "backlog", "counters", "bell"))}
 
 
 def test_an_expired_job_is_known_for_a_while_then_unknown(by_hand, redis):
