@@ -1,10 +1,12 @@
 """What requests cost, measured: CPU seconds of the bundled model on one thread, the least of several runs.
 
-`python -m tests.support.measured_costs` writes measured_costs.json beside this file, for the test of the estimate.
+`python -m tests.support.measured_costs` writes measured_costs.json beside this file, for the test of the estimate. With
+`--keep` it measures nothing, and writes again how the estimate stands to what was measured: after a new fit.
 """
 
 import itertools
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -44,7 +46,18 @@ def requests():
         yield 420, {"target_tokens": [3], "layers": layers, "granularity": granularity}
 
 
-def main():
+def estimated(row):
+    """Seconds at the default rate."""
+    from lig_core.contract import parse_request
+    from lig_core.models.catalog import find_model
+    from service.submit.cost import cost_seconds
+    from service.submit.tokens import TokenCount
+
+    asked = parse_request({"text": "x", "model": "minilm", **row["fields"]})
+    return cost_seconds(asked, find_model("minilm"), TokenCount(row["tokens"], exact=True))
+
+
+def measured():
     import torch
 
     from lig_core.contract import parse_request
@@ -53,7 +66,7 @@ def main():
     from lig_core.models.catalog import find_model
 
     torch.set_num_threads(1)
-    model, rows = load_model(find_model("minilm"), device="cpu"), []
+    model = load_model(find_model("minilm"), device="cpu")
     for words, fields in requests():
         asked = parse_request({"text": " ".join(WORDS[:words]), "model": "minilm", **fields})
         seconds = []
@@ -61,9 +74,13 @@ def main():
             before = time.thread_time()
             result = run(asked, model)
             seconds.append(time.thread_time() - before)
-        rows.append({"tokens": len(result["tokens"]), "fields": fields, "seconds": round(min(seconds[1:]), 4)})
-        print(rows[-1], flush=True)
-    FILE.write_text("[\n" + ",\n".join(" " + json.dumps(row) for row in rows) + "\n]\n")
+        yield {"tokens": len(result["tokens"]), "fields": fields, "seconds": round(min(seconds[1:]), 4)}
+
+
+def main():
+    rows = json.loads(FILE.read_text()) if "--keep" in sys.argv else list(measured())
+    lines = [json.dumps(row | {"residual": round(estimated(row) / row["seconds"], 6)}) for row in rows]
+    FILE.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
 
 
 if __name__ == "__main__":
