@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-oldest check format openapi settings metrics bench bench-service \
-  bench-worker faults soak fuzz clean
+.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures \
+  architectures folders bench bench-service bench-worker faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -26,15 +26,16 @@ $(VENV)/.dev: $(VENV)/.runtime
 install: $(VENV)/.runtime ## install the service and the bundled model into .venv
 
 demo: $(VENV)/.runtime ## explain a sentence over HTTP; writes out/demo.json and out/demo.html
-	$(BIN)/python -m service.demo
+	$(BIN)/python -m service.process.demo
 
 serve: $(VENV)/.runtime ## Redis, API and worker on port 8000, until Ctrl-C
 	$(BIN)/lig serve
 
-test: $(VENV)/.dev ## everything: style, types, import rules, tests
-	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 tests/unit
-	$(BIN)/python -m pytest tests/integration tests/gpu
+test: $(VENV)/.dev ## everything: style, types, import rules, tests; brings a browser for them where it can
+	$(BIN)/python -m tests.run
+
+programs: $(VENV)/.dev ## what the tests need and pip does not bring: Chromium, redis-server (as root, by apt-get)
+	$(BIN)/python -m tests.programs
 
 OLDEST := .venv-oldest
 # What the oldest transformers brings its own versions of.
@@ -47,24 +48,34 @@ test-oldest: ## the core's tests on the oldest transformers supported, in an env
 	  --editable '.[dev]' 'transformers==5.0.*'
 	$(OLDEST)/bin/python -m pytest tests/unit/lig_core
 
-check: $(VENV)/.dev ## style, types, import rules
+check: $(VENV)/.dev ## style, types, import rules, and the measure of the house
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/python -m tests.house
 
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
 
 openapi: $(VENV)/.runtime ## write openapi/openapi.json
-	$(BIN)/python -m service.openapi
+	$(BIN)/python -m service.commands.openapi
 
 settings: $(VENV)/.runtime ## write docs/settings.md
-	$(BIN)/python -m docs.settings
+	$(BIN)/python -m generate.settings
 
 metrics: $(VENV)/.runtime ## write docs/metrics.md
-	$(BIN)/python -m docs.metrics
+	$(BIN)/python -m generate.metrics
+
+figures: $(VENV)/.runtime ## draw docs/figures/ from a result that is computed
+	$(BIN)/python -m generate.figures
+
+client: $(VENV)/.dev ## write lig_core/client/sync.py, the client that blocks, from the one that does not
+	$(BIN)/python -m generate.client
+
+architectures: $(VENV)/.runtime ## write lig_core/models/architectures.json from the installed transformers
+	$(BIN)/python -m generate.architectures
 
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core
@@ -77,18 +88,28 @@ bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes b
 	$(BIN)/python -m benchmarks.warm_worker
 
 JOBS ?= 450
-MINUTES ?= 3
-LEASE ?= 2
-faults: $(VENV)/.dev ## kill, freeze, cut off everything while jobs run (JOBS, MINUTES, LEASE); writes benchmarks/faults.md
-	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES) --lease $(LEASE)
-	$(BIN)/python -m tests.faults.throughput
+MINUTES ?= 5
+LEASE ?=
+SEED ?=
+faults: $(VENV)/.dev ## break everything, one by one and in pairs, while jobs run (JOBS, MINUTES, LEASE, SEED); writes benchmarks/faults.md
+	$(BIN)/python -m tests.faults.run --jobs $(JOBS) --minutes $(MINUTES) $(LEASE:%=--lease %) $(SEED:%=--seed %)
 
-soak: $(VENV)/.dev ## jobs for MINUTES on end: memory, descriptors and keys stay flat; writes benchmarks/soak.md
-	$(BIN)/python -m tests.faults.soak $(MINUTES)
+N ?= 20
+stops: $(VENV)/.dev ## stop 500 small supervised trees, and `lig serve` N times, each at whatever it is at
+	$(BIN)/python -m tests.faults.trees --count 500
+	$(BIN)/python -m tests.faults.stops --count $(N)
+
+soak: $(VENV)/.dev ## jobs and pairs of faults for MINUTES on end (SEED): memory, descriptors, keys stay flat; writes benchmarks/soak.md
+	$(BIN)/python -m tests.faults.soak $(MINUTES) $(SEED)
 
 CASES ?= 10000
 fuzz: $(VENV)/.dev ## Schemathesis against the running service, CASES of them; writes benchmarks/fuzz.md
 	$(BIN)/python -m tests.fuzz.run --cases $(CASES)
+
+SEED ?= 1
+N ?= 1000
+folders: $(VENV)/.dev ## N model folders altered in one place each, drawn from SEED: a right result or a refusal
+	$(BIN)/python -m tests.models.altered_folders --seed $(SEED) --count $(N)
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from lig_core.blocks.block import Block
 from lig_core.blocks.capture import BlockCall
-from lig_core.catalog import find_model
-from lig_core.models import LoadedModel, load_model
+from lig_core.loading.loaded import LoadedModel, load_model
+from lig_core.models.catalog import find_model
 
 TEXT = (
     "Although the committee had rejected the proposal twice, the engineers quietly kept building the prototype in "

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.cases import LAYER, Case, bert_base, case, minilm
 from benchmarks.floor import floor
-from lig_core.maps import SplitBlockIntegrator
+from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.quadrature import Adaptive, Attribution, Quadrature, RiemannTrapezoid
 from lig_core.quadrature.rules import riemann_trapezoid
 

@@ -18,8 +18,8 @@ from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import capture_blocks
 from lig_core.contract import ExplainRequest
-from lig_core.inspection import LayerFacts, inspect_layer
-from lig_core.maps import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
+from lig_core.loading.inspection import LayerFacts, inspect_layer
+from lig_core.maps.integrators import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.method import explain_layer, quadrature_for
 
 TOKENS = 512

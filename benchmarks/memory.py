@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from benchmarks.cases import bert_base, case
-from lig_core.maps import SplitBlockIntegrator
+from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.quadrature import GaussLegendre
 
 NODES = 16

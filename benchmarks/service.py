@@ -27,13 +27,14 @@ import httpx
 import psutil
 
 from benchmarks.http_load import TEXT, Answer, Connection, body, closed_loop, open_loop
-from service import child
-from service.embedded import embedded_redis
+from service.process import child
+from service.process.embedded import embedded_redis
+from tests.support.places import WORKER
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks"
 REAL = (sys.executable, "-m", "worker")
-SCRIPTED = (sys.executable, str(ROOT / "tests" / "integration" / "scripted_worker.py"), os.devnull)
+SCRIPTED = (sys.executable, str(WORKER), os.devnull)
 ACCEPTED, AT_ONCE, RUNS = 3000, 16, 5
 STEADY_RATE, STEADY_SECONDS = 50.0, 20.0
 ALONE = 60
@@ -56,7 +57,7 @@ def stack(worker: Sequence[str], **variables: str) -> Iterator[Running]:
         listener.listen(2048)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "LIG_REDIS_URL": redis.url, **variables}
         api = child.start(
-            [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())],
+            [sys.executable, "-m", "service.process.server", "--listener-fd", str(listener.fileno())],
             environment=environment,
             keep_open=[listener.fileno()],
             quiet=True,

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from lig_core.catalog import find_model
 from lig_core.client import Client
+from lig_core.models.catalog import find_model
 from tests.faults.stack import Stack
 
 OUT = Path(__file__).parent
@@ -59,7 +59,7 @@ def observed(models: Path, **variables: str) -> Iterator[Observed]:
         folder = Path(name)
         notes = folder / "notes"
         told = {"LIG_MODELS_FOLDER": str(models), "LIG_MAX_BACKLOG": "1e9", **variables}
-        with Stack(folder, workers=1, lease=20, worker=(str(OBSERVED), str(notes)), **told) as stack:
+        with Stack(folder, workers=1, fsync="everysec", worker=(str(OBSERVED), str(notes)), **told) as stack:
             notes.touch()
             stack.wait_until_ready()
             yield Observed(stack.url, notes)

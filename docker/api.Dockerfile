@@ -18,4 +18,4 @@ USER lig
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/livez', timeout=2)"]
-CMD ["python", "-m", "service.server"]
+CMD ["python", "-m", "service.process.server"]

@@ -11,7 +11,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY lig_core lig_core
 COPY service service
 COPY worker worker
-RUN pip install ".[worker,minilm]"
+RUN pip install ".[worker,minilm,sentencepiece]"
 
 # The cache of downloaded models is made here, so that a volume over it belongs to the user.
 RUN useradd --create-home --uid 10001 lig && install -d -o lig /home/lig/.cache/huggingface

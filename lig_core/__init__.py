@@ -13,12 +13,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lig_core.boundaries import describe_boundaries
     from lig_core.config import LIGConfig
     from lig_core.contract import ExplainRequest
+    from lig_core.errors import NotConvergedWarning
+    from lig_core.loading.describe import describe_boundaries
     from lig_core.method import explain
 
-__all__ = ["ExplainRequest", "LIGConfig", "__version__", "describe_boundaries", "explain"]
+__all__ = ["ExplainRequest", "LIGConfig", "NotConvergedWarning", "__version__", "describe_boundaries", "explain"]
 __version__ = version("lig-service")
 
 
@@ -28,13 +29,17 @@ def __getattr__(name: str) -> Any:
 
         return explain
     if name == "describe_boundaries":
-        from lig_core.boundaries import describe_boundaries
+        from lig_core.loading.describe import describe_boundaries
 
         return describe_boundaries
     if name == "ExplainRequest":
         from lig_core.contract import ExplainRequest
 
         return ExplainRequest
+    if name == "NotConvergedWarning":
+        from lig_core.errors import NotConvergedWarning
+
+        return NotConvergedWarning
     if name == "LIGConfig":
         from lig_core.config import LIGConfig
 

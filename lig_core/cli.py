@@ -1,11 +1,14 @@
-"""The `lig` command. Bad input is one line on standard error and exit code 2, Ctrl-C exit code 130."""
+"""The `lig` command. What fails is one line on standard error and exit code 2; Ctrl-C is exit code 130.
+
+So is a result that has not converged; with `--on-unconverged fail` there is exit code 3 in its place.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any, Never
 
@@ -16,15 +19,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from lig_core.catalog import check_against_model, find_model
 from lig_core.client import Client, Job, require_success
-from lig_core.client.files import FORMATS_OF_BYTES
+from lig_core.client.files import FORMATS_OF_BYTES, layers_in
 from lig_core.contract import ExplainRequest, Progress, parse_request
-from lig_core.errors import LigError
+from lig_core.errors import LigError, NotConverged
+from lig_core.models.catalog import check_against_model, find_model
+from lig_core.result.unconverged import complaint
 
 app = typer.Typer(
     name="lig",
-    help="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,9 +35,27 @@ app = typer.Typer(
 )
 Report = Callable[[Progress], None]
 COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
-"""What the base install does without: a service at --server has it."""
+"""Packages that the base install does without: a service at --server has them."""
+FAILED, UNCONVERGED = 2, 3
+"""Exit codes: of what fails; of a result that has not converged, with `--on-unconverged fail`."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal."""
+
+
+def _version(flag: bool) -> None:
+    if flag:
+        typer.echo(f"lig {version('lig-service')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer."""
 
 
 @app.command()
@@ -61,6 +82,13 @@ def explain(
     u_node: Annotated[str, typer.Option(help="What mlp starts from: residual or heads.")] = "residual",
     no_residual: Annotated[bool, typer.Option("--no-residual", help="Cut the residual around the MLP.")] = False,
     rtol: Annotated[float, typer.Option(help="Relative tolerance of the adaptive quadrature.")] = 1e-3,
+    on_unconverged: Annotated[
+        str,
+        typer.Option(
+            help="Where a column misses the tolerance: warn (a line on standard error), fail (that line, exit code 3 "
+            "and no result), ignore."
+        ),
+    ] = "warn",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     labels: Annotated[bool, typer.Option(help="Add every matrix entry by entry, with token names.")] = True,
     words: Annotated[bool, typer.Option("--words", help="Answer by words: subwords are summed.")] = False,
@@ -98,6 +126,7 @@ def explain(
                 "u_node": u_node,
                 "include_residual_connection": not no_residual,
                 "rtol": rtol,
+                "on_unconverged": on_unconverged,
                 "dtype": dtype,
                 "labels": labels,
                 "merge_subwords": words,
@@ -109,6 +138,7 @@ def explain(
             with _progress_bar() as report:
                 result = _explain_here(request, device, report)
             _write(result, output)
+            _tell_unconverged(request, complaint(result))
         else:
             with Client(server, api_key=api_key) as client:
                 _explain_there(request, client, output)
@@ -123,14 +153,32 @@ def boundaries(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, with --weights.")] = None,
 ) -> None:
-    """Where z, u and z' sit in models, and which maps each supports; nothing is computed."""
-    from lig_core.boundaries import describe_boundaries
+    """Show where z, u and z' sit in models, and which maps each supports; nothing is computed.
 
+    A model that cannot be described keeps no other from it: it gets a line on standard error, with --json an object
+    with its `error`, and the exit code is 2.
+    """
+    from lig_core.loading.describe import describe_boundaries
+
+    described: list[dict[str, Any]] = []
     with _errors_in_one_line():
-        described = [describe_boundaries(model, device=device, load_weights=weights) for model in models]
+        for model in models:
+            try:
+                described.append(describe_boundaries(model, device=device, load_weights=weights))
+            except LigError as error:
+                described.append({"model": model, "error": error.as_dict()})
+    failed = [row for row in described if "error" in row]
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        return
+    elif len(failed) < len(described):
+        Console().print(_table([row for row in described if "error" not in row]))
+    for row in failed:
+        _say(row["error"]["detail"])
+    if failed:
+        raise SystemExit(FAILED)
+
+
+def _table(described: Iterable[dict[str, Any]]) -> Table:
     table = Table("model", "type", "layers", "layout", "maps", "u", "how it is known")
     for row in described:
         table.add_row(
@@ -142,15 +190,16 @@ def boundaries(
             row["nodes"]["u"],
             "; ".join([row["detection"], *row["notes"]]),
         )
-    Console().print(table)
+    return table
 
 
 def _explain_here(request: ExplainRequest, device: str | None, report: Report) -> dict[str, Any]:
     card = find_model(request.model)
+    request = request.named(card.name)
     check_against_model(request, card)
     report(Progress(phase="loading", done=0, total=0, unit="layers"))
+    from lig_core.loading.loaded import load_model
     from lig_core.method import run
-    from lig_core.models import load_model
 
     return run(request, load_model(card, device=device, dtype=request.dtype), progress=report)
 
@@ -165,27 +214,38 @@ def _explain_there(request: ExplainRequest, client: Client, output: Path | None)
     require_success(job)
     if output is not None and output.suffix in FORMATS_OF_BYTES:
         client.download(job["id"], output)
+        _say_written(output, layers_in(output))
+        missed = f"columns of the result missed rtol {request.rtol:g}; `unconverged` in {output} tells where"
+        _tell_unconverged(request, missed if job.get("converged") is False else None)
     else:
-        _write(client.result(job["id"]), output)
+        result = client.result(job["id"])
+        _write(result, output)
+        _tell_unconverged(request, complaint(result))
+
+
+def _tell_unconverged(request: ExplainRequest, warning: str | None) -> None:
+    if warning is not None and request.on_unconverged == "warn":
+        _say(warning)
 
 
 def _cancel(job: Job, client: Client) -> Never:
     try:
         client.cancel(job["id"])
     except LigError as error:
-        said = f"job {job['id']} was not cancelled: {error.detail}"
+        message = f"job {job['id']} was not cancelled: {error.detail}"
     else:
-        said = f"cancelled job {job['id']}"
-    typer.echo(f"lig: {said}", err=True)
+        message = f"cancelled job {job['id']}"
+    _say(message)
     raise SystemExit(INTERRUPTED)
 
 
 def _write(result: dict[str, Any], output: Path | None) -> None:
-    suffix = "" if output is None else output.suffix
     if output is None:
         sys.stdout.buffer.write(_json(result))
-    elif suffix == ".html":
-        from lig_core.page import render_page
+        return
+    suffix = output.suffix
+    if suffix == ".html":
+        from lig_core.result.page import render_page
 
         output.write_text(render_page(orjson.loads(_json(result))), encoding="utf-8")
     elif suffix in FORMATS_OF_BYTES:
@@ -197,6 +257,12 @@ def _write(result: dict[str, Any], output: Path | None) -> None:
             file.writelines(FORMATS[suffix[1:]].write(head, list(layers)))
     else:
         output.write_bytes(_json(result))
+    _say_written(output, len(result["layers"]))
+
+
+def _say_written(output: Path, layers: int) -> None:
+    size = output.stat().st_size
+    typer.echo(f"lig: wrote {output}: {size:,} bytes, {layers} layer{'' if layers == 1 else 's'}", err=True)
 
 
 def _json(result: dict[str, Any]) -> bytes:
@@ -228,7 +294,8 @@ def _errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except LigError as error:
-        _fail(error.detail)
+        unconverged = error.as_dict().get("code") == NotConverged.code
+        _fail(error.detail, UNCONVERGED if unconverged else FAILED)
     except typer.BadParameter as error:
         _fail(error.message)
     except ModuleNotFoundError as error:
@@ -242,9 +309,13 @@ def _errors_in_one_line() -> Iterator[None]:
         _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
 
 
-def _fail(message: str) -> Never:
+def _fail(message: str, code: int = FAILED) -> Never:
+    _say(message)
+    raise SystemExit(code)
+
+
+def _say(message: str) -> None:
     typer.echo(f"lig: {' '.join(message.split())}", err=True)
-    raise SystemExit(2)
 
 
 @contextmanager

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from lig_core.contract import ExplainRequest, parse_request
 
 
 @dataclass
 class LIGConfig:
-    """What `explain(text, config=…)` takes in place of its options, to keep and pass around.
+    """The options of `explain(text, config=…)` as one object, to keep and pass around.
 
     Names, defaults and meanings are those of `explain()` and ExplainRequest; nothing is checked before it is used.
     """
@@ -34,5 +37,30 @@ class LIGConfig:
 
     def request(self, text: str | None = None, tokens: list[str] | None = None) -> ExplainRequest:
         """These options asked of a text, or of its tokens; the device is not part of it. Raises InvalidRequest."""
-        asked = {name: value for name, value in asdict(self).items() if name != "device"}
-        return parse_request({"text": text, "tokens": tokens, **asked})
+        options = {name: value for name, value in vars(self).items() if name != "device"}
+        return parse_request(with_plain_indices({"text": text, "tokens": tokens, **options}))
+
+
+def with_plain_indices(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options whose indices may be as Python has them: ranges, tuples, arrays, NumPy's integers. All become ints.
+
+    What is no integer is left as it is, for `parse_request` to refuse.
+    """
+    plain = {name: _index(options[name]) for name in ("num_steps", "target_head") if name in options}
+    lists = {name: _indices(options[name]) for name in ("layers", "target_tokens") if name in options}
+    return {**options, **plain, **lists}
+
+
+def _indices(value: Any) -> Any:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        return value
+    return [_index(item) for item in value]
+
+
+def _index(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return value

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -21,6 +23,8 @@ MapName = Literal["att", "mlp", "layer", "composed"]
 GranularityName = Literal["att", "mlp", "layer", "composed", "all"]
 AttBaseline = Literal["zero", "self_input_token", "itb_zero_ratio", "itb_map_ratio"]
 MlpBaseline = Literal["zero", "att_itb_a0"]
+Norms = Literal["post", "pre", "sandwich", "reordered", "parallel", "none"]
+"""The places of the norms of a block: see `lig_core.models.families.Family`."""
 LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
 Index = Annotated[int, Field(ge=0, strict=True)]
 ONE_OF_TEXT_AND_TOKENS: dict[str, Any] = {
@@ -30,10 +34,16 @@ ONE_OF_TEXT_AND_TOKENS: dict[str, Any] = {
     ]
 }
 ALL_MAPS: tuple[MapName, ...] = ("att", "mlp", "layer", "composed")
+BLANK_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"}
+"""Controls, format characters such as joiners and marks of direction, surrogates, separators."""
+BLANK_LETTERS = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+"""Further blank characters: the rest of Unicode's Default_Ignorable_Code_Point, and the braille pattern of no dots."""
 
 
 class ExplainRequest(BaseModel):
-    """What is asked: one text (or its tokens), one model, which maps of which layers, from which baselines.
+    """One request: a text (or its tokens), a model, which maps of which layers, from which baselines.
 
     Unknown fields are refused. `num_steps` absent means adaptive quadrature to `rtol`; a number means that
     many Gauss-Legendre nodes.
@@ -92,7 +102,12 @@ class ExplainRequest(BaseModel):
     rtol: float = Field(
         1e-3, ge=1e-8, le=0.1, strict=True, description="Relative tolerance of the adaptive quadrature."
     )
-    on_unconverged: Literal["warn", "fail"] = "warn"
+    on_unconverged: Literal["warn", "fail", "ignore"] = Field(
+        "warn",
+        description="Where a column does not converge: `fail` with `not_converged`, or give all values with their "
+        "certificates. With `warn` the Python library and client issue a NotConvergedWarning and the command writes a "
+        "line to standard error; `ignore` does neither.",
+    )
     dtype: Literal["float32", "float64"] = "float32"
     priority: Literal["interactive", "bulk"] = Field(
         "interactive", description="Bulk jobs get an eighth of the share that interactive ones get. Changes no number."
@@ -122,7 +137,7 @@ class ExplainRequest(BaseModel):
             raise ValueError("nothing to explain; send a text, or its tokens")
         if text is not None and tokens:
             raise ValueError("both text and tokens are given; send one of them")
-        if text is not None and not text.strip():
+        if text is not None and is_blank(text):
             raise ValueError("the text is empty; send at least one visible character")
         return text
 
@@ -149,25 +164,31 @@ class ExplainRequest(BaseModel):
 
     @property
     def subject(self) -> str | list[str]:
-        """What is explained: the text, or the tokens that stand in its place."""
+        """The text that is explained, or the tokens that stand in its place."""
         return self.text if self.text is not None else self.tokens or []
 
     @property
     def maps(self) -> tuple[MapName, ...]:
         """The maps asked for, each once, in the order att, mlp, layer, composed."""
-        asked = [self.granularity] if isinstance(self.granularity, str) else self.granularity
-        return ALL_MAPS if "all" in asked else tuple(name for name in ALL_MAPS if name in asked)
+        names = [self.granularity] if isinstance(self.granularity, str) else self.granularity
+        return ALL_MAPS if "all" in names else tuple(name for name in ALL_MAPS if name in names)
 
     def canonical(self) -> dict[str, Any]:
-        """What the result depends on, as JSON data: equal for requests that ask for the same in other words."""
+        """The options that the result depends on, as JSON data: equal for requests that ask the same in other words."""
         absent = "tokens" if self.tokens is None else "text"
-        return {**self.model_dump(mode="json", exclude={"priority", absent}), "granularity": list(self.maps)}
+        fields = self.model_dump(mode="json", exclude={"priority", absent})
+        outcome = "fail" if self.on_unconverged == "fail" else "warn"  # warned or not, the result is the same
+        return {**fields, "granularity": list(self.maps), "on_unconverged": outcome}
+
+    def named(self, model: str) -> ExplainRequest:
+        """The same of the model by the one spelling of its name."""
+        return self if model == self.model else self.model_copy(update={"model": model})
 
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the canonical request as JSON, its keys sorted, without spaces, in UTF-8."""
-        told = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(told.encode()).hexdigest()
+        document = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(document.encode()).hexdigest()
 
 
 def parse_request(data: object) -> ExplainRequest:
@@ -189,8 +210,8 @@ def invalid_request(error: ValidationError, model: type[BaseModel] = ExplainRequ
         if fault["type"] == "extra_forbidden":
             message = f"unknown field; known are {', '.join(model.model_fields)}"
         faults.setdefault(pointer, message)
-    found = [FieldError(pointer, message) for pointer, message in faults.items()]
-    return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in found), errors=found)
+    errors = [FieldError(pointer, message) for pointer, message in faults.items()]
+    return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in errors), errors=errors)
 
 
 def _escaped(part: str) -> str:
@@ -203,13 +224,15 @@ def _is_union(where: list[str]) -> bool:
 
 
 class Certificate(BaseModel):
-    """How far each target's column can be trusted.
+    """The evidence of how far each target's column can be trusted.
 
     `total` is L_j(1) = ‖F_j(z) − F_j(z⁰)‖₂; the contributions of a column sum to it up to
     `completeness_error` (relative to the total, or to a thousandth of the largest value the path met if that
     is more). `status` is ok, zero_path (nothing moves along the path: all contributions are 0),
-    noise_limited, discontinuous, budget, or fixed (a fixed rule, judged by the same tolerance but not refined).
-    Entries of targets that were not asked for are null.
+    noise_limited (rounding alone hides whether it met `rtol`), discontinuous, budget, or fixed (a fixed rule, judged
+    by the same tolerance but not refined). `converged`: the error is within `rtol`; or rounding alone may have made
+    it, and all that rounding can make in this column is within `rtol` of the largest total among the map's columns
+    that were asked for. Entries of targets that were not asked for are null.
     """
 
     total: list[float | None]
@@ -261,10 +284,19 @@ Receipt = Annotated[
     dict[str, Any],
     Field(
         description="What the result was made of and with: `request`, the request's digest; `model`; `revision`, the "
-        "commit of a model from the hub, null for a folder; `files`, for a folder: SHA-256 over its name, its config, "
-        "and its files' names, sizes and times; `tokenizer`; `dtype`; `device`; `versions`."
+        "commit of a model from the hub, or the version of the bundled model's package, null for a folder; `files`, "
+        "for a folder: SHA-256 over the names and contents of the files that were read; `tokenizer`; `dtype`; "
+        "`device`; `versions`."
     ),
 ]
+
+
+class Unconverged(BaseModel):
+    """The number of columns of one map of one layer that did not converge."""
+
+    layer: int
+    map: MapName
+    columns: int
 
 
 class ExplainResult(BaseModel):
@@ -284,12 +316,17 @@ class ExplainResult(BaseModel):
     config: dict[str, Any]
     boundaries: dict[str, Any]
     layers: dict[str, LayerResult]
-    converged: bool
+    converged: bool = Field(description="Whether every column of every map converged, as its certificate says.")
+    columns: dict[str, int] = Field(
+        description="How many columns ended with each status. A column is one target of one map, in `att` of one head; "
+        "`composed`, made of the others, has none of its own."
+    )
+    unconverged: list[Unconverged] = Field(description="Where columns did not converge; empty where `converged`.")
     receipt: Receipt
 
 
 class Progress(BaseModel):
-    """How far an explanation has come: `done` of `total` units in the named phase."""
+    """Progress of an explanation: `done` of `total` units in the named phase."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -297,3 +334,10 @@ class Progress(BaseModel):
     done: int
     total: int
     unit: str = "maps"
+
+
+def is_blank(text: str) -> bool:
+    """True if no character of a text is visible; a mark that combines with one before it is."""
+    return all(
+        unicodedata.category(character) in BLANK_CATEGORIES or BLANK_LETTERS.match(character) for character in text
+    )

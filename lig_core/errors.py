@@ -5,8 +5,8 @@
     │   ├── TextTooLong       text_too_long         more tokens than the model has positions
     │   └── UnsupportedMap    unsupported_map       the model has no such boundary (and why)
     ├── ModelNotFound         model_not_found       no such model here, or the hub cannot be reached
-    ├── ModelChanged          model_changed         its files were replaced while they were read
-    ├── UnsupportedModel      unsupported_model     no transformer block could be found and replayed exactly
+    ├── ModelChanged          model_changed         its files were replaced meanwhile
+    ├── UnsupportedModel      unsupported_model     its files are no whole model, or no block replays exactly
     ├── NotConverged          not_converged         asked to fail when a map misses its tolerance
     ├── NotComparable         not_comparable        two results that have nothing to set side by side
     ├── OutOfMemory           out_of_memory         even the smallest chunk did not fit
@@ -88,15 +88,15 @@ class ModelNotFound(LigError):
 
 
 class ModelChanged(LigError):
-    """The model's files were replaced while they were read, so that what was read may be of both."""
+    """The model's files were replaced: since the job was accepted, or while they were read."""
 
     code = "model_changed"
-    title = "The model's files were being replaced"
+    title = "The model's files were replaced"
     retryable = True
 
 
 class UnsupportedModel(LigError):
-    """The model was loaded, but its blocks could not be found or do not replay exactly."""
+    """Its files are not those of a whole plain model, or its blocks could not be found or do not replay exactly."""
 
     code = "unsupported_model"
     title = "The model is not supported"
@@ -107,6 +107,10 @@ class NotConverged(LigError):
 
     code = "not_converged"
     title = "The quadrature did not converge"
+
+
+class NotConvergedWarning(UserWarning):
+    """Some columns of a result have not converged; `on_unconverged` makes it an error, or silences it."""
 
 
 class NotComparable(LigError):
@@ -132,7 +136,7 @@ class Cancelled(LigError):
 
 
 class ServiceError(LigError):
-    """What a remote LIG service answered; carries the service's own code."""
+    """A refusal or failure that a remote LIG service answered with; carries the service's own code."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
         errors = [FieldError(e["pointer"], e["detail"]) for e in problem.get("errors", ())]

@@ -10,23 +10,26 @@ from fastapi import Depends, FastAPI
 from prometheus_client.registry import Collector
 from starlette.middleware import Middleware
 
-from service import auth, metrics, pages, problems, schema
-from service.cors import cors
-from service.deliveries import Deliveries
-from service.hosts import hosts
-from service.hub import Hub
-from service.intake import Intake
-from service.jobs import JobStore
-from service.key_source import key_source
+from service.events.hub import Hub
+from service.http import pages, problems
+from service.http.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
+from service.http.origins import cors, hosts
+from service.http.prefix import RootPath
+from service.jobs.job import JobStore
+from service.keys import guard
+from service.keys.source import key_source
 from service.lifecycle import Lifecycle
-from service.middleware import AccessLog, BodyLimit, HeadAsGet, RequestId
-from service.outlook import Outlook
-from service.preflight import Preflight
-from service.routes import batch, diff, estimate, events, explain, health, models, results
+from service.metrics import traffic
+from service.routes import batch, diff, estimate, events, explain, health, models, results, schema
 from service.routes import jobs as job_routes
 from service.settings import Settings
-from service.tokens import TokenCounter
-from service.webhooks import WebhookPolicy
+from service.submit.checks import RequestChecks
+from service.submit.intake import Intake
+from service.submit.known_models import KnownModels
+from service.submit.pace import Pace
+from service.submit.tokens import TokenCounter
+from service.webhooks.deliveries import Deliveries
+from service.webhooks.policy import WebhookPolicy
 
 API_VERSION = "1.0"
 
@@ -49,10 +52,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with stages.running(), jobs.running(), hub.running(), deliveries.running():
+        async with jobs.running(), hub.running(), deliveries.running():
             yield
 
-    stages, keys, measured = lifecycle or Lifecycle(), key_source(settings), metrics.HttpMetrics(collectors)
+    stages, keys, measured = lifecycle or Lifecycle(), key_source(settings), traffic.HttpMetrics(collectors)
     app = FastAPI(
         title="LIG service",
         summary="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",
@@ -62,9 +65,10 @@ def create_app(
         docs_url=None,  # pages.py has one that loads nothing from elsewhere
         redoc_url=None,
         middleware=[
+            Middleware(RootPath, root_path=settings.root_path, proxies=settings.trusted_proxies),
             Middleware(RequestId),
             Middleware(AccessLog),
-            Middleware(metrics.Measured, metrics=measured),
+            Middleware(traffic.Measured, metrics=measured),
             *hosts(answers_to),
             *cors(settings.cors_origins),
             Middleware(BodyLimit, limit=settings.max_body_bytes),
@@ -72,31 +76,34 @@ def create_app(
         ],
     )
     problems.install(app)
-    outlook, policy = Outlook(jobs), WebhookPolicy(settings)
-    preflight = Preflight(settings, TokenCounter(), rate=outlook.rate, queue_seconds=outlook.queue_seconds)
-    intake = Intake(jobs, preflight, policy, stages, settings.max_batch)
+    pace, policy = Pace(jobs), WebhookPolicy(settings)
+    known = KnownModels(settings, jobs.models)
+    request_checks = RequestChecks(
+        settings, TokenCounter(), models=known, rate=pace.rate, queue_seconds=pace.queue_seconds
+    )
+    intake = Intake(jobs, request_checks, policy, stages, settings.max_batch)
     hub = Hub(jobs, stages, settings.max_events)
-    deliveries = Deliveries(jobs, policy, settings.webhook_retries)
-    health_routes, metrics_routes = health.router(jobs, stages, checks), metrics.router(measured)
+    deliveries = Deliveries(jobs, policy, settings.webhook_retries, settings.root_path)
+    health_routes, metrics_routes = health.router(jobs, stages, checks), traffic.router(measured)
     app.include_router(health_routes)
     measured.expect(health_routes)
-    app.include_router(metrics_routes, dependencies=[Depends(auth.guard(keys, "metrics"))], responses=auth.REFUSALS)
-    measured.expect(metrics_routes, auth.REFUSALS)
-    guarded: dict[str, Any] = {"dependencies": [Depends(auth.guard(keys))], "responses": auth.REFUSALS}
+    app.include_router(metrics_routes, dependencies=[Depends(guard.guard(keys, "metrics"))], responses=guard.REFUSALS)
+    measured.expect(metrics_routes, guard.REFUSALS)
+    guarded: dict[str, Any] = {"dependencies": [Depends(guard.guard(keys))], "responses": guard.REFUSALS}
     for routes in (
-        explain.router(settings, jobs, intake, outlook, stages),
-        batch.router(intake, outlook),
-        estimate.router(preflight),
+        explain.router(settings, jobs, intake, pace, stages),
+        batch.router(intake, pace),
+        estimate.router(request_checks),
         job_routes.router(settings, jobs, stages),
         results.router(jobs),
         events.router(settings, jobs, hub),
         diff.router(jobs),
-        models.router(settings),
+        models.router(settings, known),
     ):
         app.include_router(routes, prefix="/v1", **guarded)
         # The same without the version, for scripts; the document shows each route once.
         app.include_router(routes, include_in_schema=False, **guarded)
-        measured.expect(routes, auth.REFUSALS)
+        measured.expect(routes, guard.REFUSALS)
     pages.install(app)
     schema.install(app)
     return app

@@ -1,15 +1,12 @@
-"""Where the API process is between its start and its end."""
+"""The stage of the API process between its start and its end."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from service.errors import Draining
-
-LOOK_SECONDS = 0.2
+from service.http.errors import Draining
 
 
 @dataclass
@@ -21,7 +18,13 @@ class Lifecycle:
 
     started: bool = False
     draining: bool = False
-    _told: list[Callable[[], None]] = field(default_factory=list)
+    _callbacks: list[Callable[[], None]] = field(default_factory=list)
+
+    def drain(self) -> None:
+        """The signal to stop has come; to be called in the event loop, where those who wait are."""
+        self.draining = True
+        for callback in list(self._callbacks):
+            callback()
 
     def refuse_while_draining(self) -> None:
         """Raises Draining where new work would not be followed to its end."""
@@ -31,26 +34,8 @@ class Lifecycle:
     @contextlib.contextmanager
     def telling(self, callback: Callable[[], None]) -> Iterator[None]:
         """Call back when draining begins, if it does while the block runs; what began before is for it to look at."""
-        self._told.append(callback)
+        self._callbacks.append(callback)
         try:
             yield
         finally:
-            self._told.remove(callback)
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Notices the signal while the block runs."""
-        looking = asyncio.create_task(self._look(), name="lifecycle")
-        try:
-            yield
-        finally:
-            looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await looking
-
-    async def _look(self) -> None:
-        # A signal's handler may come between any two steps of the event loop: it sets the flag, and this looks at it.
-        while not self.draining:
-            await asyncio.sleep(LOOK_SECONDS)
-        for callback in list(self._told):
-            callback()
+            self._callbacks.remove(callback)

@@ -1,40 +1,58 @@
-"""What the service can be told, from `LIG_*` variables. The only module of the service that reads the environment."""
+"""The settings of the service, from `LIG_*` variables. The only module of the service that reads the environment."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import ipaddress
-import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lig_core.settings_text import as_variables
+from lig_core.serving.settings import CommonSettings
 
+SEGMENTS = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()*+;=:@-]+)*")
+"""Segments that mean the same whether they are percent-encoded or not; none of them empty, `.` or `..`."""
 SECRET_BYTES = (24, 64)
-"""How long a secret for webhooks is (standardwebhooks.com)."""
+"""The shortest and the longest secret for webhooks, in bytes (standardwebhooks.com)."""
+
+OWN_PATHS = {
+    "v1",
+    "explain",
+    "jobs",
+    "diff",
+    "models",
+    "docs",
+    "openapi.json",
+    "livez",
+    "readyz",
+    "startupz",
+    "metrics",
+}
+"""First segments of the paths of routes."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """This machine's own hosts."""
 
 
-class Settings(BaseSettings):
-    """Settings of the service; every field is the variable `LIG_<FIELD>`. Durations are seconds, sizes bytes."""
+class Settings(CommonSettings):
+    """Beside the common settings, those of the service alone."""
 
-    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
-
-    redis_url: SecretStr | None = Field(default=None, description="Redis to use; absent: `lig serve` starts its own.")
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis to use: `redis://`, `rediss://`, `unix://`, or "
+        "`redis+sentinel://host:26379,…/name-of-the-master` (a master that fails takes along what its replicas had not "
+        "got yet); absent: `lig serve` starts its own.",
+    )
     redis_server: Path | None = Field(default=None, description="The redis-server or valkey-server binary to start.")
     redis_fsync: Literal["everysec", "always"] = Field(
         default="everysec", description="How soon the embedded Redis has what it accepted on disk."
     )
-    allow_eviction: bool = Field(default=False, description="Work with a Redis that may drop jobs.")
     redis_timeout: float = Field(default=2.0, gt=0, description="How long one Redis command may take before 503.")
     data_dir: Path = Field(default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log.")
-    models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
     ask_hub: bool = Field(
         default=True, description="Look a model up on the hub before queueing; off where only workers reach it."
     )
@@ -53,6 +71,16 @@ class Settings(BaseSettings):
         description="Hosts or patterns, as a JSON list, that requests may name in `Host` beside this machine's own; "
         "absent: any, but on loopback without keys none.",
     )
+    root_path: str = Field(
+        default="",
+        description="Path prefix such as `/lig` under which a proxy serves this; it may take the prefix off or leave "
+        "it. Links in webhooks and in `lig jobs show` have it too.",
+    )
+    trusted_proxies: list[str] = Field(
+        default=["127.0.0.0/8", "::1/128"],
+        description="Addresses or networks of proxies and load balancers in front, as a JSON list: not limited as one "
+        "client is, and their `X-Forwarded-Prefix` (what they took off the path) goes before LIG_ROOT_PATH.",
+    )
     cors_origins: list[str] = Field(
         default=[],
         description='Origins whose web pages may call from a browser, as a JSON list; `["*"]`: any. Give no `*` to a '
@@ -60,11 +88,32 @@ class Settings(BaseSettings):
     )
     allowed_models: list[str] | None = Field(
         default=None,
-        description="Models that may be named, as a JSON list of ids or patterns such as `google-bert/*`; absent: any.",
+        description="Models that may be asked for, as a JSON list of ids or patterns (`google-bert/*`); absent: any.",
     )
 
-    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the queue in Redis.")
+    max_head_bytes: int = Field(
+        default=64 * 1024, ge=1024, description="Largest head of a request: its line and header fields."
+    )
     max_body_bytes: int = Field(default=256 * 1024, ge=1, description="Largest request body.")
+    head_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a request's head may take to arrive, from the connection's start or its first byte.",
+    )
+    body_timeout: float = Field(default=30.0, gt=0, description="How long a request's body may take to arrive.")
+    send_timeout: float = Field(
+        default=60.0, gt=0, description="After how long a connection is closed whose client takes nothing of an answer."
+    )
+    max_connections: int = Field(
+        default=8192,
+        ge=1,
+        description="Most connections, as far as open files allow; beyond it those that only wait are closed.",
+    )
+    max_client_connections: int = Field(
+        default=4096,
+        ge=1,
+        description="Most connections of one address (IPv6: of one /64), and never more than half of all.",
+    )
     max_result_bytes: int = Field(
         default=512 * 2**20, ge=1, description="Largest result accepted, by its estimated size as JSON."
     )
@@ -110,10 +159,25 @@ class Settings(BaseSettings):
         default=10.0, ge=0, description="How long a process may take to stop before it is killed."
     )
 
-    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or plain text.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged; other libraries' from `warning` on."
-    )
+    @field_validator("root_path")
+    @classmethod
+    def _root_path_is_one(cls, path: str) -> str:
+        prefix = joined_prefix([path])
+        if prefix is None:
+            raise ValueError("write it as /a or /a/b, of letters, digits and ._~!$&'()*+;=:@-")
+        if prefix.split("/")[1:2] and prefix.split("/")[1] in OWN_PATHS:
+            raise ValueError(f"paths of the service itself begin with /{prefix.split('/')[1]}; choose another prefix")
+        return prefix
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_have_addresses(cls, proxies: list[str]) -> list[str]:
+        for proxy in proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"{error}; write 10.0.0.7 or 10.0.0.0/8") from None
+        return proxies
 
     @field_validator("webhook_secret")
     @classmethod
@@ -129,7 +193,7 @@ class Settings(BaseSettings):
 
     @property
     def needs_keys(self) -> bool:
-        """Whether callers must have a key: where keys are configured, be the list empty."""
+        """True if callers must have a key: where keys are configured, be the list empty."""
         return self.keys_file is not None or self.keys is not None
 
     @property
@@ -146,7 +210,7 @@ class Settings(BaseSettings):
     def hosts(self) -> list[str] | None:
         """Hosts or patterns that requests may be addressed to; None: any.
 
-        An open service on loopback answers to this machine's own names alone: see `service.hosts`.
+        An open service on loopback answers to this machine's own names alone: see `service.http.origins`.
         """
         if self.allowed_hosts is None and (self.needs_keys or self._binds_beyond_this_machine):
             return None
@@ -161,6 +225,8 @@ class Settings(BaseSettings):
         except ValueError:
             return True
 
-    def as_environment(self) -> dict[str, str]:
-        """These settings as the environment of a child process, on top of this process's own."""
-        return {**os.environ, **as_variables(self)}
+
+def joined_prefix(parts: Sequence[str]) -> str | None:
+    """The prefix that these make, the outermost first, without a slash at its end; None where they make none."""
+    prefix = "".join(part.strip().rstrip("/") for part in parts)
+    return prefix if SEGMENTS.fullmatch(prefix) else None

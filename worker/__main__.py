@@ -1,5 +1,7 @@
-"""`python -m worker`."""
+"""`python -m worker`: the command `lig worker`."""
 
-from worker.main import main
+import typer
 
-main()
+from worker.cli import worker
+
+typer.run(worker)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from lig_core import settings_text
+from lig_core.serving.settings import BadSettings, lines
 from worker.main import main
 from worker.settings import Settings
 
@@ -20,16 +19,12 @@ def worker(
     check: Annotated[bool, typer.Option("--check", help="Print the settings in force and stop.")] = False,
 ) -> None:
     """Compute queued explanations. The queue is the one in LIG_REDIS_URL."""
-    given: dict[str, Any] = {
-        name: value for name, value in (("device", device), ("preload", models)) if value is not None
-    }
     try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        faults = "; ".join(f"LIG_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        typer.echo(f"lig worker: settings: {faults}", err=True)
+        settings = Settings.read(device=device, preload=models)
+    except BadSettings as error:
+        typer.echo(f"lig worker: {error}", err=True)
         raise typer.Exit(2) from None
     if check:
-        typer.echo(settings_text.lines(settings))
+        typer.echo(lines(settings))
         return
     main(settings, burst=burst)

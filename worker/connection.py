@@ -1,22 +1,31 @@
-"""Connections to Redis, for two kinds of patience."""
+"""Connections to Redis, for three kinds of commands. None tries for long: who needs the answer is patient itself."""
 
 from __future__ import annotations
 
 from redis import Redis
-from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
+
+from lig_core.serving.queue import address
 
 
 def connect(url: str) -> Redis:
-    """One that rides out two minutes without Redis: a finished explanation is worth waiting for."""
-    return Redis.from_url(
-        url,
-        socket_timeout=20,
-        retry=Retry(ExponentialBackoff(cap=2, base=0.05), 60),
-        health_check_interval=15,
-    )
+    """One for moves: what Redis does in a moment."""
+    return _connect(url, 5.0)
 
 
 def connect_briefly(url: str) -> Redis:
-    """One that gives up soon: for what is asked again in a moment anyway while a job runs."""
-    return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 1))
+    """One for what is asked again in a moment anyway while a job runs."""
+    return _connect(url, 1.0)
+
+
+def connect_for_parts(url: str) -> Redis:
+    """One for parts of results, which may be large."""
+    return _connect(url, 20.0)
+
+
+def _connect(url: str, seconds: float) -> Redis:
+    # Tried once more at once: a connection that broke while nobody looked is no fault of Redis.
+    again = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    return address.connect(url, socket_timeout=seconds, retry=again, health_check_interval=15)

@@ -1,27 +1,34 @@
-"""Whether a worker on this machine is alive, as an exit code: `python -m worker.health`, for a container's check."""
+"""The life of a worker on this machine as an exit code: `python -m worker.health`, for a container's check."""
 
 from __future__ import annotations
 
 import socket
 import sys
-from typing import Any
 
 from redis import Redis
-from rq.worker_registration import WORKERS_BY_QUEUE_KEY
+from redis.exceptions import RedisError
 
+from lig_core.serving.queue import address
+from lig_core.serving.queue.redis_faults import fault_of
+from lig_core.serving.queue.workers import live_workers
+from lig_core.serving.settings import BadSettings
 from worker.settings import Settings
 
 
 def alive(redis: Redis, queue: str) -> bool:
-    """Whether a worker of this host gave a sign of life lately: its key expires unless it renews it."""
-    names: Any = redis.smembers(WORKERS_BY_QUEUE_KEY % queue)
-    host = socket.gethostname().encode()
-    return any(redis.hget(name, "hostname") == host for name in names)
+    """True where a worker of this host gave a sign of life lately."""
+    return any(worker.host == socket.gethostname() for worker in live_workers(redis, queue))
 
 
 if __name__ == "__main__":
-    settings = Settings()
+    try:
+        settings = Settings.read()
+    except BadSettings as error:
+        sys.exit(str(error))
     if settings.redis_url is None:
         sys.exit("no Redis: set LIG_REDIS_URL")
-    with Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=5) as redis:
-        sys.exit(0 if alive(redis, settings.queue) else "no worker of this machine is alive")
+    with address.connect(settings.redis_address, socket_timeout=5) as redis:
+        try:
+            sys.exit(0 if alive(redis, settings.queue) else "no worker of this machine is alive")
+        except RedisError as error:
+            sys.exit(f"{fault_of(error).value} ({error})")

@@ -1,45 +1,35 @@
-"""What a worker can be told, from `LIG_*` variables. The only module of the worker that reads the environment."""
+"""Settings of a worker, from `LIG_*` variables. The only module of the worker that reads the environment."""
 
 from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
-from typing import Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
 
-from lig_core.settings_text import as_variables
+from lig_core.serving.settings import CommonSettings
+
+PARENT_VARIABLE = "LIG_WORKER_PID"
+"""Tells the process with the models whose it is."""
 
 
-class Settings(BaseSettings):
-    """Settings of a worker; every field is the variable `LIG_<FIELD>`. Durations are seconds."""
+class Settings(CommonSettings):
+    """Beside the common settings, those of a worker alone."""
 
-    model_config = SettingsConfigDict(env_prefix="LIG_", frozen=True, env_ignore_empty=True)
-
-    redis_url: SecretStr | None = Field(default=None, description="The Redis that the API uses.")
-    queue: str = Field(default="lig", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the queue in Redis.")
-    models_folder: Path | None = Field(default=None, description="Folder of models that requests may name.")
     device: str | None = Field(default=None, description="Such as cpu or cuda:0; absent: the best there is.")
     preload: list[str] = Field(default=[], description="Models to load before the first job, as a JSON list.")
     model_budget: int | None = Field(
         default=None, ge=1, description="Bytes that loaded models may take; absent: half of the device's memory."
     )
-    allow_eviction: bool = Field(default=False, description="Work with a Redis that may drop jobs.")
     lease: float = Field(default=20.0, ge=1, description="A silent worker's job is given to another after this long.")
     load_timeout: float = Field(default=300.0, gt=0, description="How long preloading the models may take.")
     drain_grace: float = Field(
         default=7.0, ge=0, description="On SIGTERM, how long a running job may go on before it is queued again."
     )
-    log_format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or plain text.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged; other libraries' from `warning` on."
-    )
 
     def as_environment(self) -> dict[str, str]:
         """These settings as the environment of the process with the models, on top of this process's own."""
-        return {**os.environ, **as_variables(self), **self._device_environment()}
+        return {**super().as_environment(), **self._device_environment()}
 
     def _device_environment(self) -> dict[str, str]:
         """One GPU, the one meant, is all that the process with the models sees."""

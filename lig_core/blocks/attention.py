@@ -51,7 +51,7 @@ class AttentionCall:
 
     @cached_property
     def bias(self) -> Tensor | None:
-        """What is added to the logits. Made on demand: a replay that is given its head outputs has no use for it."""
+        """The term added to the logits. Made on demand: a replay that is given its head outputs has no use for it."""
         if self.mask is None:
             return self.position_bias
         mask = self.mask[..., : self.key.shape[-2]]
@@ -73,7 +73,7 @@ class AttentionCall:
 
     @property
     def pairwise(self) -> bool:
-        """Whether logits are given for every pair of tokens, instead of queries and keys."""
+        """True if logits are given for every pair of tokens, instead of queries and keys."""
         return self.query.shape[-1] == 0
 
 

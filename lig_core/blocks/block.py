@@ -31,7 +31,7 @@ REPLAY_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 @dataclass(frozen=True)
 class Residual:
-    """Where u, the stream after attention, can be put into a replay.
+    """The place at which u, the stream after attention, can be put into a replay.
 
     Replacing the output of `module` by u, with a zero hidden state, gives the block's output from u alone.
     `skipped` are projections that run before and whose results are then unused. `bypass` says where u is
@@ -47,7 +47,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What holds for one layer of one model at every text; found by experiment, once.
+    """Facts of one layer of one model that hold at every text; found by experiment, once.
 
     block       the module itself
     attention   the module that calls the pluggable attention, or where the tap found it
@@ -73,7 +73,7 @@ class Wiring:
 
 @dataclass(frozen=True)
 class Projections:
-    """What enters the mixing: query [n, heads, tokens, head_dim]; key, value [n, groups, tokens, head_dim]."""
+    """Inputs of the mixing: query [n, heads, tokens, head_dim]; key, value [n, groups, tokens, head_dim]."""
 
     query: Tensor
     key: Tensor
@@ -85,7 +85,7 @@ class Projections:
 
 @dataclass(frozen=True)
 class PairInputs:
-    """What enters a pairwise mixing: logits [n, heads, targets, sources], value [n, groups, tokens, head_dim]."""
+    """Inputs of a pairwise mixing: logits [n, heads, targets, sources], value [n, groups, tokens, head_dim]."""
 
     logits: Tensor
     value: Tensor
@@ -144,7 +144,7 @@ class Block(WholeBlock):
 
     @property
     def crowded(self) -> bool:
-        """Whether an expert could overflow: whether one token is routed then depends on the others, also in post."""
+        """True if an expert could overflow: a token's routing then depends on the others, also in post."""
         return self.wiring.capacity is not None and self.num_tokens > self.wiring.capacity
 
     def project(self, hidden: Tensor) -> Projections:
@@ -186,21 +186,21 @@ class Block(WholeBlock):
         """
         self._require_room()
         folded = self._fold(z)
-        with self._given(self._fold(heads), folded), skipping(self.wiring.projections):
+        with self._fixed_heads(self._fold(heads), folded), skipping(self.wiring.projections):
             return self.replay(folded).flatten(0, 1)[: len(z)]
 
     def residual_stream(self, heads: Tensor, z: Tensor) -> Tensor:
         """u [rows, hidden], the stream after attention, of head outputs and residual inputs as in `finish`."""
         entry = self._entry()
-        seen: list[Tensor] = []
+        outputs: list[Tensor] = []
 
         def note(output: Tensor) -> Tensor:
-            seen.append(output)
+            outputs.append(output)
             return output
 
         with torch.no_grad(), replacing_output(entry.module, note):
             self.finish(heads, z)
-        u = seen[0].flatten(0, 1)[: len(z)]
+        u = outputs[0].flatten(0, 1)[: len(z)]
         return u + z if entry.holds == "output + z" else u
 
     def finish_from_residual(self, u: Tensor, *, bypass: bool = True) -> Tensor:
@@ -214,7 +214,7 @@ class Block(WholeBlock):
         heads = self._fold(nothing.expand(rows, *self.heads_out.shape[1:]))
         hidden = self._fold(nothing.expand_as(u))
         with ExitStack() as stack:
-            stack.enter_context(self._given(heads, hidden))
+            stack.enter_context(self._fixed_heads(heads, hidden))
             stack.enter_context(skipping(entry.skipped))
             stack.enter_context(replacing_output(entry.module, lambda _: self._fold(u)))
             if not bypass:
@@ -255,7 +255,7 @@ class Block(WholeBlock):
             rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
         return rows.unflatten(0, (-1, self.num_tokens))
 
-    def _given(self, heads: Tensor, hidden: Tensor) -> AbstractContextManager[None]:
+    def _fixed_heads(self, heads: Tensor, hidden: Tensor) -> AbstractContextManager[None]:
         """A replay at hidden states [n, length, hidden] has the head outputs [n, length, heads, head_dim] inside."""
         tap = self.wiring.tap
         return intercept(lambda _: heads) if tap is None else tap.answer(heads, hidden)
@@ -276,10 +276,10 @@ def reaching(tap: SoftmaxTap | None, handler: Handler, hidden: Tensor) -> Abstra
 
 def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None = None) -> AttentionCall:
     """Replay the block as it was called, check it against the model's output, return its attention call."""
-    seen: list[AttentionCall] = []
+    calls: list[AttentionCall] = []
 
     def record(attention: AttentionCall) -> Tensor:
-        seen.append(attention)
+        calls.append(attention)
         return attend(attention)
 
     with torch.no_grad(), reaching(tap, record, call.z):
@@ -290,16 +290,16 @@ def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None =
             f"a replay of {name} differs from the model's own output by {error:.1e} (relative); "
             "attributions of it would be wrong"
         )
-    if len(seen) != 1:
-        raise UnsupportedModel(f"{name} calls its attention {len(seen)} times; one call is expected")
-    return seen[0]
+    if len(calls) != 1:
+        raise UnsupportedModel(f"{name} calls its attention {len(calls)} times; one call is expected")
+    return calls[0]
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
+def relative_error(actual: Tensor, expected: Tensor) -> float:
     """Largest absolute difference over the largest absolute expected value; 0 when there is nothing to compare."""
     if expected.numel() == 0:
         return 0.0
-    return float((found - expected).abs().max() / expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny))
+    return float((actual - expected).abs().max() / expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny))
 
 
 class _Stopped(BaseException):

@@ -13,7 +13,7 @@ from transformers.cache_utils import Cache
 from lig_core.errors import UnsupportedModel
 
 Tiling = Literal["none", "floats", "all", "heads"]
-"""Which captured one-text tensors a replay on several sequences repeats; it differs from family to family.
+"""The captured one-text tensors that a replay on several sequences repeats; they differ from family to family.
 
 `heads`: those with one row per head of each text, [heads, 1, tokens], such as ALiBi's.
 """
@@ -71,10 +71,10 @@ def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[
             return [
                 [_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)
             ]
-    seen = ", ".join(f"{kind.__name__} ×{len(calls)}" for kind, calls in by_class.items()) or "none"
+    counts = ", ".join(f"{kind.__name__} ×{len(calls)}" for kind, calls in by_class.items()) or "none"
     raise UnsupportedModel(
         f"{type(model).__name__}: no repeated module was called {depth} times with a hidden state that the next call "
-        f"goes on from (seen: {seen})"
+        f"goes on from (seen: {counts})"
     )
 
 
@@ -126,7 +126,7 @@ def _has_rows_per_head(x: Tensor) -> bool:
 
 
 def _hidden_slot(call: _Record, shape: tuple[int, int]) -> int | str | None:
-    """Where a call takes hidden states [batch, tokens, hidden]: a position, a keyword, or nowhere."""
+    """The place at which a call takes hidden states [batch, tokens, hidden]: a position, a keyword, or nowhere."""
 
     def is_hidden(value: Any) -> bool:
         return isinstance(value, Tensor) and value.dim() == 3 and value.is_floating_point() and value.shape[:2] == shape
@@ -138,15 +138,14 @@ def _hidden_slot(call: _Record, shape: tuple[int, int]) -> int | str | None:
 
 
 def _chained(calls: Sequence[_Record], slots: Sequence[int | str | None]) -> bool:
-    """Whether some call's output is the next one's hidden state; not all need be (DeBERTa-v2 may convolve once)."""
+    """True if some call's output is the next one's hidden state; not all need be (DeBERTa-v2 may convolve once)."""
     pairs = list(zip(calls, calls[1:], slots[1:], strict=False))
     outputs = ((first_tensor(call.out), _hidden(later, slot)) for call, later, slot in pairs)
     return not pairs or any(out.shape == z.shape and bool((out.to(z.device) == z).all()) for out, z in outputs)
 
 
 def _hidden(call: _Record, slot: int | str | None) -> Tensor:
-    found: Tensor = call.args[slot] if isinstance(slot, int) else call.kwargs[str(slot)]
-    return found
+    return call.args[slot] if isinstance(slot, int) else call.kwargs[str(slot)]
 
 
 def _select(call: _Record, slot: int | str | None, text: int, batch: int) -> BlockCall:

@@ -50,16 +50,16 @@ def find_wiring(call: BlockCall, tiling: Tiling) -> Wiring:
 
 
 def _plugged_in(call: BlockCall, tiling: Tiling) -> bool:
-    """Whether the block calls the pluggable attention."""
-    seen: list[AttentionCall] = []
+    """True if the block calls the pluggable attention."""
+    calls: list[AttentionCall] = []
 
     def note(attention: AttentionCall) -> Tensor:
-        seen.append(attention)
+        calls.append(attention)
         return attend(attention)
 
     with intercept(note):
         call.replay(call.z, tiling)
-    return bool(seen)
+    return bool(calls)
 
 
 def _rewired(block: Block, **facts: Any) -> Block:
@@ -68,42 +68,42 @@ def _rewired(block: Block, **facts: Any) -> Block:
 
 @torch.no_grad()
 def find_tiling(call: BlockCall) -> Tiling:
-    """How to replay this call on several sequences. Raises UnsupportedModel when no way reproduces its output."""
+    """The way of replaying this call on several sequences. Raises UnsupportedModel when none reproduces its output."""
     # Enough sequences before it to crowd the experts, should their capacity be shared by a whole batch.
     before = 1 + (expert_capacity(call.module) or 0) // call.z.shape[1]
     several = torch.cat([*(0.5 * call.z for _ in range(before)), call.z])
     for tiling in TILINGS:
         try:
-            found = call.replay(several, tiling)[-1:]
+            replayed = call.replay(several, tiling)[-1:]
         except RuntimeError:  # shapes that do not broadcast
             continue
-        if _reproduces(found, call.out):
+        if _reproduces(replayed, call.out):
             return tiling
     raise UnsupportedModel(f"{type(call.module).__name__} cannot be replayed on a batch of sequences")
 
 
 def expert_capacity(module: nn.Module) -> int | None:
     """Most tokens of a sequence that one routed expert inside takes, the rest being dropped; None: no limit."""
-    found = (getattr(part, "expert_capacity", None) for part in module.modules())
-    return min((limit for limit in found if isinstance(limit, int)), default=None)
+    capacities = (getattr(part, "expert_capacity", None) for part in module.modules())
+    return min((limit for limit in capacities if isinstance(limit, int)), default=None)
 
 
 def _projections(block: Block) -> tuple[nn.Module, ...]:
     """The linear maps inside the attention module that run before its attention call."""
-    seen: dict[nn.Module, None] = {}
+    projections: dict[nn.Module, None] = {}
     linears = [m for m in block.attention.module.modules() if linear_width(m) is not None]
-    handles = [m.register_forward_hook(_noting(seen)) for m in linears]
+    handles = [m.register_forward_hook(_noting(projections)) for m in linears]
     try:
         block.project(block.z[None])
     finally:
         for handle in handles:
             handle.remove()
-    skippable = _rewired(block, projections=tuple(seen))
+    skippable = _rewired(block, projections=tuple(projections))
     try:
         exact = _reproduces(skippable.finish(block.heads_out, block.z), block.out)
     except RuntimeError:  # a block that works on its projections in place
         exact = False
-    return tuple(seen) if exact else ()
+    return tuple(projections) if exact else ()
 
 
 def _noting(ran: dict[nn.Module, None]) -> Callable[[nn.Module, Any, Any], None]:
@@ -139,8 +139,8 @@ def _require_token_by_token(block: Block) -> None:
     before, after = block.project(block.z[None]), block.project(nudged[None])
     if block.attention.pairwise:
         logits = (block.pair_inputs(z[None]).logits for z in (nudged, block.z))
-        found, expected = (torch.where(masked(x), 0, x)[:, :, others][..., others] for x in logits)
-        if not _reproduces(found, expected):
+        actual, expected = (torch.where(masked(x), 0, x)[:, :, others][..., others] for x in logits)
+        if not _reproduces(actual, expected):
             raise UnsupportedModel("the logits of two tokens depend on a third one")
     for x, y in zip(before, after, strict=True):
         if not _reproduces(y[:, :, others], x[:, :, others]):
@@ -154,7 +154,7 @@ def _require_token_by_token(block: Block) -> None:
 
 
 def _parallel(block: Block) -> bool:
-    """Whether no MLP sees the head outputs: whether the part after attention is affine in them."""
+    """True if no MLP sees the head outputs: the part after attention is affine in them."""
     heads, z = block.heads_out, block.z
     other = heads.flip(0)
     total = block.finish(heads + other, z) + block.finish(torch.zeros_like(heads), z)
@@ -167,7 +167,7 @@ def _residual(block: Block) -> Residual | None:
     Either the module's output is u (post-norm: a norm ends the attention half), or u = output + z (pre-norm).
     Accepted when putting u there, with a zero hidden state, reproduces the block's output.
     """
-    found = None
+    pre_norm = None
     trace = _trace(block)
     for part in trace:
         if part.output.shape != block.out.shape or _reproduces(part.output, block.out):
@@ -182,12 +182,12 @@ def _residual(block: Block) -> Residual | None:
             if _reproduces(_rewired(block, residual=entry).finish_from_residual(u), block.out):
                 if holds == "output":
                     return entry
-                found = found or entry
-    return found
+                pre_norm = pre_norm or entry
+    return pre_norm
 
 
 def _runs(block: Block, entry: Residual, u: Tensor) -> bool:
-    """Whether the block can do without the linear maps before u: not one that works on their results in place."""
+    """True if the block can do without the linear maps before u: not one that works on their results in place."""
     try:
         _rewired(block, residual=entry).finish_from_residual(u)
     except RuntimeError:
@@ -196,7 +196,7 @@ def _runs(block: Block, entry: Residual, u: Tensor) -> bool:
 
 
 def _bypass(block: Block, trace: list[_Part], u: Tensor) -> nn.Module | Literal["block output"] | None:
-    """Where u is added to another part's output: the sum is the block's output, or enters the norm that ends it."""
+    """The place where u is added to a part's output: the sum is the block's output, or enters the norm that ends it."""
 
     def is_a_part(x: Tensor) -> bool:
         return any(part.output.shape == x.shape and _reproduces(part.output, x) for part in trace)
@@ -234,8 +234,8 @@ def _trace(block: Block) -> list[_Part]:
         first = args[0] if args and isinstance(args[0], Tensor) else None
         if isinstance(value, Tensor) and value.dim() in (2, 3):
             # Copies, for a block may add to a part's output in place.
-            given = None if first is None else _one_text(first).clone()
-            trace.append(_Part(module, given, _one_text(value).clone(), tuple(ran)))
+            part_input = None if first is None else _one_text(first).clone()
+            trace.append(_Part(module, part_input, _one_text(value).clone(), tuple(ran)))
 
     handles = [
         m.register_forward_hook(_noting(ran)) for m in block.call.module.modules() if linear_width(m) is not None
@@ -254,5 +254,5 @@ def _one_text(x: Tensor) -> Tensor:
     return x[0] if x.dim() == 3 else x
 
 
-def _reproduces(found: Tensor, expected: Tensor) -> bool:
-    return relative_error(found, expected) <= REPLAY_TOLERANCE[expected.dtype]
+def _reproduces(actual: Tensor, expected: Tensor) -> bool:
+    return relative_error(actual, expected) <= REPLAY_TOLERANCE[expected.dtype]

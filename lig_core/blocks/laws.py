@@ -64,7 +64,7 @@ class KeyNorm:
 
 @dataclass(frozen=True)
 class Positions:
-    """How a key's content is turned at position i.
+    """The turn of a key's content at position i.
 
     none      not at all
     rotary    by unit phases on the first `dims` dimensions, paired as two halves or interleaved
@@ -121,8 +121,8 @@ def _candidates(block: Block) -> Iterator[NormLaw]:
 def _epsilons(module: nn.Module) -> list[float]:
     """Every ε that a norm inside the module declares, then those that are usual, for it need not (OLMo's does not)."""
     names = ("eps", "variance_epsilon", "epsilon", "layer_norm_eps")
-    found = (getattr(m, name, None) for m in module.modules() for name in names)
-    return list(dict.fromkeys([*(value for value in found if isinstance(value, float)), *USUAL_EPSILONS]))
+    attributes = (getattr(m, name, None) for m in module.modules() for name in names)
+    return list(dict.fromkeys([*(value for value in attributes if isinstance(value, float)), *USUAL_EPSILONS]))
 
 
 class _Probe:
@@ -164,7 +164,7 @@ class _Probe:
         )
 
     def keys_follow(self, norm: NormLaw, key_norm: KeyNorm) -> bool:
-        """Whether (k − its norm's bias)·ρ·σ is additive up to the zero input's share, ρ being the key norm's σ."""
+        """True if (k − its norm's bias)·ρ·σ is additive up to the zero input's share, ρ being the key norm's σ."""
         offset = key_at_zero_norm_input(self.block, key_norm)
 
         def scaled(vectors: Tensor) -> Tensor:
@@ -182,9 +182,9 @@ class _Probe:
 def _key_norms(block: Block) -> Iterator[KeyNorm]:
     """Modules before the attention whose input is a linear map of the normed stream and has the keys' size."""
     attention = block.attention.module
-    seen: dict[nn.Module, Tensor] = {}
+    inputs: dict[nn.Module, Tensor] = {}
     handles = [
-        m.register_forward_pre_hook(lambda m, args: seen.update({m: args[0]}))
+        m.register_forward_pre_hook(lambda m, args: inputs.update({m: args[0]}))
         for m in attention.modules()
         if m is not attention and linear_width(m) is None
     ]
@@ -194,7 +194,7 @@ def _key_norms(block: Block) -> Iterator[KeyNorm]:
         for handle in handles:
             handle.remove()
     size = block.attention.key.numel()
-    for module, raw in seen.items():
+    for module, raw in inputs.items():
         if not isinstance(raw, Tensor) or raw.numel() != size:
             continue
         for eps in _epsilons(module):
@@ -207,14 +207,14 @@ def norm_input(block: Block, key_norm: KeyNorm, vectors: Tensor) -> tuple[Tensor
 
     κ is [1, groups, tokens, head_dim] for a norm per head, [1, 1, tokens, groups·head_dim] for one over all.
     """
-    seen: list[Tensor] = []
-    handle = key_norm.module.register_forward_pre_hook(lambda _module, args: seen.append(args[0].detach()))
+    inputs: list[Tensor] = []
+    handle = key_norm.module.register_forward_pre_hook(lambda _module, args: inputs.append(args[0].detach()))
     try:
         projections = block.project(vectors[None])
     finally:
         handle.remove()
     # One module may norm the queries, too, before the keys (Llama 4).
-    raw = next(x for x in reversed(seen) if x.numel() == projections.key.numel())
+    raw = next(x for x in reversed(inputs) if x.numel() == projections.key.numel())
     if raw.dim() == 3:
         return raw.unsqueeze(1), projections
     tokens_first = raw.shape[1] == block.num_tokens and raw.shape[2] == projections.key.shape[1]
@@ -232,7 +232,7 @@ def key_at_zero_norm_input(block: Block, key_norm: KeyNorm) -> Tensor:
 
 @torch.no_grad()
 def find_positions(block: Block) -> Positions:
-    """How keys turn with position: read off two replays of constant sequences."""
+    """The turn of keys with position: read off two replays of constant sequences."""
     tolerance = 10 * LAW_TOLERANCE[block.z.dtype]
     middle = block.z[block.num_tokens // 2].expand_as(block.z)
     other = block.z[:1].expand_as(block.z) + 0.3 * middle

@@ -1,4 +1,4 @@
-"""How a block is laid out, told by experiment: where its norms stand, and whether tokens see later ones.
+"""The layout of a block, by experiment: where its norms stand, and whether tokens see later ones.
 
 Nothing is computed from it; it is what `describe_boundaries` says of a loaded model, whatever its family.
 """
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from lig_core.blocks.attention import attention_weights
 from lig_core.blocks.block import REPLAY_TOLERANCE, Block, relative_error
-from lig_core.families import Norms
+from lig_core.contract import Norms
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a block's norms stand (None: in none of the known places), and whether it is causal."""
+    """The places of a block's norms (None: none of the known ones), and whether it is causal."""
 
     norms: Norms | None
     causal: bool
@@ -48,10 +48,10 @@ def _norms(block: Block) -> Norms | None:
 
 
 def _affine(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
-    """Whether f(x) + f(y) = f(x + y) + f(0), y being x with its tokens turned round."""
+    """True if f(x) + f(y) = f(x + y) + f(0), y being x with its tokens turned round."""
     y = x.flip(0)
     return _same(function(x) + function(y), function(x + y) + function(torch.zeros_like(x)))
 
 
-def _same(found: Tensor, expected: Tensor) -> bool:
-    return relative_error(found, expected) <= REPLAY_TOLERANCE[expected.dtype]
+def _same(actual: Tensor, expected: Tensor) -> bool:
+    return relative_error(actual, expected) <= REPLAY_TOLERANCE[expected.dtype]

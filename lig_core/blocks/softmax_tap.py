@@ -29,7 +29,7 @@ SUM_AND_PRODUCT = {torch.baddbmm, torch.Tensor.baddbmm}
 
 @dataclass(frozen=True)
 class SoftmaxTap:
-    """Where a block's attention is and what its logits are.
+    """The module of a block's attention, and the form of its logits.
 
     `scale` α: logits are α q·kᵀ plus what does not depend on the hidden state. None: logits are given for every
     pair of tokens, whatever they are made of (see AttentionCall.pairwise).
@@ -41,7 +41,7 @@ class SoftmaxTap:
     @contextmanager
     def intercept(self, handler: Handler, hidden: Tensor) -> Iterator[None]:
         """Send the attention of a replay at hidden states [n, tokens, hidden] to `handler`."""
-        with _Watch(hidden, lambda found: handler(self._call(found))):
+        with _Watch(hidden, lambda softmax: handler(self._call(softmax))):
             yield
 
     @contextmanager
@@ -50,19 +50,19 @@ class SoftmaxTap:
         with _Watch(hidden, lambda _: heads_out):
             yield
 
-    def _call(self, found: Found) -> AttentionCall:
+    def _call(self, softmax: SoftmaxCall) -> AttentionCall:
         if self.scale is None:
-            nothing = found.logits.new_zeros(()).expand(*found.logits.shape[:-1], 0)
-            return AttentionCall(self.module, nothing, nothing, found.value, 1.0, position_bias=found.logits)
-        query, key = found.query, found.key
+            nothing = softmax.logits.new_zeros(()).expand(*softmax.logits.shape[:-1], 0)
+            return AttentionCall(self.module, nothing, nothing, softmax.value, 1.0, position_bias=softmax.logits)
+        query, key = softmax.query, softmax.key
         assert query is not None
         assert key is not None
-        constant = found.constant(self.scale)
-        return AttentionCall(self.module, query, key, found.value, self.scale, position_bias=constant)
+        constant = softmax.constant(self.scale)
+        return AttentionCall(self.module, query, key, softmax.value, self.scale, position_bias=constant)
 
 
 @dataclass(frozen=True)
-class Found:
+class SoftmaxCall:
     """An attention as it was seen: [n, heads, tokens, ...], keys and values [n, groups, tokens, head_dim]."""
 
     query: Tensor | None
@@ -86,7 +86,7 @@ class Found:
 
 
 def masked(logits: Tensor) -> Tensor:
-    """Which logits are so low that they stand for a mask."""
+    """True for the logits that are so low that they stand for a mask."""
     return logits < torch.finfo(logits.dtype).min / 1e6
 
 
@@ -98,12 +98,12 @@ def find_tap(replay: Callable[[Tensor], Tensor], block: nn.Module, z: Tensor) ->
     name = type(block).__name__
     modules: list[nn.Module] = []
     running: list[nn.Module] = []
-    seen: list[Found] = []
+    calls: list[SoftmaxCall] = []
 
-    def record(found: Found) -> Tensor:
-        seen.append(found)
+    def record(softmax: SoftmaxCall) -> Tensor:
+        calls.append(softmax)
         modules.append(running[-1])
-        return (found.weights @ repeat_groups(found.value, found.weights.shape[1])).transpose(1, 2)
+        return (softmax.weights @ repeat_groups(softmax.value, softmax.weights.shape[1])).transpose(1, 2)
 
     def enter(module: nn.Module, _args: Any) -> None:
         running.append(module)
@@ -122,30 +122,30 @@ def find_tap(replay: Callable[[Tensor], Tensor], block: nn.Module, z: Tensor) ->
     finally:
         for handle in handles:
             handle.remove()
-    if len(seen) != len(shifts):
+    if len(calls) != len(shifts):
         raise UnsupportedModel(f"{name} has no attention that could be found, by the interface or by its softmax")
-    return SoftmaxTap(modules[0], _scale(seen))
+    return SoftmaxTap(modules[0], _scale(calls))
 
 
-def _scale(seen: list[Found]) -> float | None:
+def _scale(calls: list[SoftmaxCall]) -> float | None:
     """The α of logits = α q·kᵀ + const: fitted on the first two points, checked on the third."""
-    products = [found.products for found in seen]
-    if any(product is None or product.shape != seen[0].logits.shape for product in products):
+    products = [softmax.products for softmax in calls]
+    if any(product is None or product.shape != calls[0].logits.shape for product in products):
         return None
-    free = ~masked(seen[0].logits)
+    free = ~masked(calls[0].logits)
     first, second = (
-        ((found.logits - seen[0].logits)[free].double(), (product - products[0])[free].double())  # type: ignore[operator]
-        for found, product in zip(seen[1:], products[1:], strict=True)
+        ((softmax.logits - calls[0].logits)[free].double(), (product - products[0])[free].double())  # type: ignore[operator]
+        for softmax, product in zip(calls[1:], products[1:], strict=True)
     )
     scale = float(first[0] @ first[1] / (first[1] @ first[1]))
     error = (second[0] - scale * second[1]).abs().max() / second[0].abs().max()
-    return scale if error < (1e-9 if seen[0].logits.dtype == torch.float64 else 1e-4) else None
+    return scale if error < (1e-9 if calls[0].logits.dtype == torch.float64 else 1e-4) else None
 
 
 class _Watch(TorchFunctionMode):
     """Follows one attention from q·kᵀ to the product with the values, where `take` gives the head outputs."""
 
-    def __init__(self, hidden: Tensor, take: Callable[[Found], Tensor]) -> None:
+    def __init__(self, hidden: Tensor, take: Callable[[SoftmaxCall], Tensor]) -> None:
         super().__init__()
         self._batch, self._tokens, self._take = hidden.shape[0], hidden.shape[1], take
         self._product: tuple[Tensor, Tensor] | None = None
@@ -188,7 +188,7 @@ class _Watch(TorchFunctionMode):
         query, key = (None, None) if self._product is None else self._product
         self._weights = None  # what follows is the rest of the block
         out = self._take(
-            Found(
+            SoftmaxCall(
                 None if query is None else by_head(query),
                 None if key is None else by_head(key.transpose(-1, -2)),
                 by_head(value),

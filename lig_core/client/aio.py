@@ -25,12 +25,17 @@ from lig_core.client.shapes import Batch, BytesFormat, Format, Job, ModelSummary
 from lig_core.client.waiting import Waiting, deadline
 from lig_core.contract import ExplainRequest
 from lig_core.errors import ServiceError
+from lig_core.result.unconverged import warn_unconverged
 
 T = TypeVar("T")
 
 
 class AsyncClient:
-    """What `Client` is, for programs that do not block; its methods and arguments are the same."""
+    """Talks to one service. Every method raises ServiceError for a problem, ServiceUnreachable for silence.
+
+    `api_key` is sent as a bearer token; absent: the variable LIG_API_KEY. After a lost connection, 429 or 503 a
+    call is repeated up to `max_retries` times, as late as the service says, unless that exceeds `retry_seconds`.
+    """
 
     def __init__(
         self,
@@ -53,14 +58,22 @@ class AsyncClient:
         fresh: bool = False,
         **fields: Any,
     ) -> dict[str, Any]:
-        """As `Client.explain`."""
+        """Send a text or a request, wait for the end, and return the result.
+
+        `fields` are those of ExplainRequest, `tokens` in place of a text among them; `fresh` forces a new computation
+        where a result is stored.
+        `timeout` is in seconds; TimeoutError leaves the job running. A result that has not converged is warned of, once
+        a call, with NotConvergedWarning, unless `on_unconverged` says otherwise.
+        """
         end = deadline(timeout)
         job = await self._answer(calls.submit(request, fields, None, fresh), end)
         if not is_final(job):
             left = None if end is None else max(0.0, end - time.monotonic())
             job = await self.wait(job["id"], on_progress=on_progress, timeout=left)
         require_success(job)
-        return job["result"] if "result" in job else await self.result(job["id"])
+        result = job["result"] if "result" in job else await self.result(job["id"])
+        warn_unconverged(calls.on_unconverged(request, fields), result, stacklevel=2)
+        return result
 
     async def submit(
         self,
@@ -70,25 +83,29 @@ class AsyncClient:
         fresh: bool = False,
         **fields: Any,
     ) -> Job:
-        """As `Client.submit`."""
+        """Queue a text or a request; returns the job at once.
+
+        Repeating a call with the same `idempotency_key` queues nothing new; absent: one is made for this call, so
+        that its own repetitions queue nothing new.
+        """
         return await self._answer(calls.submit(request, fields, idempotency_key, fresh))
 
     async def batch(
         self, texts: Sequence[str], *, idempotency_key: str | None = None, fresh: bool = False, **options: Any
     ) -> Batch:
-        """As `Client.batch`."""
+        """Queue many texts with the same options (fields of ExplainRequest, without `text`): one job each."""
         return await self._answer(calls.batch(texts, options, idempotency_key, fresh))
 
     async def estimate(self, request: ExplainRequest | str | None = None, **fields: Any) -> dict[str, Any]:
-        """As `Client.estimate`."""
+        """The cost of a request, in tokens, nodes, operations, bytes and seconds; queues nothing."""
         return await self._answer(calls.estimate(request, fields))
 
     async def job(self, job_id: str, *, wait: float = 0.0) -> Job:
-        """As `Client.job`."""
+        """A job as it stands, without its result; waits up to `wait` seconds for it to end first."""
         return await self._answer(calls.job(job_id, wait))
 
     async def jobs(self, *, limit: int = 50) -> AsyncGenerator[Job, None]:
-        """As `Client.jobs`."""
+        """The jobs of this key, asked for `limit` at a time while they are read."""
         cursor: str | None = None
         while True:
             page, cursor = await self._answer(calls.jobs(limit, cursor))
@@ -98,7 +115,11 @@ class AsyncClient:
                 return
 
     async def wait(self, job_id: str, *, on_progress: Report | None = None, timeout: float | None = None) -> Job:
-        """As `Client.wait`."""
+        """Wait until a job ended and return it; raises TimeoutError after `timeout` seconds.
+
+        `on_progress` is called whenever the progress differs from what it was told last: as it happens, or once a
+        second where there is a timeout or the service tells no events.
+        """
         waiting = Waiting(job_id, on_progress, timeout)
         if waiting.follows_events:
             try:
@@ -116,7 +137,10 @@ class AsyncClient:
     async def events(
         self, job_id: str, *, after: str | None = None, layers: bool = True
     ) -> AsyncGenerator[Event, None]:
-        """As `Client.events`."""
+        """The events of a job, from its beginning or from the event `after`, each once, until the final one.
+
+        Resumes by itself after a lost connection. `layers=False` leaves the maps of the layers out.
+        """
         following = Following(job_id, after=after, layers=layers)
         while not following.over:
             # An error here is a lost connection; that nobody answers at all is ServiceUnreachable by now.
@@ -134,11 +158,11 @@ class AsyncClient:
                 await anyio.sleep(following.pause)
 
     async def cancel(self, job_id: str) -> Job:
-        """As `Client.cancel`."""
+        """Cancel a job and return it; a running one stops a moment after. Raises ServiceError if it has ended."""
         return await self._answer(calls.cancel(job_id))
 
     async def delete(self, job_id: str) -> None:
-        """As `Client.delete`."""
+        """Cancel a job and forget it, its text and its result."""
         await self._answer(calls.delete(job_id))
 
     @overload
@@ -146,14 +170,14 @@ class AsyncClient:
     @overload
     async def result(self, job_id: str, *, format: BytesFormat, **part: Unpack[Slice]) -> bytes: ...
     async def result(self, job_id: str, *, format: Format = "json", **part: Unpack[Slice]) -> dict[str, Any] | bytes:
-        """As `Client.result`."""
+        """The result of a job that succeeded, or a part of it: a dict for JSON, bytes for the other formats."""
         answer: dict[str, Any] | bytes = await self._answer(calls.result(job_id, format, part))
         return answer
 
     async def download(
         self, job_id: str, to: Path | str, *, format: Format | None = None, **part: Unpack[Slice]
     ) -> Path:
-        """As `Client.download`."""
+        """Write a result to a file as it arrives; absent, the format is the one that the file's name ends with."""
         path = Path(to)
         call = calls.download(job_id, format or format_of(path), part)
         attempts = Attempts(call, self._policy)
@@ -170,15 +194,15 @@ class AsyncClient:
             await anyio.sleep(pause)
 
     async def diff(self, a: str, b: str) -> dict[str, Any]:
-        """As `Client.diff`."""
+        """The differences between the results of two jobs, layer by layer."""
         return await self._answer(calls.diff(a, b))
 
     async def models(self) -> list[ModelSummary]:
-        """As `Client.models`."""
+        """The models that need no download."""
         return await self._answer(calls.models())
 
     async def boundaries(self, model: str) -> dict[str, Any]:
-        """As `Client.boundaries`."""
+        """The places of z, u and z' in a model, and the maps that it supports."""
         return await self._answer(calls.boundaries(model))
 
     async def aclose(self) -> None:

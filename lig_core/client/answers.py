@@ -1,4 +1,4 @@
-"""What an answer of the service means: its JSON, its bytes, or its problem."""
+"""The meaning of an answer of the service: its JSON, its bytes, or its problem."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def require_success(job: Job) -> None:
 
 
 def is_final(job: Job) -> bool:
-    """Whether a job will never change again."""
+    """True if a job will never change again."""
     return job["status"] not in {"queued", "running"}

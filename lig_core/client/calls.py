@@ -16,7 +16,7 @@ from lig_core.contract import ExplainRequest
 from lig_core.errors import InvalidRequest
 
 ANSWER_SECONDS = 30.0
-"""How long the service may take to answer, on top of a wait that was asked for."""
+"""Seconds that the service may take to answer, on top of a wait that was asked for."""
 
 BUSY = frozenset({429, 503})
 STILL_ACCEPTING = 409
@@ -124,6 +124,12 @@ def explain_body(request: ExplainRequest | str | None, fields: Mapping[str, Any]
     if isinstance(request, ExplainRequest):
         return {**request.model_dump(mode="json", exclude_unset=True), **fields}
     return dict(fields) if request is None else {"text": request, **fields}
+
+
+def on_unconverged(request: ExplainRequest | str | None, fields: Mapping[str, Any]) -> str:
+    """The `on_unconverged` of a request, or its default."""
+    default = request.on_unconverged if isinstance(request, ExplainRequest) else "warn"
+    return str(fields.get("on_unconverged", default))
 
 
 def _post(path: str, body: Any, read: Callable[[httpx.Response], T], key: str, fresh: bool) -> Call[T]:

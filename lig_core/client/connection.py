@@ -1,4 +1,4 @@
-"""Where the service is and who asks: checked once, the same for both clients."""
+"""The service's address and the caller's key: checked once, the same for both clients."""
 
 from __future__ import annotations
 

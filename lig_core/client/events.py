@@ -34,12 +34,12 @@ class Event:
 
     @property
     def final(self) -> bool:
-        """Whether nothing follows."""
+        """True if no event follows this one."""
         return self.name in FINAL
 
     @property
     def progress(self) -> Progress | None:
-        """How far the job has come, where the event says so."""
+        """The job's progress, where the event brings it."""
         if self.name == "queued":
             return Progress(phase="queued", done=0, total=0)
         return Progress.model_validate(self.data) if self.name == "progress" else None
@@ -66,7 +66,7 @@ class Following:
         )
 
     def opened(self, response: httpx.Response) -> bool:
-        """Whether the answer brings events; 204 says that all have been told."""
+        """True if the answer brings events; 204 says that all have been told."""
         self.over = response.status_code == httpx.codes.NO_CONTENT
         if not self.over and media_type(response) != MEDIA_TYPE:
             raise foreign(response)
@@ -85,5 +85,5 @@ class Following:
 
 
 def has_no_events(error: ServiceError) -> bool:
-    """Whether a refusal means that this service tells no events, or that there is no such job."""
+    """True if a refusal means that this service tells no events, or that there is no such job."""
     return error.problem.get("status") in {404, 405, 406}

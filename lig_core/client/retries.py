@@ -1,4 +1,4 @@
-"""When a call is sent again, and after how long. Sends nothing and waits for nothing."""
+"""Retries: when a call is sent again, and after how long. Sends nothing and waits for nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BACKOFF_SECONDS = 0.25
 """Longest pause before the first repetition, where the service did not name one; doubles with each."""
 
 JITTER = 0.1
-"""How much longer than named a pause may be, so that clients turned away together do not return together."""
+"""The share by which a pause may be longer than named, so that clients turned away together do not return together."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a call is repeated, and how many seconds it may take with all its pauses."""
+    """The attempts that a call has, and the seconds that it may take with all its pauses."""
 
     max_retries: int = 5
     max_seconds: float = 300.0

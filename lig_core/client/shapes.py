@@ -42,6 +42,7 @@ class Job(TypedDict):
     attempts: int
     cancel_requested: bool
     progress: dict[str, Any]
+    converged: bool | None
     links: dict[str, str | None]
     result: NotRequired[dict[str, Any]]
     problem: NotRequired[dict[str, Any]]

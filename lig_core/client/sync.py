@@ -1,4 +1,4 @@
-"""The client for programs that block."""
+"""The client for programs that block. Made from aio.py by `make client`: change it there."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from lig_core.client.shapes import Batch, BytesFormat, Format, Job, ModelSummary
 from lig_core.client.waiting import Waiting, deadline
 from lig_core.contract import ExplainRequest
 from lig_core.errors import ServiceError
+from lig_core.result.unconverged import warn_unconverged
 
 T = TypeVar("T")
 
@@ -59,7 +60,8 @@ class Client:
 
         `fields` are those of ExplainRequest, `tokens` in place of a text among them; `fresh` forces a new computation
         where a result is stored.
-        `timeout` is in seconds; TimeoutError leaves the job running.
+        `timeout` is in seconds; TimeoutError leaves the job running. A result that has not converged is warned of, once
+        a call, with NotConvergedWarning, unless `on_unconverged` says otherwise.
         """
         end = deadline(timeout)
         job = self._answer(calls.submit(request, fields, None, fresh), end)
@@ -67,7 +69,9 @@ class Client:
             left = None if end is None else max(0.0, end - time.monotonic())
             job = self.wait(job["id"], on_progress=on_progress, timeout=left)
         require_success(job)
-        return job["result"] if "result" in job else self.result(job["id"])
+        result = job["result"] if "result" in job else self.result(job["id"])
+        warn_unconverged(calls.on_unconverged(request, fields), result, stacklevel=2)
+        return result
 
     def submit(
         self,
@@ -91,11 +95,11 @@ class Client:
         return self._answer(calls.batch(texts, options, idempotency_key, fresh))
 
     def estimate(self, request: ExplainRequest | str | None = None, **fields: Any) -> dict[str, Any]:
-        """What a request would take, in tokens, nodes, operations, bytes and seconds; queues nothing."""
+        """The cost of a request, in tokens, nodes, operations, bytes and seconds; queues nothing."""
         return self._answer(calls.estimate(request, fields))
 
     def job(self, job_id: str, *, wait: float = 0.0) -> Job:
-        """How a job stands, without its result; `wait` seconds for it to end first."""
+        """A job as it stands, without its result; waits up to `wait` seconds for it to end first."""
         return self._answer(calls.job(job_id, wait))
 
     def jobs(self, *, limit: int = 50) -> Generator[Job, None, None]:
@@ -128,7 +132,7 @@ class Client:
                 return job
 
     def events(self, job_id: str, *, after: str | None = None, layers: bool = True) -> Generator[Event, None, None]:
-        """What happens to a job, from its beginning or from the event `after`, each event once, until the final one.
+        """The events of a job, from its beginning or from the event `after`, each once, until the final one.
 
         Resumes by itself after a lost connection. `layers=False` leaves the maps of the layers out.
         """
@@ -136,12 +140,14 @@ class Client:
         while not following.over:
             # An error here is a lost connection; that nobody answers at all is ServiceUnreachable by now.
             with suppress(httpx.TransportError), closing(self._open(following.call())) as response:
-                for received in EventSource(response).iter_sse() if following.opened(response) else ():
-                    event = following.take(received)
-                    if event is not None:
-                        yield event
-                    if following.over:
-                        break
+                if following.opened(response):
+                    with closing(EventSource(response).iter_sse()) as stream:  # type: ignore[type-var]
+                        for received in stream:
+                            event = following.take(received)
+                            if event is not None:
+                                yield event
+                            if following.over:
+                                break
             if not following.over:
                 time.sleep(following.pause)
 
@@ -180,7 +186,7 @@ class Client:
             time.sleep(pause)
 
     def diff(self, a: str, b: str) -> dict[str, Any]:
-        """How the results of two jobs differ, layer by layer."""
+        """The differences between the results of two jobs, layer by layer."""
         return self._answer(calls.diff(a, b))
 
     def models(self) -> list[ModelSummary]:
@@ -188,7 +194,7 @@ class Client:
         return self._answer(calls.models())
 
     def boundaries(self, model: str) -> dict[str, Any]:
-        """Where z, u and z' sit in a model, and which maps it supports."""
+        """The places of z, u and z' in a model, and the maps that it supports."""
         return self._answer(calls.boundaries(model))
 
     def close(self) -> None:

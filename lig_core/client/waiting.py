@@ -18,11 +18,11 @@ class Waiting:
     def __init__(self, job_id: str, on_progress: Report | None, timeout: float | None) -> None:
         self._job_id, self._on_progress, self._timeout = job_id, on_progress, timeout
         self.deadline = deadline(timeout)
-        self._told: Progress | None = None
+        self._last_progress: Progress | None = None
 
     @property
     def follows_events(self) -> bool:
-        """Whether events serve better than polling: for progress, unless the wait must end to the second."""
+        """True if events serve better than polling: for progress, unless the wait must end to the second."""
         return self._on_progress is not None and self._timeout is None
 
     def patience(self) -> float:
@@ -32,12 +32,12 @@ class Waiting:
 
     def tell(self, progress: Progress | None) -> None:
         """Pass progress on if it differs from what was told last."""
-        if self._on_progress and progress is not None and progress != self._told:
-            self._told = progress
+        if self._on_progress and progress is not None and progress != self._last_progress:
+            self._last_progress = progress
             self._on_progress(progress)
 
     def is_over(self, job: Job) -> bool:
-        """Whether the job ended; raises TimeoutError if it did not and the time is up."""
+        """True if the job ended; raises TimeoutError if it did not and the time is up."""
         self.tell(Progress.model_validate(job["progress"]))
         if is_final(job):
             return True

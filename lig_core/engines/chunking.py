@@ -147,7 +147,7 @@ class ChunkedIntegrand(ABC):
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on a GPU (an exception of its own) or on the CPU (a sentence of the allocator's)."""
+    """True if memory ran out, on a GPU (an exception of its own) or on the CPU (a sentence of the allocator's)."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 

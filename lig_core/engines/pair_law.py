@@ -49,7 +49,7 @@ class Quadratic:
 
 @dataclass(frozen=True)
 class KeyBias:
-    """What a projection bias b before the key norm changes.
+    """The change that a projection bias b before the key norm makes.
 
     It adds 2σ·mean(K̃ b) + σ²·(mean b² + ε_k) to τ², and σ·Z to the numerator.
     """

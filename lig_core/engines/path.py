@@ -1,4 +1,4 @@
-"""What attention does along the path from the baseline to z, for many targets at once.
+"""Attention along the path from the baseline to z, for many targets at once.
 
 A path gives, at nodes a ∈ (0,1) and for target tokens j (`rows`), the head outputs o_j^h(a); and, once the
 gradient c_j^h = ∂L_j/∂o_j^h is known, the rate at which every source i feeds every target through attention:
@@ -54,7 +54,7 @@ class PathAt(Protocol):
 
 
 class Path(ABC):
-    """Where z and attention's inputs go as a runs from 0 to 1, for the chosen heads.
+    """The course of z and of attention's inputs as a runs from 0 to 1, for the chosen heads.
 
     `moving` says that the targets' own residual input moves too; `law` names the mechanism.
     """

@@ -112,19 +112,19 @@ class ClosedTargetPath(TargetPath):
         self.values = (end - zero) * norm.sigma(block.z)  # Ṽ, [1, heads, tokens, head_dim]
 
     def matches_replay(self) -> bool:
-        """Whether logits and values at one point of three targets' paths agree with replays."""
+        """True if logits and values at one point of three targets' paths agree with replays."""
         block, call = self.block, self.block.attention
         z = block.z
         rows = torch.tensor(sorted({1 % len(z), len(z) // 2, len(z) - 1}), device=z.device)
         a = torch.tensor([PROBE], dtype=torch.float64, device=z.device)
         here = z[rows][:, None] + PROBE * (z - z[rows][:, None])  # [targets, sources, hidden]
-        found = for_heads(block.project(here), self.heads, block.num_heads)
+        projected = for_heads(block.project(here), self.heads, block.num_heads)
         query = call.query[0, self.heads][:, rows].transpose(0, 1).unsqueeze(2)  # [targets, heads, 1, head_dim]
         if call.pairwise:
             own = block.pair_inputs(here).logits[torch.arange(len(rows), device=z.device), :, rows]
             expected = own[:, self.heads].transpose(0, 1)[None]  # [1, heads, targets, sources]
         else:
-            expected = (query @ found.key.transpose(-1, -2) * call.scale).squeeze(2).transpose(0, 1)[None]
+            expected = (query @ projected.key.transpose(-1, -2) * call.scale).squeeze(2).transpose(0, 1)[None]
         logits, _ = self.logits.at(a, 1 - a, rows)
         logits, expected = (torch.where(masked(expected), 0, x) for x in (logits, expected))
         blend = (1 - PROBE) * self.values[0][:, rows, None] + PROBE * self.values[0][:, None]
@@ -132,7 +132,7 @@ class ClosedTargetPath(TargetPath):
             blend = blend / self.sigma2.at(a, 1 - a, rows)[0].sqrt()[0, ..., None]
         values = (blend + self.value_offset[0][:, None]).transpose(0, 1)
         tolerance = 50 * LAW_TOLERANCE[z.dtype]
-        return relative_error(logits, expected) < tolerance and relative_error(values, found.value) < tolerance
+        return relative_error(logits, expected) < tolerance and relative_error(values, projected.value) < tolerance
 
     def at(self, a: Tensor) -> PathAt:
         """The closed form at the nodes."""

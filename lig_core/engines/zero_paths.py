@@ -49,15 +49,15 @@ class ScaledPath(ZeroPath):
         self.value_offset = self.start.value[:, :, :1]  # biases: the same at every token
 
     def matches_replay(self) -> bool:
-        """Whether q, k and v at one point of the path, where σ is about to change, agree with a replay."""
+        """True if q, k and v at one point of the path, where σ is about to change, agree with a replay."""
         z, norm = self.block.z, self._norm
         a = 0.3 if norm.kind == "none" else float((norm.eps / self._mean_square.median()).sqrt().clamp(1e-6, 0.9))
         scale, _ = self._scales(torch.tensor([a], dtype=torch.float64, device=z.device))
-        found = for_heads(self.block.project(a * z[None]), self.heads, self.block.num_heads)
+        projected = for_heads(self.block.project(a * z[None]), self.heads, self.block.num_heads)
         tolerance = 50 * LAW_TOLERANCE[z.dtype]
         law = (x0 + scale[:, None, :, None] * dx for x0, dx in zip(self.start, self.step, strict=True))
         same_offset = relative_error(self.value_offset.expand_as(self.start.value), self.start.value) < tolerance
-        return same_offset and all(relative_error(x, y) < tolerance for x, y in zip(law, found, strict=True))
+        return same_offset and all(relative_error(x, y) < tolerance for x, y in zip(law, projected, strict=True))
 
     def _scales(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """λ and dλ/da [nodes, tokens]."""

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from lig_core.quadrature.grading import Grading
-from lig_core.quadrature.integrand import Attribution, Integrand, Status, rounding_floor, scale_of
+from lig_core.quadrature.integrand import Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
 from lig_core.quadrature.rules import NestedRule, gauss_patterson
 
 CROSSING = 0.2
@@ -48,8 +48,8 @@ TRUST, TRUST_ALONE = 1.0, 2.0
 SLOW = 0.25
 """Rules that differ by more than this share of how the two before them did are not yet converging."""
 PIECE = 8.0
-SAME_NODE = 1e-12
 """e-folds of a graded path that 31 nodes resolve."""
+SAME_NODE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Adaptive:
 
     @property
     def name(self) -> str:
-        """What the receipt says."""
+        """The quadrature's name in the receipt."""
         return "adaptive_gauss_patterson"
 
     def integrate(self, integrand: Integrand) -> Attribution:
@@ -205,20 +205,20 @@ class _Run:
         a, slope = grading(panel.low + panel.width * t)
         jacobian = slope * panel.width
         weights = torch.stack([_weights_at(other, t) for other in rules[panel.level - first :]]) * jacobian
-        found = self.integrand.accumulate(a, panel.columns, weights)
-        slopes = found.slopes * jacobian[:, None]
+        sums = self.integrand.accumulate(a, panel.columns, weights)
+        slopes = sums.slopes * jacobian[:, None]
         self.nodes[panel.columns] += len(t)
-        self.note_largest(panel.columns, found.lengths.amax(0))
+        self.note_largest(panel.columns, sums.lengths.amax(0))
         if panel.lengths is None or panel.slopes is None or panel.sums is None:
-            panel.t, panel.lengths, panel.slopes = t, found.lengths, slopes
-            panel.sums, panel.witness = found.weighted, found.witness
+            panel.t, panel.lengths, panel.slopes = t, sums.lengths, slopes
+            panel.sums, panel.witness = sums.weighted, sums.witness
         else:
             panel.t, order = torch.cat([panel.t, t]).sort()
-            panel.lengths = torch.cat([panel.lengths, found.lengths])[order]
+            panel.lengths = torch.cat([panel.lengths, sums.lengths])[order]
             panel.slopes = torch.cat([panel.slopes, slopes])[order]
-            panel.sums[1:] += found.weighted
-            if panel.witness is not None and found.witness is not None:
-                panel.witness[1:] += found.witness
+            panel.sums[1:] += sums.weighted
+            if panel.witness is not None and sums.witness is not None:
+                panel.witness[1:] += sums.witness
         grown = torch.cat([panel.lengths, panel.at_high[None]]) - panel.at_low
         errors = (rule.cumulative @ panel.slopes - grown).abs()
         panel.end_error, panel.inner_error = errors[-1], errors.amax(0)
@@ -314,13 +314,13 @@ class _Run:
         error = self.error(self.end_error, self.inner_error)
         scale = scale_of(self.total, self.largest)
         entry_scale, room = self.entry_scale, 1 + 1e-9
-        asked = (error <= self.rule.rtol * scale * room) & (
+        within_rtol = (error <= self.rule.rtol * scale * room) & (
             self.entry_error <= ENTRY * self.rule.rtol * entry_scale * room
         )
         reached = (error <= self.tolerance * room) & (self.entry_error <= self.entry_tolerance * room)
         status: list[Status] = []
         for dead, fine, rounding, stuck in zip(
-            still.tolist(), asked.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
+            still.tolist(), within_rtol.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
         ):
             if dead:
                 status.append("zero_path")
@@ -339,7 +339,7 @@ class _Run:
             completeness_error=torch.where(still, 0.0, completeness),
             entry_error=torch.where(still, 0.0, entries),
             nodes=self.nodes,
-            converged=asked | still,
+            converged=within_rtol | still | is_hidden(error, self.floor, self.total, self.rule.rtol),
             status=tuple(status),
         )
 
@@ -436,9 +436,9 @@ def _probe_part(lengths: Callable[[Tensor, Tensor], Tensor], columns: Tensor) ->
 
     def measure(distance: float) -> Tensor:
         nonlocal largest
-        found = lengths(torch.tensor([distance], dtype=torch.float64), columns)[0]
-        largest = torch.maximum(largest, found)
-        return found
+        length = lengths(torch.tensor([distance], dtype=torch.float64), columns)[0]
+        largest = torch.maximum(largest, length)
+        return length
 
     return _measured_widths(measure, end, lambda: largest, first=1)
 
@@ -447,19 +447,19 @@ def _measured_widths(
     measure: Callable[[float], Tensor], end: Tensor, largest: Callable[[], Tensor], first: int
 ) -> Tensor:
     """Where lengths cross a share of their largest: measured at distances 4^-k, until each is small there."""
-    distances, found = [], []
+    distances, rises = [], []
     for k in range(first, first + MAX_PROBES):
         distances.append(PROBE_STEP**-k)
-        found.append(measure(distances[-1]))
-        if (found[-1] < CROSSING * largest()).all():
+        rises.append(measure(distances[-1]))
+        if (rises[-1] < CROSSING * largest()).all():
             break
     grid = torch.tensor([*distances[::-1], 1.0], dtype=torch.float64)
-    widths, _ = _crossing(grid, torch.stack([*found[::-1], end]), CROSSING * largest())
+    widths, _ = _crossing(grid, torch.stack([*rises[::-1], end]), CROSSING * largest())
     return widths
 
 
 def _crossing(grid: Tensor, lengths: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-    """Where L [grid, columns] first reaches the threshold, interpolated log-log; and whether it is above at once.
+    """The place where L [grid, columns] first reaches the threshold, interpolated log-log; whether it is above at once.
 
     1 where it never does.
     """

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lig_core.quadrature.integrand import Attribution, Integrand, rounding_floor, scale_of
-from lig_core.quadrature.rules import gauss_legendre, riemann_trapezoid
+from lig_core.quadrature.integrand import Attribution, Integrand, is_hidden, rounding_floor, scale_of
+from lig_core.quadrature.rules import gauss_legendre
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,6 @@ class GaussLegendre:
         return apply_rule(integrand, *gauss_legendre(self.num_steps), self.rtol)
 
 
-@dataclass(frozen=True)
-class RiemannTrapezoid:
-    """Captum's trapezoid with `num_steps` nodes, errors included; the node at a = 0, where L has a kink, gives 0."""
-
-    num_steps: int
-    rtol: float = 1e-3
-
-    @property
-    def name(self) -> str:
-        """riemann_trapezoid(n)."""
-        return f"riemann_trapezoid({self.num_steps})"
-
-    def integrate(self, integrand: Integrand) -> Attribution:
-        """The rule applied to every column."""
-        nodes, weights = riemann_trapezoid(self.num_steps)
-        return apply_rule(integrand, nodes[1:], weights[1:], self.rtol)
-
-
 def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float) -> Attribution:
     """Σ_k w_k rate(a_k) for every column, with its completeness error."""
     columns = torch.arange(integrand.num_columns)
@@ -57,13 +39,14 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
     still = largest <= floor
     values = torch.where(still[:, None], 0.0, values)
     scale = scale_of(total, largest).clamp_min(torch.finfo(torch.float64).tiny)
-    error = torch.where(still, 0.0, (values.sum(-1) - total).abs() / scale)
+    missed = torch.where(still, 0.0, (values.sum(-1) - total).abs())
+    error = missed / scale
     return Attribution(
         values=values,
         total=total,
         completeness_error=error,
         entry_error=torch.where(still, 0.0, torch.full_like(error, torch.nan)),
         nodes=torch.full_like(columns, len(nodes)),
-        converged=error <= rtol,
+        converged=(error <= rtol) | is_hidden(missed, floor, total, rtol),
         status=tuple("zero_path" if dead else "fixed" for dead in still.tolist()),
     )

@@ -1,4 +1,4 @@
-"""What a quadrature integrates, and what it returns."""
+"""The integrand of a quadrature, and the attribution that it returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Start = Literal["shared", "grouped", "measured"]
-"""How a path behaves near a = 0, and so how its nodes are graded.
+"""The behaviour of a path near a = 0, and so the grading of its nodes.
 
 shared    zero baseline through attention: nearly scale free, so the mass may sit at a ~ 1e-6; every node is
           paid for all targets, so they share one grading
@@ -95,7 +95,7 @@ class Attribution:
     values [columns, sources]; total L_j(1); completeness_error |Σ_i values − total| relative to
     max(total, 1e-3 · largest L met), exact; entry_error, an estimate (good to a factor of about 3) of
     Σ_i |error of entry i| relative to the larger of that and Σ_i |values|, NaN where a rule makes none; nodes used;
-    converged; status.
+    converged, see `is_hidden` for what rounding is allowed; status.
     """
 
     values: Tensor
@@ -146,7 +146,7 @@ class Quadrature(Protocol):
 
     @property
     def name(self) -> str:
-        """What the receipt says."""
+        """The quadrature's name in the receipt."""
         ...
 
     def integrate(self, integrand: Integrand) -> Attribution:
@@ -159,8 +159,19 @@ NEGLIGIBLE = 1e-3
 
 
 def scale_of(total: Tensor, largest: Tensor) -> Tensor:
-    """What an error in a column is relative to: its total, or a thousandth of the largest L met."""
+    """The scale that an error in a column is relative to: its total, or a thousandth of the largest L met."""
     return torch.maximum(total, NEGLIGIBLE * largest)
+
+
+def is_hidden(error: Tensor, floor: Tensor, total: Tensor, rtol: float) -> Tensor:
+    """True if rounding alone may have made an error, and what it can make does not matter in the map [columns].
+
+        error_j ≤ floor_j ≤ rtol · max_k L_k(1)
+
+    error and floor are absolute. Such a column has converged although its own total is too small to tell: it is known
+    to within rtol of the largest column beside it.
+    """
+    return (error <= floor * (1 + 1e-9)) & (floor <= rtol * total.max())
 
 
 def rounding_floor(integrand: Integrand, total: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ class NestedRule:
     fresh: Tensor
 
 
+@cache
 def gauss_patterson(*sizes: int) -> tuple[NestedRule, ...]:
     """The rules of the given sizes (of 3, 7, 15, 31), ascending; each contains the nodes of the one before."""
     rules: list[NestedRule] = []
@@ -75,15 +77,3 @@ def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
     """Nodes and weights of the Gauss-Legendre rule on (0, 1); exact for polynomials of degree 2·count − 1."""
     x, w = legendre.leggauss(count)
     return torch.tensor((x + 1) / 2), torch.tensor(w / 2)
-
-
-def riemann_trapezoid(count: int) -> tuple[Tensor, Tensor]:
-    """Captum's `riemann_trapezoid`: nodes linspace(0, 1, count), weights 1/count, half at the ends.
-
-    The weights sum to (count − 1)/count, so even a constant is integrated too low. For comparison only.
-    Source: captum/attr/_utils/approximation_methods.py.
-    """
-    weights = torch.full((count,), 1 / count, dtype=torch.float64)
-    weights[0] /= 2
-    weights[-1] /= 2
-    return torch.linspace(0, 1, count, dtype=torch.float64), weights

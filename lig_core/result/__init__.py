@@ -4,9 +4,10 @@ arrays     LayerArrays, one layer's maps; Result, a head with layers that are lo
 words      contributions summed into words
 select     slices: some layers, targets, heads, maps; the largest contributions alone
 render     the JSON document of a layer
+verdict    whether all columns converged, how each ended, and where some did not
 read       a JSON document back into arrays
 formats    whole results as JSON, NDJSON, npz and safetensors, written in a stream
 diff       two results, aligned
 
-A head is the result's document without `layers` and `converged`: what is known before any layer is computed.
+A head is the result's document without `layers` and the verdict: what is known before any layer is computed.
 """

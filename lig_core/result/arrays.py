@@ -42,7 +42,7 @@ Array = np.ndarray[Any, Any]
 Head = Mapping[str, Any]
 
 STATUSES = ("ok", "zero_path", "noise_limited", "discontinuous", "budget", "fixed")
-"""What `.status` counts in. The order is the format's: new ones go to the end."""
+"""The values of `.status`, by index. The order is the format's: new ones go to the end."""
 CERTIFICATE = ("total", "completeness_error", "nodes", "converged", "status")
 DIAGNOSTIC = ("distance", "normalised_distance", "pearson")
 COMPOSITIONS = ("composed.product", "composed.conserving")
@@ -54,7 +54,7 @@ MAPS: Mapping[str, tuple[str, ...]] = {
 }
 """The maps and compositions, and their axes: what is as large as the result is."""
 NAMES: Mapping[MapName, str] = {"att": "att", "mlp": "mlp", "layer": "z2z", "composed": "composed"}
-"""What the tensors of a map that can be asked for begin with."""
+"""The beginnings of the names of the tensors of each map that can be asked for."""
 
 
 def _axes() -> dict[str, tuple[str, ...]]:
@@ -115,7 +115,7 @@ class LayerArrays:
 
     @property
     def converged(self) -> bool:
-        """Whether every column of every map met its tolerance."""
+        """True if every column of every map converged."""
         return all(bool(array.all()) for name, array in self.arrays.items() if name.endswith(".converged"))
 
     @property
@@ -125,7 +125,7 @@ class LayerArrays:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What is no array, as JSON data."""
+        """All that is no array, as JSON data."""
         return {
             "index": self.index,
             "quadrature": self.quadrature,
@@ -148,7 +148,7 @@ class LayerArrays:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """What `to_bytes` wrote, bit for bit; the tensors by name."""
+        """The layer that `to_bytes` wrote, bit for bit; the tensors by name."""
         # The library reads metadata from files only. A header is its length in 8 bytes, then JSON.
         header = orjson.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         arrays = dict(sorted(load(data).items()))  # the library has another order each time

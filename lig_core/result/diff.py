@@ -17,7 +17,7 @@ from lig_core.result.render import spread, to_json
 from lig_core.result.select import listed
 
 TOP = 10
-"""How many of the largest changes of a map are listed."""
+"""The number of a map's largest changes that are listed."""
 
 
 class Change(BaseModel):
@@ -35,7 +35,7 @@ class Change(BaseModel):
 
 
 class MapDiff(BaseModel):
-    """How one map of one layer changed, over the targets (and heads) that both results hold."""
+    """The change of one map of one layer, over the targets (and heads) that both results hold."""
 
     l2: float | None = Field(description="‖b − a‖₂ over all entries.")
     relative_l2: float | None = Field(description="The same over ‖a‖₂; null where a is 0.")
@@ -109,8 +109,8 @@ def write_diff(a: Result, b: Result, *, top: int = TOP) -> Iterator[bytes]:
     def written() -> Iterator[bytes]:
         between = b""
         yield orjson.dumps(head)[:-1] + b',"layers":{'
-        for index, found in layers:
-            yield between + b'"%d":' % index + to_json(found)
+        for index, maps in layers:
+            yield between + b'"%d":' % index + to_json(maps)
             between = b","
         yield b"}}"
 
@@ -181,16 +181,16 @@ class _Pair:
         a, b = self.a.astype(np.float64), self.b.astype(np.float64)
         difference = b - a
         l2, size = float(np.linalg.norm(difference)), float(np.linalg.norm(a))
-        found: dict[str, Any] = {
+        document: dict[str, Any] = {
             "l2": _number(l2),
             "relative_l2": _number(l2 / size) if size else None,
             "pearson": _pearson(a, b),
             "top": self._changes(difference, top),
         }
         if self.name == "att":
-            found["heads"] = self.heads
+            document["heads"] = self.heads
         rounded = difference.astype(np.result_type(self.a, self.b))
-        return found | {"difference": spread(rounded, self.targets, len(self.tokens))}
+        return document | {"difference": spread(rounded, self.targets, len(self.tokens))}
 
     def _changes(self, difference: Array, top: int) -> list[dict[str, Any]]:
         size = np.abs(difference).ravel()

@@ -1,9 +1,9 @@
 """Whole results in four formats, written as they are loaded: one layer in memory at a time, the same numbers in all.
 
     json         the document
-    ndjson       {"head": …}, then {"layer": 3, "maps": {…}} a line for each layer, then {"converged": …}
-    npz          for np.load(file): "head" (JSON), "converged", "statuses", then "layers.3.z2z" and so on
-    safetensors  the same tensors; "head", "converged" and "statuses" as JSON in the metadata
+    ndjson       {"head": …}, then {"layer": 3, "maps": {…}} a line for each layer, then the verdict
+    npz          for np.load(file): "head" (JSON), "statuses", "layers.3.z2z" and so on, then the verdict
+    safetensors  the same tensors; "head", "statuses" and the verdict as JSON in the metadata
 
 The tensors' names, axes and units are those of `arrays`. `layers.3.about` is JSON: the layer's quadrature and engines.
 `head` is the result's document without its layers, and `statuses` what the numbers in `.status` stand for:
@@ -12,7 +12,8 @@ The tensors' names, axes and units are those of `arrays`. `layers.3.about` is JS
     json.loads(found["head"].item())["tokens"]
     found["statuses"][found["layers.3.z2z.status"]]
 
-`converged` is about what is written: of a selection, the columns selected.
+The verdict is `converged`, `columns` and `unconverged` (the last two JSON in npz), and about what is written: of a
+selection, the columns selected.
 """
 
 from __future__ import annotations
@@ -28,16 +29,17 @@ import orjson
 
 from lig_core.result.arrays import MAPS, STATUSES, Array, Head, LayerArrays
 from lig_core.result.render import json_parts, layer_document, to_json
+from lig_core.result.verdict import Verdict
 
 Layers = Iterable[LayerArrays]
 Spec = tuple[str, tuple[int, ...], int]
-"""What a header says of a tensor: its dtype, its shape, its bytes."""
+"""A tensor in a header: its dtype, its shape, its bytes."""
 _DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "bool": "BOOL", "uint8": "U8"}
 """NumPy's names of dtypes, and those of safetensors."""
 
 
 LAYER_DEPTH = 2
-"""How deep a layer is written in parts: each map, and each target of those that are by target."""
+"""The depth to which a layer is written in parts: each map, and each target of those that are by target."""
 
 
 @dataclass(frozen=True)
@@ -55,37 +57,40 @@ def layer_line(head: Head, layer: LayerArrays) -> bytes:
 
 
 def write_json(head: Head, layers: Layers) -> Iterator[bytes]:
-    """The document; `converged` stands after the layers."""
-    converged, between = True, b""
+    """The document; the verdict stands after the layers."""
+    verdict, between = Verdict(), b""
     yield to_json(dict(head))[:-1] + b',"layers":{'
     for layer in layers:
         yield between + b'"%d":' % layer.index
         yield from json_parts(layer_document(head, layer), LAYER_DEPTH)
-        converged, between = converged and layer.converged, b","
-    yield b'},"converged":' + orjson.dumps(converged) + b"}"
+        verdict.add(layer)
+        between = b","
+    yield b"}," + to_json(verdict.document())[1:]
 
 
 def write_ndjson(head: Head, layers: Layers) -> Iterator[bytes]:
     """A line for the head, one for each layer, one for the verdict."""
-    converged = True
+    verdict = Verdict()
     yield to_json({"head": dict(head)}) + b"\n"
     for layer in layers:
         yield b'{"layer":%d,"maps":' % layer.index
         yield from json_parts(layer_document(head, layer), LAYER_DEPTH)
         yield b"}\n"
-        converged = converged and layer.converged
-    yield to_json({"converged": converged}) + b"\n"
+        verdict.add(layer)
+    yield to_json(verdict.document()) + b"\n"
 
 
 def write_npz(head: Head, layers: Layers) -> Iterator[bytes]:
     """A zip of .npy files, not compressed; the same bytes every time."""
-    sink, converged = _Sink(), True
+    sink, verdict = _Sink(), Verdict()
     with zipfile.ZipFile(sink, "w") as archive:
         yield from _members(archive, sink, {"head": _text(dict(head)), "statuses": np.array(STATUSES)})
         for layer in layers:
             yield from _members(archive, sink, _named(layer) | {f"layers.{layer.index}.about": _text(layer.about)})
-            converged = converged and layer.converged
-        yield from _members(archive, sink, {"converged": np.array(converged)})
+            verdict.add(layer)
+        document = verdict.document()
+        texts = {name: _text(value) for name, value in document.items() if name != "converged"}
+        yield from _members(archive, sink, {"converged": np.array(document["converged"]), **texts})
     yield sink.taken()
 
 
@@ -95,16 +100,16 @@ def write_safetensors(head: Head, layers: Layers) -> Iterator[bytes]:
         raise TypeError("layers are gone through twice; give a list or a Result in place of an iterator")
     maps: list[tuple[str, Spec]] = []
     small: dict[str, Array] = {}  # all that is not a map: kept from the first time
-    metadata, converged = {"head": _json(dict(head)), "statuses": _json(STATUSES)}, True
+    metadata, verdict = {"head": _json(dict(head)), "statuses": _json(STATUSES)}, Verdict()
     for layer in layers:
         metadata[f"layers.{layer.index}.about"] = _json(layer.about)
-        converged = converged and layer.converged
+        verdict.add(layer)
         for name, array in _named(layer).items():
             if _is_map(name):
                 maps.append((name, _spec(array)))
             else:
                 small[name] = array
-    metadata["converged"] = _json(converged)
+    metadata |= {name: _json(value) for name, value in verdict.document().items()}
     # Wider numbers stand before narrower ones, so that each is aligned to its own width.
     before = {name: array for name, array in small.items() if array.itemsize == 8}
     narrower = sorted(small.keys() - before.keys(), key=lambda name: (-small[name].itemsize, name))
@@ -153,7 +158,7 @@ def _header(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Spec]]) ->
 
 
 class _Sink(io.RawIOBase):
-    """What a zip file is written to; it keeps what has not been taken yet."""
+    """The buffer that a zip file is written to; it keeps what has not been taken yet."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

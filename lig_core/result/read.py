@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, LayerArrays
+from lig_core.result.verdict import KEYS
 
 _TYPES = {"nodes": np.int64, "converged": np.bool_, "status": np.uint8}
 """The type of each part of a certificate that is not float64."""
@@ -15,7 +16,7 @@ _TYPES = {"nodes": np.int64, "converged": np.bool_, "status": np.uint8}
 
 def from_document(result: Mapping[str, Any]) -> tuple[dict[str, Any], Iterator[LayerArrays]]:
     """The head and the layers of a whole document. Selections of the largest have no way back: ValueError."""
-    head = {name: value for name, value in result.items() if name not in ("layers", "converged")}
+    head = {name: value for name, value in result.items() if name not in ("layers", *KEYS)}
     dtype = np.dtype(head["config"]["dtype"])
     return head, (_layer(layer, dtype) for layer in result["layers"].values())
 
@@ -34,10 +35,10 @@ def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
     heads = [part["z2u"] for part in parts if "z2u" in part]
     if heads:
         names = list(heads[0]["heads"])
-        found = [[one["heads"][name] for one in heads] for name in names]
+        by_head = [[one["heads"][name] for one in heads] for name in names]
         arrays["att.heads"] = np.array([int(name) for name in names], np.int64)
-        arrays["att"] = np.stack([_contributions(row, dtype) for row in found])
-        arrays |= _certificate("att", {part: [[one[part] for one in row] for row in found] for part in CERTIFICATE})
+        arrays["att"] = np.stack([_contributions(row, dtype) for row in by_head])
+        arrays |= _certificate("att", {part: [[one[part] for one in row] for row in by_head] for part in CERTIFICATE})
         engines["att"] = heads[0]["engine"]
     mlp = [part["u2z"] for part in parts if "u2z" in part]
     if mlp:
@@ -49,7 +50,7 @@ def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
     if composed is not None:
         arrays |= _composed(composed, targets, dtype)
     quadrature = z2z["certificate"]["quadrature"] if z2z else heads[0]["quadrature"] if heads else ""
-    labels = any("token_to_token" in found for found in _matrices(layer))
+    labels = any("token_to_token" in matrix for matrix in _matrices(layer))
     return LayerArrays(layer["layer_idx"], arrays, quadrature, engines, labels)
 
 
@@ -68,20 +69,20 @@ def _matrices(layer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield layer["composed"]["product"]
 
 
-def _composed(found: Mapping[str, Any], targets: Sequence[int], dtype: np.dtype[Any]) -> dict[str, Array]:
-    arrays = {"composed.converged": np.array([found["converged"][token] for token in targets], np.bool_)}
+def _composed(composed: Mapping[str, Any], targets: Sequence[int], dtype: np.dtype[Any]) -> dict[str, Array]:
+    arrays = {"composed.converged": np.array([composed["converged"][token] for token in targets], np.bool_)}
     for kind in ("product", "conserving"):
         name = f"composed.{kind}"
-        arrays[name] = _matrix(found[kind], targets, dtype)
-        for part in DIAGNOSTIC if "l2_diagnostic" in found[kind] else ():
-            column = found[kind]["l2_diagnostic"][part]
+        arrays[name] = _matrix(composed[kind], targets, dtype)
+        for part in DIAGNOSTIC if "l2_diagnostic" in composed[kind] else ():
+            column = composed[kind]["l2_diagnostic"][part]
             arrays[f"{name}.{part}"] = np.array([column[token] for token in targets], np.float64)
     return arrays
 
 
-def _matrix(found: Mapping[str, Any], targets: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    _require(found, "matrix")
-    return np.ascontiguousarray(np.asarray(found["matrix"], dtype)[:, targets])
+def _matrix(document: Mapping[str, Any], targets: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    _require(document, "matrix")
+    return np.ascontiguousarray(np.asarray(document["matrix"], dtype)[:, targets])
 
 
 def _contributions(parts: Iterable[Mapping[str, Any]], dtype: np.dtype[Any]) -> Array:
@@ -105,6 +106,6 @@ def _certificate(name: str, columns: Mapping[str, Any]) -> dict[str, Array]:
     }
 
 
-def _require(found: Mapping[str, Any], name: str) -> None:
-    if name not in found:
+def _require(document: Mapping[str, Any], name: str) -> None:
+    if name not in document:
         raise ValueError(f"the document has no '{name}', only the largest contributions: ask for it without top_k")

@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, Head, LayerArrays
+from lig_core.result.verdict import Verdict
 
 Document = dict[str, Any]
 
@@ -31,11 +32,11 @@ MLP_DESCRIPTIONS = {
 
 def document(head: Head, layers: Iterable[LayerArrays]) -> Document:
     """The whole result, all layers in memory."""
-    found, converged = {}, True
+    documents, verdict = {}, Verdict()
     for layer in layers:
-        found[str(layer.index)] = layer_document(head, layer)
-        converged &= layer.converged
-    return {**head, "layers": found, "converged": converged}
+        documents[str(layer.index)] = layer_document(head, layer)
+        verdict.add(layer)
+    return {**head, "layers": documents, **verdict.document()}
 
 
 def layer_document(head: Head, layer: LayerArrays) -> Document:
@@ -92,11 +93,11 @@ class _Layer:
             targets = self.layer.targets
             parts = {token: {"target_token_idx": token, "target_token": self._tokens[token]} for token in targets}
             if "att" in maps:
-                for token, found in zip(targets, self._heads(), strict=True):
-                    parts[token]["z2u"] = found
+                for token, heads in zip(targets, self._heads(), strict=True):
+                    parts[token]["z2u"] = heads
             if "mlp" in maps:
-                for token, found in zip(targets, self._mlp(), strict=True):
-                    parts[token]["u2z"] = found
+                for token, mlp in zip(targets, self._mlp(), strict=True):
+                    parts[token]["u2z"] = mlp
             document["targets"] = {str(token): part for token, part in parts.items()}
         return document
 
@@ -111,13 +112,13 @@ class _Layer:
         return config
 
     def _layer_map(self) -> Document:
-        found = self._matrix("z2z")
-        labelled = {"token_to_token": found.pop("token_to_token")} if "token_to_token" in found else {}
+        matrix = self._matrix("z2z")
+        labelled = {"token_to_token": matrix.pop("token_to_token")} if "token_to_token" in matrix else {}
         columns = self._certificates("z2z")
         return {
             "baseline": self._config["baseline_layer"],
             "description": LAYER_DESCRIPTION,
-            **found,
+            **matrix,
             "certificate": {
                 **{name: self._column(values) for name, values in columns.items()},
                 "all_converged": all(columns["converged"]),
@@ -138,14 +139,14 @@ class _Layer:
         }
 
     def _composition(self, name: str) -> Document:
-        found = self._matrix(name)
+        document = self._matrix(name)
         if f"{name}.distance" in self.layer:
             columns = {part: self.layer[f"{name}.{part}"] for part in DIAGNOSTIC}
-            found["l2_diagnostic"] = {
+            document["l2_diagnostic"] = {
                 **{part: self._column(_numbers(values)) for part, values in columns.items()},
                 **{f"mean_{part}": _mean(values) for part, values in columns.items()},
             }
-        return found
+        return document
 
     def _matrix(self, name: str) -> Document:
         """A map from tokens to tokens: all of it, or its largest entries."""
@@ -153,10 +154,10 @@ class _Layer:
             top = zip(self.layer.targets, *self._top(name), strict=True)
             return {"top": [entry for target, *ranked in top for entry in _entries(target, "source", *ranked)]}
         matrix = spread(self.layer[name], self.layer.targets, len(self._tokens))
-        found: Document = {"shape": list(matrix.shape), "matrix": matrix}
+        document: Document = {"shape": list(matrix.shape), "matrix": matrix}
         if self.layer.labels:
-            found["token_to_token"] = self._labelled(self.layer[name])
-        return found
+            document["token_to_token"] = self._labelled(self.layer[name])
+        return document
 
     def _labelled(self, columns: Array) -> list[Document]:
         tokens = self._tokens
@@ -216,7 +217,7 @@ class _Layer:
         else:
             ranked = zip(self.layer.targets, *self._top("mlp"), strict=True)
             values = [{"top": _entries(target, "dimension", *entries)} for target, *entries in ranked]
-        found = [
+        documents = [
             {
                 **about,
                 **values[j],
@@ -231,9 +232,9 @@ class _Layer:
             for j, difference in enumerate(differences)
         ]
         if "mlp.per_head" in self.layer:
-            for one, sums in zip(found, self.layer["mlp.per_head"].T.tolist(), strict=True):
+            for one, sums in zip(documents, self.layer["mlp.per_head"].T.tolist(), strict=True):
                 one["head_contributions"] = sums
-        return found
+        return documents
 
     def _certificates(self, name: str) -> dict[str, list[Any]]:
         """The parts of a map's certificate, in lists like its arrays."""

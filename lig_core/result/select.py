@@ -15,7 +15,7 @@ from lig_core.result.arrays import MAPS, NAMES, Array, LayerArrays, Result
 
 @dataclass(frozen=True)
 class Selection:
-    """What to keep; None keeps all.
+    """The parts to keep; None keeps all.
 
     layers, targets   indices; targets count words where the result was merged into words
     heads             attention heads of `att`
@@ -68,13 +68,13 @@ def select(result: Result, selection: Selection) -> Result:
 
 def select_layer(layer: LayerArrays, selection: Selection) -> LayerArrays:
     """The part of one layer that is asked for; `selection.layers` is not looked at. Raises InvalidRequest."""
-    for axis, asked, held in (
+    for axis, wanted, held in (
         ("target", selection.targets, layer.targets),
         ("head", selection.heads, layer.heads),
     ):
-        if asked is not None:
-            _require(f"{axis}s", asked, held)
-            layer = layer.take(axis, [k for k, index in enumerate(held) if index in asked])
+        if wanted is not None:
+            _require(f"{axis}s", wanted, held)
+            layer = layer.take(axis, [k for k, index in enumerate(held) if index in wanted])
     if selection.maps is not None:
         _require("maps", selection.maps, layer.maps)
         kept = {"targets", *(NAMES[name] for name in selection.maps)}
@@ -107,8 +107,8 @@ def _top(layer: LayerArrays, count: int) -> dict[str, Array]:
     return arrays
 
 
-def _require(name: str, asked: Iterable[Any], held: Collection[Any]) -> None:
-    missing = [str(one) for one in asked if one not in held]
+def _require(name: str, wanted: Iterable[Any], held: Collection[Any]) -> None:
+    missing = [str(one) for one in wanted if one not in held]
     if missing:
         _refuse(name, f"the result does not hold {name} {', '.join(missing)}; it holds {listed(held) or 'none'}")
 

@@ -9,15 +9,13 @@ tokens' columns (the L2 diagnostic) have no counterpart and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 from lig_core.result.arrays import COMPOSITIONS, MAPS, STATUSES, Array, Head, LayerArrays
-from lig_core.result.read import from_document
-from lig_core.result.render import Document, document
 
 Groups = Sequence[Sequence[int]]
 _FINE = STATUSES.index("zero_path")
@@ -42,13 +40,13 @@ class Words:
 
     def head(self, head: Head) -> dict[str, Any]:
         """The head by words: `word_tokens` lists each word's token indices, `config` stays as it was asked."""
-        labels = [_label(head, group) for group in self.groups]
-        offsets = head["offsets"]
+        spans = None if head["offsets"] is None else [_span(head, group) for group in self.groups]
+        labels = [_label(head, group, spans[k] if spans else None) for k, group in enumerate(self.groups)]
         return {
             **head,
             "tokens": labels,
             "token_labels": labels,
-            "offsets": None if offsets is None else [[offsets[g[0]][0], offsets[g[-1]][1]] for g in self.groups],
+            "offsets": spans,
             "words": list(range(len(self.groups))),
             "word_tokens": [list(group) for group in self.groups],
         }
@@ -94,20 +92,20 @@ class Words:
         return values
 
 
-def merge_words(result: Mapping[str, Any]) -> Document:
-    """A result document by words; the document itself is left as it is. Idempotent."""
-    head, layers = from_document(result)
-    words = Words.of(head)
-    return dict(result) if words is None else document(words.head(head), map(words.layer, layers))
+def _span(head: Head, group: Sequence[int]) -> tuple[int, int]:
+    """The characters of a word, without white space around it where there is more to it."""
+    offsets = [head["offsets"][token] for token in group]
+    start, end = min(offset[0] for offset in offsets), max(offset[1] for offset in offsets)
+    text: str = head["text"][start:end]
+    if text.strip():
+        start, end = start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
+    return start, end
 
 
-def _label(head: Head, group: Sequence[int]) -> str:
+def _label(head: Head, group: Sequence[int], span: tuple[int, int] | None) -> str:
     """The word as it stands in the text, where that is known: single bytes have no readable labels to join."""
-    if len(group) > 1 and head["offsets"] is not None:
-        offsets = head["offsets"]
-        text: str = head["text"][offsets[group[0]][0] : offsets[group[-1]][1]]
-        return text.strip()
-    return "".join(head["token_labels"][k] for k in group)
+    text: str = "" if span is None else head["text"][slice(*span)]
+    return text if text.strip() else "".join(head["token_labels"][k] for k in group)
 
 
 def _join(values: Array, groups: Groups, join: Callable[[Array], Array]) -> Array:

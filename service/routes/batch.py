@@ -11,45 +11,36 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.auth import CurrentCaller
-from service.intake import Intake
-from service.outlook import Outlook
-from service.problems import responses
-from service.representation import EXAMPLE_JOB, JobResource, job_json
-from service.routes.explain import CHECKS, REPLAYED, RETRY_AFTER
-from service.submission import read_json
-from service.terms import HEADERS, read_terms
+from service.http.prefix import Root
+from service.http.problems import responses
+from service.jobs.resource import JobResource, job_json
+from service.keys.guard import CurrentCaller
+from service.openapi.examples import EXAMPLES, GROUP
+from service.openapi.words import BATCH_BODY, JOBS_LOCATION, REPLAYED, RETRY_AFTER
+from service.routes.explain import CHECKS
+from service.submit.body import read_json
+from service.submit.headers import HEADERS, read_headers
+from service.submit.intake import Intake
+from service.submit.pace import Pace
 
 PATH = "/explain/batch"
-GROUP = "9c1d2e3f4a5b6c7d8e9fa0b1c2d3e4f5"
-LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The jobs of the group, as they stand."}}
-REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {"$ref": "#/components/schemas/BatchRequest"},
-            "example": {
-                "texts": ["The cat sat on the mat.", "The mat lay under the cat."],
-                "options": {"model": "minilm", "granularity": "layer", "priority": "bulk"},
-            },
-        }
-    },
-}
-PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
+PROBLEMS = responses(
+    *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
+)
 
 
 class BatchResource(BaseModel):
-    """What a batch became."""
+    """The jobs that a batch became."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"group": GROUP, "jobs": [{**EXAMPLE_JOB, "group": GROUP}]}}
+        json_schema_extra={"example": {"group": GROUP, "jobs": [{**EXAMPLES["job"], "group": GROUP}]}}
     )
 
     group: str = Field(description="The id that the jobs have in common.")
     jobs: list[JobResource] = Field(description="In the order of the texts.")
 
 
-def router(intake: Intake, outlook: Outlook) -> APIRouter:
+def router(intake: Intake, pace: Pace) -> APIRouter:
     """The route that accepts many texts."""
     routes = APIRouter(tags=["explain"])
 
@@ -61,24 +52,24 @@ def router(intake: Intake, outlook: Outlook) -> APIRouter:
             202: {
                 "model": BatchResource,
                 "description": "All are queued, or done where the same work had been done before.",
-                "headers": {**LOCATION, **RETRY_AFTER, **REPLAYED},
+                "headers": {**JOBS_LOCATION, **RETRY_AFTER, **REPLAYED},
             },
             **PROBLEMS,
         },
-        openapi_extra={"requestBody": REQUEST_BODY, "parameters": HEADERS[1:]},
+        openapi_extra={"requestBody": BATCH_BODY, "parameters": HEADERS[1:]},
     )
     async def explain_batch(
-        request: Request, caller: CurrentCaller, body: Annotated[Any, Depends(read_json)]
+        request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]
     ) -> Response:
         """Accepts all texts or none; what is wrong with one is told with a pointer such as `/texts/3`."""
-        terms = read_terms(request, PATH, body)
-        accepted = await run_in_threadpool(intake.accept_batch, caller, body, terms)
+        sent = read_headers(request, body)
+        accepted = await run_in_threadpool(intake.accept_batch, caller, body, sent)
         unfinished = [job for job in accepted.jobs if not job.status.final]
-        seconds = await run_in_threadpool(outlook.seconds_until_done, unfinished[-1]) if unfinished else 0.0
-        headers = {"Location": f"/v1/jobs?group={accepted.group}", "Retry-After": str(max(1, math.ceil(seconds)))}
+        seconds = await run_in_threadpool(pace.seconds_until_done, unfinished[-1]) if unfinished else 0.0
+        headers = {"Location": f"{root}/v1/jobs?group={accepted.group}", "Retry-After": str(max(1, math.ceil(seconds)))}
         if accepted.replayed:
             headers["Idempotent-Replayed"] = "true"
-        shown = {"group": accepted.group, "jobs": [orjson.Fragment(job_json(job)) for job in accepted.jobs]}
+        shown = {"group": accepted.group, "jobs": [orjson.Fragment(job_json(job, root)) for job in accepted.jobs]}
         return Response(orjson.dumps(shown), status_code=202, media_type="application/json", headers=headers)
 
     return routes

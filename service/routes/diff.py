@@ -3,55 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from lig_core.result.diff import DiffResult, write_diff
 from lig_core.result.select import Selection, select
-from service.auth import Owner
-from service.jobs import JobStore
-from service.problems import responses
-from service.results import stored_result
-from service.routes.jobs import EXAMPLE_ID
-from service.routes.results import Layers, Maps, Part
-from service.streaming import StreamedResponse, in_pieces
-
-A = Annotated[str, Query(description="The `id` of a job.", examples=[EXAMPLE_ID])]
-B = Annotated[str, Query(description="The `id` of the job to compare with it.", examples=[EXAMPLE_ID[::-1]])]
-Top = Annotated[int, Query(ge=0, le=10_000, description="How many of the largest changes of each map to list.")]
-
-SIDE = {"text": "cat mats", "model": "minilm", "config": {"rtol": 1e-3}, "receipt": {"revision": None}}
-CHANGE = {
-    "target": 1,
-    "target_token": "mats",
-    "source": 0,
-    "source_token": "cat",
-    "a": 0.2,
-    "b": 0.25,
-    "difference": 0.05,
-}
-EXAMPLE = {
-    "tokens": ["cat", "mats"],
-    "token_labels": ["cat", "mats"],
-    "a": SIDE,
-    "b": {**SIDE, "config": {"rtol": 1e-4}},
-    "settings": {"rtol": [1e-3, 1e-4]},
-    "layers": {
-        "0": {
-            "z2z": {
-                "l2": 0.05,
-                "relative_l2": 0.09,
-                "pearson": 0.99,
-                "top": [CHANGE],
-                "difference": [[0.0, 0.05], [0.0, 0.0]],
-            }
-        }
-    },
-}
-CONTENT = {"application/json": {"example": EXAMPLE}}
+from service.http.problems import responses
+from service.http.streaming import StreamedResponse, in_pieces
+from service.jobs.job import JobStore
+from service.jobs.stored_result import stored_result
+from service.keys.guard import Owner
+from service.openapi.words import DIFF_CONTENT, A, B, Layers, Maps, Top
+from service.routes.results import Part
 
 
 def router(jobs: JobStore) -> APIRouter:
@@ -62,7 +27,11 @@ def router(jobs: JobStore) -> APIRouter:
         "/diff",
         summary="How two results differ",
         responses={
-            200: {"model": DiffResult, "description": "b less a, map by map, of what both hold.", "content": CONTENT},
+            200: {
+                "model": DiffResult,
+                "description": "b less a, map by map, of what both hold.",
+                "content": DIFF_CONTENT,
+            },
             **responses(
                 "job_not_found",
                 "job_not_finished",

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from service.estimate import Estimate
-from service.preflight import Preflight
-from service.problems import responses
-from service.routes.explain import CHECKS, REQUEST_BODY
-from service.submission import parse_submission, read_json
+from service.http.problems import responses
+from service.openapi.words import EXPLAIN_BODY
+from service.routes.explain import CHECKS
+from service.submit.body import parse_submission, read_json
+from service.submit.checks import RequestChecks
+from service.submit.cost import Estimate
 
 
-def router(preflight: Preflight) -> APIRouter:
+def router(checks: RequestChecks) -> APIRouter:
     """The dry run."""
     routes = APIRouter(tags=["explain"])
 
@@ -22,10 +23,10 @@ def router(preflight: Preflight) -> APIRouter:
         summary="What a request would cost",
         response_description="The estimate. Nothing was queued.",
         responses=responses(*CHECKS),
-        openapi_extra={"requestBody": REQUEST_BODY},
+        openapi_extra={"requestBody": EXPLAIN_BODY},
     )
     def estimate(body: Annotated[Any, Depends(read_json)]) -> Estimate:
         """The checks of `POST /explain`, and then what it would take: tokens, work, memory, bytes, seconds."""
-        return preflight.check(parse_submission(body).asked())
+        return checks.check(parse_submission(body).explain_request())
 
     return routes

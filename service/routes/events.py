@@ -5,83 +5,30 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from lig_core.result.arrays import LayerArrays
 from lig_core.result.formats import layer_line
-from service import event_ids
-from service.auth import Owner
-from service.following import Listener
-from service.hub import Hub
-from service.jobs import Event, Job, JobStore, StoredLayer
-from service.problems import responses
-from service.representation import job_problem, job_url
-from service.routes.jobs import JobId
+from service.events import ids
+from service.events.bodies import SharedBodies
+from service.events.channel import Listener
+from service.events.hub import Hub
+from service.http.prefix import Root
+from service.http.problems import responses
+from service.http.streaming import StreamedResponse, cut
+from service.jobs.job import Event, Job, JobStore, StoredLayer
+from service.jobs.resource import job_problem, job_url
+from service.keys.guard import Owner
+from service.openapi.words import EVENTS_CONTENT, After, JobId, LastEventId, WithMaps
 from service.settings import Settings
-from service.shared_bodies import SharedBodies
-from service.streaming import StreamedResponse, cut
 
 RETRY = b"retry: 1000\n\n"
 COMMENT = b": still here\n\n"
-EXAMPLE = """retry: 1000
-
-id: 1767268800000-0
-event: queued
-data: {}
-
-id: 1767268800120-0
-event: started
-data: {"attempt":1}
-
-id: 1767268800125-0
-event: progress
-data: {"phase":"computing","done":3,"total":24,"unit":"maps"}
-
-id: 1767268800600-0
-event: layer
-data: {"layer":0,"maps":{"layer_idx":0,"z2z":{"matrix":[[0.1,0.2],[0.3,0.4]]}}}
-
-id: 1767268801000-0
-event: succeeded
-data: {"converged":true,"result":"/v1/jobs/5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968/result"}
-
-"""
-EVENT = {  # of each event, as OpenAPI 3.2 has it
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "event": {
-            "type": "string",
-            "enum": ["queued", "started", "progress", "head", "layer", "gap", "succeeded", "failed", "cancelled"],
-        },
-        "data": {"type": "string", "description": "JSON.", "contentMediaType": "application/json"},
-        "retry": {"type": "integer"},
-    },
-}
-After = Annotated[
-    str,
-    Query(
-        description="Only what came after the event with this id; `Last-Event-ID` goes before it.",
-        examples=["1767268800000-0"],
-        json_schema_extra={"pattern": "^([0-9]{1,18}-[0-9]{1,18})?$"},
-    ),
-]
-LastEventId = Annotated[
-    str,
-    Header(
-        alias="Last-Event-ID",
-        description="The last event that was received: browsers send it when they connect again.",
-        json_schema_extra={"pattern": "^([0-9]{1,18}-[0-9]{1,18})?$"},
-    ),
-]
-WithMaps = Annotated[
-    bool, Query(alias="layers", description="Put each layer's maps into its event; else it says only which layer.")
-]
 
 
 def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
@@ -99,7 +46,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
                 "`started`, `progress`, `head` (the result without its layers), `layer` (one layer's maps, as soon as "
                 "they are done), and at last `succeeded`, `failed` or `cancelled`. `gap`: older progress between "
                 "`after` and `next` is no longer kept. A comment line comes where nothing else does.",
-                "content": {"text/event-stream": {"schema": EVENT, "example": EXAMPLE}},
+                "content": EVENTS_CONTENT,
             },
             204: {"description": "There is nothing after this event, nor will there be: do not connect again."},
             **responses("job_not_found", "job_expired", "invalid_request", "draining", "store_unavailable"),
@@ -107,6 +54,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
     )
     async def events(
         owner: Owner,
+        root: Root,
         job_id: JobId,
         after: After = "",
         last_event_id: LastEventId = "",
@@ -120,12 +68,12 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
         if job.status.final and not listener.pending:
             return Response(status_code=204)
         return StreamedResponse(
-            _stream(job, listener, layers),
+            _stream(job, listener, layers, root),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def _stream(job: Job, listener: Listener, layers: bool) -> AsyncIterator[bytes]:
+    async def _stream(job: Job, listener: Listener, layers: bool, root: str) -> AsyncIterator[bytes]:
         with listener.listening():
             yield RETRY
             async for event in listener.events(settings.event_comment_seconds):
@@ -135,7 +83,7 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
                     async for piece in _large(job, event):
                         yield piece
                 else:
-                    yield _beginning(event) + orjson.dumps(_told(job, event)) + b"\n\n"
+                    yield _beginning(event) + orjson.dumps(_event_data(job, event, root)) + b"\n\n"
 
     async def _large(job: Job, event: Event) -> AsyncIterator[bytes]:
         name = f"{job.computation} {event.id}"
@@ -157,9 +105,9 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
 
 
 def _place(header: str, query: str) -> str | None:
-    """Where to go on. Both are checked, whichever holds; browsers send an empty header where there was no id."""
-    told = ((header, "/header/Last-Event-ID"), (query, "/query/after"))
-    places = [event_ids.parse(text, pointer) for text, pointer in told if text]
+    """The place to go on from. Both are checked, whichever holds: browsers send an empty header without an id."""
+    cursors = ((header, "/header/Last-Event-ID"), (query, "/query/after"))
+    places = [ids.parse(text, pointer) for text, pointer in cursors if text]
     return places[0] if places else None
 
 
@@ -167,12 +115,12 @@ def _beginning(event: Event) -> bytes:
     return f"id: {event.id}\nevent: {event.kind}\ndata: ".encode()
 
 
-def _told(job: Job, event: Event) -> dict[str, Any]:
+def _event_data(job: Job, event: Event, root: str) -> dict[str, Any]:
     """The data of an event as clients see it."""
     if event.kind == "layer":
         return {"layer": event.data["index"]}
     if event.kind == "succeeded":
-        return {**event.data, "result": f"{job_url(job.id)}/result"}
+        return {**event.data, "result": f"{job_url(job.id, root)}/result"}
     if event.kind == "failed":
-        return job_problem(job, event.data)
+        return job_problem(job, event.data, root)
     return event.data

@@ -10,80 +10,28 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.auth import CurrentCaller
-from service.intake import Intake
-from service.jobs import Job, JobStore
-from service.keys import Caller
+from service.http.prefix import Root
+from service.http.problems import responses
+from service.jobs.job import Job, JobStore
+from service.jobs.resource import JobResource, job_json, job_url, server_timing
+from service.jobs.stored_result import small_result
+from service.jobs.waiting import wait_for_end
+from service.keys.guard import CurrentCaller
+from service.keys.keyring import Caller
 from service.lifecycle import Lifecycle
-from service.outlook import Outlook
-from service.problems import responses
-from service.representation import JobResource, job_json, job_url, server_timing
-from service.results import small_result
-from service.routes.jobs import SERVER_TIMING
+from service.openapi.words import APPLIED, EXPLAIN_BODY, LOCATION, REPLAYED, RETRY_AFTER, SERVER_TIMING
 from service.settings import Settings
-from service.submission import read_json
-from service.terms import HEADERS, Terms, read_terms
-from service.waiting import wait_for_end
+from service.submit.body import read_json
+from service.submit.headers import HEADERS, SubmitHeaders, read_headers
+from service.submit.intake import Intake
+from service.submit.pace import Pace
 
 PATH = "/explain"
-REQUEST_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {"$ref": "#/components/schemas/ExplainRequest"},
-            "examples": {
-                "one": {
-                    "summary": "The layer map of every layer",
-                    "value": {"text": "The cat sat on the mat.", "model": "minilm", "granularity": "layer"},
-                },
-                "tokens": {
-                    "summary": "The model's own tokens in place of a text",
-                    "value": {
-                        "tokens": ["[CLS]", "the", "cat", "[MASK]", "on", "the", "mat", ".", "[SEP]"],
-                        "model": "minilm",
-                        "granularity": "layer",
-                    },
-                },
-                "narrow": {
-                    "summary": "One head of two layers, for two targets",
-                    "value": {
-                        "text": "The cat sat on the mat.",
-                        "model": "minilm",
-                        "granularity": ["att", "mlp"],
-                        "layers": [0, 5],
-                        "target_tokens": [1, 2],
-                        "target_head": 3,
-                    },
-                },
-            },
-        }
-    },
-}
-REPLAYED = {
-    "Idempotent-Replayed": {
-        "schema": {"type": "string", "enum": ["true"]},
-        "description": "Present where the Idempotency-Key had been answered before.",
-    }
-}
-APPLIED = {
-    "Preference-Applied": {
-        "schema": {"type": "string"},
-        "example": "wait=10",
-        "description": "The wait that was granted, where one was preferred.",
-    }
-}
-LOCATION = {"Location": {"schema": {"type": "string"}, "description": "The job."}}
-RETRY_AFTER = {
-    "Retry-After": {
-        "schema": {"type": "integer", "minimum": 1},
-        "description": "Seconds until it is likely to have ended, by the work ahead of it and the measured rate.",
-    }
-}
 ENDED = {
     "model": JobResource,
     "description": "The job has ended: within the preferred wait, or because the same work had been done before. Its "
     "result is in the answer where it is small, as in `GET /jobs/{job_id}`.",
-    "headers": {**LOCATION, "Server-Timing": SERVER_TIMING, **APPLIED, **REPLAYED},
+    "headers": {**LOCATION, **SERVER_TIMING, **APPLIED, **REPLAYED},
 }
 ACCEPTED = {
     "model": JobResource,
@@ -101,11 +49,13 @@ CHECKS = (
     "model_not_allowed",
     "store_unavailable",
 )
-"""What any request may be refused for."""
-PROBLEMS = responses(*CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining")
+"""Refusals that any request may meet."""
+PROBLEMS = responses(
+    *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
+)
 
 
-def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook, lifecycle: Lifecycle) -> APIRouter:
+def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifecycle: Lifecycle) -> APIRouter:
     """The route that accepts one text."""
     routes = APIRouter(tags=["explain"])
 
@@ -114,33 +64,35 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, outlook: Outlook,
         status_code=202,
         summary="Explain a text",
         responses={200: ENDED, 202: ACCEPTED, **PROBLEMS},
-        openapi_extra={"requestBody": REQUEST_BODY, "parameters": HEADERS},
+        openapi_extra={"requestBody": EXPLAIN_BODY, "parameters": HEADERS},
     )
-    async def explain(request: Request, caller: CurrentCaller, body: Annotated[Any, Depends(read_json)]) -> Response:
+    async def explain(
+        request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]
+    ) -> Response:
         """Checks the request against the model and queues it. Work that cannot be done is refused here.
 
         The same work is done once: a job for what runs already joins it, and a stored result is the answer.
         """
-        terms = read_terms(request, PATH, body)
-        (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, terms)
-        headers = {"Location": job_url(job.id)}
+        sent = read_headers(request, body)
+        (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, sent)
+        headers = {"Location": job_url(job.id, root)}
         if replayed:
             headers["Idempotent-Replayed"] = "true"
-        if terms.wait is not None:
-            wait = min(terms.wait, math.floor(settings.max_wait))
+        if sent.wait is not None:
+            wait = min(sent.wait, math.floor(settings.max_wait))
             headers["Preference-Applied"] = f"wait={wait}"
             job = await wait_for_end(jobs, lifecycle, caller.name, job, wait)
             seconds -= wait
         if job.status.final:
             result = await run_in_threadpool(small_result, jobs, job, settings.max_embedded_result_bytes)
             headers |= server_timing(job)
-            return Response(job_json(job, result=result), media_type="application/json", headers=headers)
+            return Response(job_json(job, root, result=result), media_type="application/json", headers=headers)
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
-        return Response(job_json(job), status_code=202, media_type="application/json", headers=headers)
+        return Response(job_json(job, root), status_code=202, media_type="application/json", headers=headers)
 
-    def accept(caller: Caller, body: Any, terms: Terms) -> tuple[Sequence[Job], bool, float]:
+    def accept(caller: Caller, body: Any, sent: SubmitHeaders) -> tuple[Sequence[Job], bool, float]:
         """All that blocks, in one go: the job, whether it is a replay, and the seconds until it is likely to end."""
-        accepted = intake.accept(caller, body, terms)
-        return accepted.jobs, accepted.replayed, outlook.seconds_until_done(accepted.jobs[0])
+        accepted = intake.accept(caller, body, sent)
+        return accepted.jobs, accepted.replayed, pace.seconds_until_done(accepted.jobs[0])
 
     return routes

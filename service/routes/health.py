@@ -1,4 +1,4 @@
-"""Whether the process lives, has started, and could run a job now."""
+"""Probes: does the process live, has it started, could it run a job now."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.errors import LigError
-from lig_core.queue.durability import MEANING, Promise
-from lig_core.queue.errors import QueueFull
-from service.errors import NotReady
-from service.jobs import JobStore
+from lig_core.serving.queue.durability import MEANING, Promise
+from lig_core.serving.queue.job_errors import QueueFull
+from service.http.errors import NotReady
+from service.http.problems import responses
+from service.jobs.job import JobStore
 from service.lifecycle import Lifecycle
-from service.problems import responses
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Ready(BaseModel):
     promise_meaning: str
 
 
-PROBLEMS = responses("not_ready", "draining", "queue_full", "evicting_redis", "store_unavailable")
+PROBLEMS = responses("not_ready", "draining", "queue_full", "evicting_redis", "unfit_redis", "store_unavailable")
 
 
 def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], None]] = ()) -> APIRouter:
@@ -68,20 +68,20 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
     checks: further conditions of readiness, each raises a LigError where it does not hold.
     """
     routes = APIRouter(tags=["health"])
-    last = ""  # READY, or the code of why not
+    last = ""  # READY, or why not
 
     def ready() -> Ready:
         lifecycle.refuse_while_draining()
+        store = jobs.durability()  # first: where the store takes no writes, workers cannot say that they live
         load = jobs.load()
         if load.workers == 0:
             raise NotReady("no worker is alive; start one with: lig worker")
         if load.backlog > load.limit:
             raise QueueFull("more work waits than is taken on", retry_after=(load.backlog - load.limit) / load.workers)
-        found = jobs.durability()
         for check in checks:
             check()
         lifecycle.started = True
-        return Ready(workers=load.workers, redis=found.server, promise=found.promise, promise_meaning=found.meaning)
+        return Ready(workers=load.workers, redis=store.server, promise=store.promise, promise_meaning=store.meaning)
 
     @routes.get("/livez", summary="Is the process alive")
     async def livez() -> Alive:
@@ -90,19 +90,19 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
 
     @routes.get("/readyz", summary="Can it run a job now", responses=PROBLEMS)
     def readyz() -> Ready:
-        """Redis answers and will not drop jobs, a worker is alive, and the process is not about to stop."""
+        """Redis takes writes and will not drop jobs, a worker is alive, and the process is not about to stop."""
         nonlocal last
         try:
-            found = ready()
+            readiness = ready()
         except LigError as error:
-            if last != error.code:
+            if last != error.detail:
                 log.warning("not ready: %s", error.detail)
-            last = error.code
+            last = error.detail
             raise
         if last != READY:
-            log.info("ready: %s", found.promise_meaning)
+            log.info("ready: %s", readiness.promise_meaning)
         last = READY
-        return found
+        return readiness
 
     @routes.get("/startupz", summary="Has it been ready yet", responses=PROBLEMS)
     def startupz() -> Started:

@@ -5,34 +5,21 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.auth import Owner
-from service.jobs import JobStatus, JobStore
+from service.http.prefix import Root
+from service.http.problems import responses
+from service.jobs.job import JobStatus, JobStore
+from service.jobs.resource import JobPage, JobResource, job_headers, job_json, page_json
+from service.jobs.stored_result import small_result
+from service.jobs.waiting import wait_for_end
+from service.keys.guard import Owner
 from service.lifecycle import Lifecycle
-from service.problems import responses
-from service.representation import JobPage, JobResource, job_headers, job_json, page_json
-from service.results import small_result
+from service.openapi.words import JOB_HEADERS, NEXT_PAGE, Cursor, Embed, Group, JobId, Limit, Wait
 from service.settings import Settings
-from service.waiting import wait_for_end
 
-EXAMPLE_ID = "5f2b8f0c6c1f4a5f8f3a1d2c3b4a5968"
-RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds until it makes sense to look again."}
-SERVER_TIMING = {
-    "schema": {"type": "string"},
-    "description": "Milliseconds of waiting, loading and computing, as far as they are known.",
-    "example": "queue;dur=120.0, load;dur=0.0, compute;dur=843.5",
-}
-JOB_HEADERS = {"Retry-After": RETRY_AFTER, "Server-Timing": SERVER_TIMING}
-
-JobId = Annotated[str, Path(description="The `id` of a job.", examples=[EXAMPLE_ID])]
-Wait = Annotated[float, Query(ge=0, description="Answer when the job ends, or after this many seconds (60 at most).")]
-Embed = Annotated[bool, Query(description="Put a small result into the answer.")]
-Limit = Annotated[int, Query(ge=1, le=200, description="How many jobs to list.")]
-Cursor = Annotated[str, Query(description="`next` of the page before; absent or empty: from the newest job on.")]
-Group = Annotated[str, Query(description="Only the jobs of this batch.")]
 Status = Annotated[
     JobStatus | None,
     Query(description="Only jobs that stand so; a page may then have fewer than `limit`, even none: go on by `next`."),
@@ -50,27 +37,22 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
             200: {
                 "model": JobPage,
                 "description": "Some of your jobs, the newest first.",
-                "headers": {
-                    "Link": {
-                        "schema": {"type": "string"},
-                        "description": 'The next page, as `rel="next"`; absent on the last one.',
-                    }
-                },
+                "headers": NEXT_PAGE,
             },
             **responses("invalid_request", "store_unavailable"),
         },
     )
     def list_jobs(
-        owner: Owner, limit: Limit = 50, cursor: Cursor = "", group: Group = "", status: Status = None
+        owner: Owner, root: Root, limit: Limit = 50, cursor: Cursor = "", group: Group = "", status: Status = None
     ) -> Response:
         """The newest first, without results. A group that is not there has no jobs."""
         page = jobs.list(owner, limit=limit, cursor=cursor or None, group=group or None, status=status)
         headers = {}
         if page.next_cursor is not None:
             query = {"limit": limit, "cursor": page.next_cursor, "group": group, "status": status}
-            given = urlencode({name: value for name, value in query.items() if value})
-            headers["Link"] = f'</v1/jobs?{given}>; rel="next"'
-        return Response(page_json(page), media_type="application/json", headers=headers)
+            parameters = urlencode({name: value for name, value in query.items() if value})
+            headers["Link"] = f'<{root}/v1/jobs?{parameters}>; rel="next"'
+        return Response(page_json(page, root), media_type="application/json", headers=headers)
 
     @routes.get(
         "/jobs/{job_id}",
@@ -80,13 +62,13 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
             **responses("job_not_found", "job_expired", "invalid_request", "store_unavailable"),
         },
     )
-    async def read_job(owner: Owner, job_id: JobId, wait: Wait = 0, embed: Embed = True) -> Response:
+    async def read_job(owner: Owner, root: Root, job_id: JobId, wait: Wait = 0, embed: Embed = True) -> Response:
         """The job, with its result once that is there. `wait` long-polls until the job ends."""
         job = await run_in_threadpool(jobs.get, owner, job_id)
         job = await wait_for_end(jobs, lifecycle, owner, job, min(wait, settings.max_wait))
         most = settings.max_embedded_result_bytes
         result = await run_in_threadpool(small_result, jobs, job, most) if embed else None
-        return Response(job_json(job, result=result), media_type="application/json", headers=job_headers(job))
+        return Response(job_json(job, root, result=result), media_type="application/json", headers=job_headers(job))
 
     @routes.post(
         "/jobs/{job_id}/cancel",
@@ -102,12 +84,12 @@ def router(settings: Settings, jobs: JobStore, lifecycle: Lifecycle) -> APIRoute
             **responses("job_not_found", "job_expired", "job_ended", "store_unavailable"),
         },
     )
-    def cancel_job(owner: Owner, job_id: JobId) -> Response:
+    def cancel_job(owner: Owner, root: Root, job_id: JobId) -> Response:
         """A queued job never starts; a running one stops, unless another job shares its work."""
         before = jobs.get(owner, job_id).status
         job = jobs.cancel(owner, job_id)
         code = 200 if before is JobStatus.CANCELLED else 202
-        return Response(job_json(job), status_code=code, media_type="application/json", headers=job_headers(job))
+        return Response(job_json(job, root), status_code=code, media_type="application/json", headers=job_headers(job))
 
     @routes.delete(
         "/jobs/{job_id}",

@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from lig_core.boundaries import from_config
-from lig_core.catalog import ModelCard, find_model, installed_models
 from lig_core.contract import MAX_TEXT_CHARACTERS
-from lig_core.errors import ModelNotFound
-from service.errors import UnknownModel
-from service.model_names import allowed, refuse_others, refuse_paths
-from service.model_shape import Shape
-from service.problems import responses
+from lig_core.errors import ModelNotFound, UnsupportedModel
+from lig_core.models.boundaries import from_config
+from lig_core.models.catalog import ModelCard, installed_models
+from service.http.errors import UnknownModel
+from service.http.problems import responses
+from service.openapi.examples import EXAMPLES
+from service.openapi.words import Model
 from service.settings import Settings
-
-EXAMPLE: dict[str, Any] = {
-    "id": "minilm",
-    "model_type": "bert",
-    "num_layers": 6,
-    "num_heads": 12,
-    "positions": 512,
-    "supported_granularity": ["att", "composed", "layer", "mlp"],
-}
-EXAMPLE_LIMITS: dict[str, Any] = {
-    "text_characters": 100_000,
-    "body_bytes": 262_144,
-    "result_json_bytes": 536_870_912,
-    "embedded_result_json_bytes": 262_144,
-    "batch_texts": 256,
-    "wait_seconds": 60.0,
-    "run_seconds": 3600,
-    "result_kept_seconds": 86_400,
-}
-INPUT, STREAM = "the block's input", "the stream after attention: output of the norm that follows z + attention(z)"
-HEADS, OUTPUT = "the concatenated head outputs, before the output projection", "the block's output, input of the next"
-EXAMPLE_BOUNDARIES: dict[str, Any] = {
-    "model": "minilm",
-    "model_type": "bert",
-    "layout": "post_ln_encoder",
-    "architecture": "encoder",
-    "num_layers": 6,
-    "supported_granularity": ["att", "composed", "layer", "mlp"],
-    "nodes": {"z": INPUT, "u": STREAM, "z_next": OUTPUT},
-    "u_nodes": {"residual": STREAM, "heads": HEADS},
-    "hook_points": {"att_input": INPUT, "att_core": "softmax attention, per head", "att_output": HEADS},
-    "detection": "config: model_type bert",
-    "notes": ["engine: factored; attention: through the attention interface"],
-}
-
-Model = Annotated[str, Path(description="As in `model` of a request.", examples=["minilm"])]
+from service.submit.known_models import KnownModels, allowed
 
 
 class ModelSummary(BaseModel):
@@ -63,23 +28,28 @@ class ModelSummary(BaseModel):
     num_heads: int | None
     positions: int | None = Field(description="Tokens that it has room for, special ones included; null: not said.")
     supported_granularity: list[str] = Field(description="The maps that it has.")
+    refusal: str | None = Field(description="Why it cannot be explained, where its config or files show it.")
 
     @classmethod
     def of(cls, card: ModelCard) -> Self:
         """The summary of a card."""
-        shape = Shape.of(card)
+        try:
+            supported, refusal = from_config(card)["supported_granularity"], None
+        except UnsupportedModel as error:
+            supported, refusal = [], error.detail
         return cls(
             id=card.name,
             model_type=card.model_type,
             num_layers=card.num_layers,
             num_heads=card.num_heads,
-            positions=shape.positions if shape else None,
-            supported_granularity=from_config(card)["supported_granularity"],
+            positions=card.positions,
+            supported_granularity=supported,
+            refusal=refusal,
         )
 
 
 class Limits(BaseModel):
-    """How much may be asked for here."""
+    """The limits on what may be asked for here."""
 
     text_characters: int
     body_bytes: int
@@ -109,7 +79,7 @@ class ModelList(BaseModel):
     """The models that need no download. Any other Hugging Face id that is allowed may be sent as well."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"models": [EXAMPLE], "allowed": None, "limits": EXAMPLE_LIMITS}}
+        json_schema_extra={"example": {"models": [EXAMPLES["model"]], "allowed": None, "limits": EXAMPLES["limits"]}}
     )
 
     models: list[ModelSummary]
@@ -118,9 +88,9 @@ class ModelList(BaseModel):
 
 
 class ModelBoundaries(BaseModel):
-    """Where z, u and z' sit in a model's blocks, and which maps it supports, from its config alone."""
+    """The places of z, u and z' in a model's blocks, and the maps that it supports, from its config alone."""
 
-    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_BOUNDARIES})
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLES["boundaries"]})
 
     model: str
     model_type: str
@@ -135,7 +105,7 @@ class ModelBoundaries(BaseModel):
     notes: list[str]
 
 
-def router(settings: Settings) -> APIRouter:
+def router(settings: Settings, known: KnownModels) -> APIRouter:
     """The routes that describe models; nothing is loaded."""
     routes = APIRouter(tags=["models"])
 
@@ -150,18 +120,16 @@ def router(settings: Settings) -> APIRouter:
         "/models/{model:path}/boundaries",
         summary="Where a model's nodes sit",
         response_model=ModelBoundaries,
-        responses=responses("not_found", "invalid_request", "unknown_model", "model_not_allowed"),
+        responses=responses("not_found", "invalid_request", "unknown_model", "unsupported_model", "model_not_allowed"),
     )
     def boundaries(model: Model) -> dict[str, Any]:
         """Answers from the config: in the models folder, in the local cache of the Hugging Face hub, or on the hub."""
-        refuse_paths(model, "/path/model")
-        refuse_others(model, settings.allowed_models, "/path/model")
         try:
-            card = find_model(model, settings.models_folder, ask_hub=settings.ask_hub)
+            card = known.card(model, "/path/model")
         except ModelNotFound as error:
             raise UnknownModel(error.detail) from error
         if not card.config:
-            raise UnknownModel(f"the config of '{model}' is not here; explain a text with the model first")
-        return {**from_config(card), "model": model}
+            raise UnknownModel(f"the config of '{card.name}' is not here; explain a text with the model first")
+        return {**from_config(card), "model": card.name}
 
     return routes

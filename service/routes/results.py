@@ -4,49 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from lig_core.contract import ALL_MAPS, ExplainResult
-from lig_core.page import page_policy
+from lig_core.contract import ExplainResult
+from lig_core.result.page import page_policy
 from lig_core.result.select import Selection, select
-from service.auth import Owner
-from service.digest import code_version
-from service.jobs import Job, JobStore
-from service.negotiation import HTML, Form, has_it, negotiate
-from service.pages import page_headers
-from service.problems import responses
-from service.representation import server_timing
-from service.results import stored_result
-from service.routes.jobs import SERVER_TIMING, JobId
-from service.streaming import StreamedResponse, in_pieces
+from service.http.negotiation import HTML, Form, has_it, negotiate
+from service.http.pages import page_headers
+from service.http.problems import responses
+from service.http.streaming import StreamedResponse, in_pieces
+from service.jobs.job import Job, JobStore
+from service.jobs.resource import server_timing
+from service.jobs.stored_result import stored_result
+from service.keys.guard import Owner
+from service.openapi.words import ETAG, RESULT_CONTENT, RESULT_HEADERS, Heads, JobId, Layers, Maps, Targets, TopK
+from service.submit.intake import code_version
 
-INDICES = {"pattern": "^([0-9]{1,9}(,[0-9]{1,9})*)?$"}
-MAPS = {"pattern": f"^(({'|'.join(ALL_MAPS)})(,({'|'.join(ALL_MAPS)}))*)?$"}
-Layers = Annotated[str, Query(description="Layers, separated by commas.", examples=["0,5"], json_schema_extra=INDICES)]
-Maps = Annotated[
-    str,
-    Query(
-        description=f"Maps, separated by commas: {', '.join(ALL_MAPS)}.",
-        examples=["layer,composed"],
-        json_schema_extra=MAPS,
-    ),
-]
-Targets = Annotated[
-    str, Query(description="Target tokens, separated by commas.", examples=["1,2"], json_schema_extra=INDICES)
-]
-Heads = Annotated[str, Query(description="Attention heads of `att`.", examples=["0,11"], json_schema_extra=INDICES)]
-TopK = Annotated[
-    str,
-    Query(
-        description="Of each column only so many contributions, those of largest absolute value.",
-        examples=["5"],
-        json_schema_extra={"pattern": "^([1-9][0-9]{0,8})?$"},
-    ),
-]
 DOWNLOADS = {".npz", ".safetensors"}
 
 
@@ -62,65 +39,7 @@ class Part:
 
     def selection(self) -> Selection:
         """As the core takes it; raises InvalidRequest."""
-        return Selection.parse(**{name: asked for name, asked in vars(self).items() if asked})
-
-
-HEADERS = {
-    "ETag": {"schema": {"type": "string"}, "description": "Names these bytes: send it as `If-None-Match`."},
-    "Vary": {"schema": {"type": "string"}, "description": "Accept, Accept-Encoding"},
-    "Content-Encoding": {"schema": {"type": "string"}, "description": "zstd or gzip, where that was accepted."},
-    "Content-Disposition": {
-        "schema": {"type": "string"},
-        "description": "A name for the file, of npz and safetensors.",
-    },
-    "Server-Timing": SERVER_TIMING,
-}
-CERTIFICATE = {
-    "total": [0.4, 0.6],
-    "completeness_error": [1e-5, 2e-5],
-    "nodes": [31, 15],
-    "converged": [True, True],
-    "status": ["ok", "ok"],
-    "all_converged": True,
-    "rtol": 1e-3,
-    "quadrature": "adaptive_gauss_patterson",
-    "engine": "factored/closed",
-}
-EXAMPLE = {
-    "text": "cat mats",
-    "tokens": ["cat", "mats"],
-    "token_labels": ["cat", "mats"],
-    "offsets": [[0, 3], [4, 8]],
-    "words": [0, 1],
-    "model": "minilm",
-    "model_type": "bert",
-    "config": {"granularity": ["layer"], "baseline_layer": "zero", "rtol": 1e-3, "dtype": "float32"},
-    "boundaries": {},
-    "receipt": {"revision": None},
-    "layers": {
-        "0": {
-            "layer_idx": 0,
-            "z2z": {
-                "baseline": "zero",
-                "description": "from the block input to the block output, matrix[source][target]",
-                "shape": [2, 2],
-                "matrix": [[0.3, 0.2], [0.1, 0.4]],
-                "certificate": CERTIFICATE,
-            },
-        }
-    },
-    "converged": True,
-}
-CONTENT: dict[str, Any] = {
-    "application/json": {"example": EXAMPLE},
-    "application/x-ndjson": {
-        "schema": {"type": "string"},
-        "example": '{"head":{…}}\n{"layer":0,"maps":{…}}\n{"layer":1,"maps":{…}}\n{"converged":true}\n',
-    },
-    "application/x-npz": {"schema": {"type": "string", "format": "binary"}},
-    "application/vnd.safetensors": {"schema": {"type": "string", "format": "binary"}},
-    "text/html": {"schema": {"type": "string"}},
-}
+        return Selection.parse(**{name: value for name, value in vars(self).items() if value})
 
 
 def router(jobs: JobStore) -> APIRouter:
@@ -135,10 +54,10 @@ def router(jobs: JobStore) -> APIRouter:
                 "model": ExplainResult,
                 "description": "The result, sent layer by layer. NDJSON has a line for each layer; npz and safetensors "
                 "the tensors `layers.<layer>.<map>`; HTML is a page to look at, which loads nothing.",
-                "content": CONTENT,
-                "headers": HEADERS,
+                "content": RESULT_CONTENT,
+                "headers": RESULT_HEADERS,
             },
-            304: {"description": "It is what `If-None-Match` names.", "headers": {"ETag": HEADERS["ETag"]}},
+            304: {"description": "It is what `If-None-Match` names.", "headers": ETAG},
             **responses(
                 "job_not_found",
                 "not_acceptable",
@@ -157,7 +76,7 @@ def router(jobs: JobStore) -> APIRouter:
         form, selection = negotiate(request.headers), part.selection()
         job = await run_in_threadpool(jobs.get, owner, job_id)
         headers = {
-            "ETag": form.etag(job.computation, job.digest, selection, code_version()),
+            "ETag": form.etag(job.computation, job.work_digest, selection, code_version()),
             "Vary": "Accept, Accept-Encoding",
             "Cache-Control": "private, no-cache",
             **server_timing(job),

@@ -13,14 +13,14 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lig_core.catalog import ModelCard
 from lig_core.contract import ExplainRequest
+from lig_core.models.catalog import ModelCard
 from lig_core.result.arrays import LayerArrays
-from worker import child
-from worker.engine import CoreEngine, Report, ShouldStop
+from worker.compute import child
+from worker.compute.backend import Backend, Report, ShouldStop
 from worker.main import work
-from worker.queue_worker import LeaseWorker
 from worker.settings import Settings
+from worker.take.lease_worker import LeaseWorker
 
 FILE = Path(sys.argv[1])
 
@@ -30,7 +30,7 @@ def note(what: str, **more: Any) -> None:
         file.write(json.dumps({"what": what, "at": time.monotonic(), **more}) + "\n")
 
 
-class ObservedEngine(CoreEngine):
+class ObservedBackend(Backend):
     """Notes loads and the beginning and end of computing. A model counts until nothing refers to it."""
 
     def __init__(self) -> None:
@@ -65,14 +65,14 @@ class ObservedEngine(CoreEngine):
 
 
 class ObservedWorker(LeaseWorker):
-    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
-        taken = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+    def take(self, *, wait: bool) -> str | None:
+        taken = super().take(wait=wait)
         note("picked up")
         return taken
 
 
 if __name__ == "__main__":
     if "models" in sys.argv:
-        child.main(make_engine=ObservedEngine)
+        child.main(make_backend=ObservedBackend)
     else:
         work(Settings(), child=[sys.executable, __file__, str(FILE), "models"], make=ObservedWorker)

@@ -1,4 +1,4 @@
-"""Places where a process kills itself once, when told to. Only the harness's own engine and worker have them."""
+"""Places where a process kills itself once, when told to. Only the harness's own backend and worker have them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The process with the models, of a fast engine that dies at armed points: `python scripted_child.py FOLDER`.
+"""The process with the models, of a fast backend that dies at armed points: `python scripted_child.py FOLDER`.
 
-The text of a request is `name seconds` or `name spin count`.
+The text of a request is that of an `Order`, or `name spin count`.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,15 +13,18 @@ import numpy as np
 from lig_core.contract import Progress
 from lig_core.errors import Cancelled
 from lig_core.result.arrays import LayerArrays
+from tests.faults.orders import FAILURES, LAYERS, Order
 from tests.faults.points import Points
-from worker import child
-from worker.tasks import Explainer
+from worker.compute import child
+from worker.compute.explainer import Explainer
 
-LAYERS = 2
+LOAD_VARIABLE = "HARNESS_LOAD_SECONDS"
+"""How long it takes until it is ready; absent: a moment."""
 
 
-class ScriptedEngine:
+class ScriptedBackend:
     def __init__(self, points):
+        time.sleep(float(os.environ.get(LOAD_VARIABLE, "0")))
         self.points = points
         self.job = ""
 
@@ -46,18 +50,26 @@ class ScriptedEngine:
         self.points.note("started", self.job)
         self.reach("before")
         report(Progress(phase="computing", done=len(skip), total=LAYERS))
-        return {"text": request.text, "tokens": ["a"]}, self.layers(request.text.split(), should_stop, skip)
+        order = Order.of(request.text)
+        layers = self.layers(order, should_stop, skip) if order else self.spun(request.text, skip)
+        head = {"text": request.text, "tokens": ["a"], "config": {"baseline_layer": "zero", "rtol": request.rtol}}
+        return head, layers
 
-    def layers(self, script, should_stop, skip):
+    def layers(self, order, should_stop, skip):
         for index in range(LAYERS):
             if index in skip:
                 continue
-            if script[2:]:
-                spin(int(script[2]) // LAYERS)
-            else:
-                wait(float(script[1]) / LAYERS, should_stop)
+            wait(order.seconds / LAYERS, should_stop)
             self.reach("mid")
-            yield LayerArrays(index, {"targets": np.array([0])})
+            if order.fails and index == LAYERS - 1:
+                raise FAILURES[order.fails](order.text)
+            yield layer(index, order.value(index))
+
+    def spun(self, text, skip):
+        for index in range(LAYERS):
+            if index not in skip:
+                spin(int(text.split()[2]) // LAYERS)
+                yield layer(index, 0.0)
 
     def reach(self, point):
         self.points.reach(point, self.job, "models")
@@ -66,13 +78,27 @@ class ScriptedEngine:
 class DyingExplainer(Explainer):
     def store(self, run, name, plain, layer=None):
         super().store(run, name, plain, layer)
-        self.engine.reach("after_write")
+        self.backend.reach("after_write")
 
-    def explain(self, run, data, report, should_stop):
-        self.engine.job = run.computation
-        done = super().explain(run, data, report, should_stop)
-        self.engine.reach("before_ack")
+    def explain(self, run, data, report, should_stop, accepted=None):
+        self.backend.job = run.computation
+        done = super().explain(run, data, report, should_stop, accepted)
+        self.backend.reach("before_ack")
         return done
+
+
+def layer(index, value):
+    """A layer map of one entry, with a certificate."""
+    arrays = {
+        "targets": np.array([0]),
+        "z2z": np.array([[value]]),
+        "z2z.total": np.array([value]),
+        "z2z.completeness_error": np.array([0.0]),
+        "z2z.nodes": np.array([1]),
+        "z2z.converged": np.array([True]),
+        "z2z.status": np.array([0], np.uint8),
+    }
+    return LayerArrays(index, arrays, quadrature="scripted", engines={"z2z": "scripted"})
 
 
 def wait(seconds, should_stop):
@@ -93,4 +119,4 @@ def spin(count):
 
 if __name__ == "__main__":
     points = Points(Path(sys.argv[1]))
-    child.main(lambda: ScriptedEngine(points), DyingExplainer)
+    child.main(lambda: ScriptedBackend(points), DyingExplainer)

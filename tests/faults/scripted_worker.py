@@ -5,16 +5,16 @@ from pathlib import Path
 
 from tests.faults.points import Points
 from worker.main import work
-from worker.queue_worker import LeaseWorker
 from worker.settings import Settings
+from worker.take.lease_worker import LeaseWorker
 
 POINTS = Points(Path(sys.argv[1]))
 
 
 class DyingWorker(LeaseWorker):
-    def execute_job(self, job, queue):
-        POINTS.reach("popped", job.id, "worker")
-        super().execute_job(job, queue)
+    def run(self, computation):
+        POINTS.reach("popped", computation, "worker")
+        super().run(computation)
 
     def settle(self, run, ended, limits):
         POINTS.reach("answered", run.computation, "worker")

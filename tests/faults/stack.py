@@ -1,133 +1,177 @@
-"""Redis, API and workers as processes that are started again when they die, as a supervisor would."""
+"""Redis, APIs and workers as processes that are started again when they die, as a supervisor would."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
-from redis import Redis
 
-from service.embedded import embedded_redis
 from tests.faults.points import Points
+from tests.faults.server import Fsync, RedisServer, free_port
+from worker.settings import Settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
-
 REAL_WORKER = ("-m", "worker")
+DEFAULT_LEASE: float = Settings.model_fields["lease"].default
+LOOK_SECONDS = 0.1
+"""How often a supervisor looks."""
+
+
+@dataclass
+class Member:
+    """One process of the stack, by its role; `process` is None until it is first started."""
+
+    name: str
+    command: tuple[str, ...]
+    variables: dict[str, str]
+    process: subprocess.Popen | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def child(self) -> psutil.Process | None:
+        """Of a worker: its process with the models, where it has one."""
+        with contextlib.suppress(psutil.Error):
+            return next(iter(psutil.Process(self.pid).children()), None)
+        return None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A process that ended though nobody killed it."""
+
+    name: str
+    code: int
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.code}"
 
 
 class Stack:
-    """`workers` of them over one API and one Redis; leases of `lease` seconds.
+    """`workers` and `apis` of them over one Redis.
 
     The workers are scripted, their jobs only wait or spin, unless `worker` is the command of another.
     """
 
     def __init__(
-        self, folder: Path, *, workers: int, lease: float = 2.0, worker: Sequence[str] | None = None, **variables: str
+        self,
+        folder: Path,
+        *,
+        workers: int,
+        apis: int = 1,
+        lease: float = DEFAULT_LEASE,
+        fsync: Fsync = "always",
+        worker: Sequence[str] | None = None,
+        **variables: str,
     ) -> None:
         self.folder, self.lease = folder, lease
-        self._worker = worker or (str(HERE / "scripted_worker.py"), str(folder))
         self.points = Points(folder)
-        self._data = folder / "redis"
-        self._redis = contextlib.ExitStack()
-        self._port = _free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._variables = variables
-        self._workers: list[subprocess.Popen | None] = [None] * workers
-        self._api: subprocess.Popen | None = None
+        self.redis = RedisServer(folder, fsync)
+        self.exits: list[Exit] = []
+        self._changing = threading.Lock()
+        told = {
+            "PYTHONPATH": str(ROOT),
+            "LIG_REDIS_URL": self.redis.url,
+            "LIG_LEASE": f"{lease:g}",
+            **variables,
+        }
+        ports = [free_port() for _ in range(apis)]
+        self.urls = [f"http://127.0.0.1:{port}" for port in ports]
+        self.apis = [
+            Member(f"API {number}", ("-m", "service.process.server"), {**told, "LIG_PORT": str(port)})
+            for number, port in enumerate(ports, 1)
+        ]
+        script = tuple(worker or (str(HERE / "scripted_worker.py"), str(folder)))
+        self.workers = [Member(f"worker {number}", script, told) for number in range(1, workers + 1)]
 
     def __enter__(self) -> Stack:
-        self._start_redis()
+        self.redis.start()
         self.keep_up()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for process in [*self.workers, self._api]:
-            if process is not None:
-                process.kill()
-                process.wait()
-        self._redis.close()
+        for member in self.members:
+            member.kill()
+        self.redis.kill()
 
     @property
-    def workers(self) -> list[subprocess.Popen]:
-        return [worker for worker in self._workers if worker is not None]
+    def members(self) -> list[Member]:
+        return [*self.workers, *self.apis]
 
     @property
-    def api_pid(self) -> int:
-        assert self._api is not None
-        return self._api.pid
-
-    def connect(self) -> Redis:
-        return Redis.from_url(self.redis_url, socket_timeout=2)
+    def url(self) -> str:
+        """Of the first API."""
+        return self.urls[0]
 
     def keep_up(self) -> None:
-        """Start what is not running."""
-        for index, worker in enumerate(self._workers):
-            if worker is None or worker.poll() is not None:
-                self._workers[index] = self._spawn(*self._worker)
-        if self._api is None or self._api.poll() is not None:
-            self._api = self._spawn("-m", "service.server")
+        """Start what is not running; what ended by itself is noted in `exits`."""
+        with self._changing:
+            for member in self.members:
+                if member.running:
+                    continue
+                if member.process is not None and member.process.returncode != -signal.SIGKILL:
+                    self.exits.append(Exit(member.name, member.process.returncode))
+                member.process = self._spawn(member)
 
-    def wait_until_ready(self, seconds: float = 60) -> None:
+    @contextlib.contextmanager
+    def kept_up(self) -> Iterator[None]:
+        """Something looks after it until the block ends."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(LOOK_SECONDS):
+                self.keep_up()
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def wait_until_ready(self, seconds: float = 300) -> None:
+        """Until every API counts every worker."""
         deadline = time.monotonic() + seconds
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                shown = httpx.get(f"{self.url}/readyz", timeout=5)
-                if shown.is_success and shown.json()["workers"] >= len(self._workers):
-                    return
+        while not all(self.is_ready(url) for url in self.urls):
             assert time.monotonic() < deadline, "the stack does not become ready"
             self.keep_up()
             time.sleep(0.1)
 
-    def child_of(self, worker: subprocess.Popen) -> psutil.Process | None:
-        with contextlib.suppress(psutil.Error):
-            return next(iter(psutil.Process(worker.pid).children()), None)
-        return None
+    def is_ready(self, url: str) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            shown = httpx.get(f"{url}/readyz", timeout=5)
+            return shown.is_success and shown.json()["workers"] >= len(self.workers)
+        return False
 
-    def kill_api(self) -> None:
-        assert self._api is not None
-        self._api.kill()
-        self._api.wait()
-
-    def restart_redis(self, pause: float) -> None:
-        self._server.process.send_signal(signal.SIGKILL)
-        self._server.process.wait()
-        self._redis.close()
-        time.sleep(pause)
-        self._start_redis()
-
-    def append_only_file(self) -> bytes:
-        return b"".join(path.read_bytes() for path in sorted(self._data.rglob("*.aof")))
-
-    def _start_redis(self) -> None:
-        self._server = self._redis.enter_context(embedded_redis(self._data))
-        self.redis_url = self._server.url
-
-    def _spawn(self, *command: str) -> subprocess.Popen:
-        told = {
-            "PYTHONPATH": str(ROOT),
-            "LIG_REDIS_URL": self.redis_url,
-            "LIG_PORT": str(self._port),
-            "LIG_LEASE": str(self.lease),
-            # A run of the harness may hit one job many times; how crashes are bounded is tested elsewhere.
-            "LIG_CRASH_RETRIES": "50",
-            **self._variables,
-        }
-        log = (self.folder / "log").open("ab")
-        with log:
-            return subprocess.Popen([sys.executable, *command], env={**os.environ, **told}, stdout=log, stderr=log)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    def _spawn(self, member: Member) -> subprocess.Popen:
+        environment = {**os.environ, **member.variables}
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen([sys.executable, *member.command], env=environment, stdout=log, stderr=log)

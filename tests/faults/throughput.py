@@ -1,11 +1,7 @@
-"""How much faster two workers are than one: `python -m tests.faults.throughput`.
-
-Adds its figures to benchmarks/faults.json and benchmarks/faults.md.
-"""
+"""How much faster two workers are than one."""
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import tempfile
@@ -18,21 +14,20 @@ from typing import Any
 
 import httpx
 
+from tests.faults.report import rows
 from tests.faults.scripted_child import spin
 from tests.faults.stack import Stack
 
 JOBS = 30
 SPIN = 4_000_000
-KINDS = {"keep one core busy": f"spin {SPIN}", "wait 0.3 s, as for a GPU": "0.3"}
+KINDS = {"keep one core busy": f"spin {SPIN}", "wait 0.3 s, as for a GPU": "0.30"}
 BARE = "keep one core busy, in bare processes: the machine's own ratio"
 REPEATS = 5
-OUT = Path("benchmarks")
-HEADING = "## Two workers against one"
 
 
 def jobs_per_second(workers: int, kind: str) -> float:
     """From sending to the last end, over HTTP."""
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), workers=workers, lease=30) as stack:
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), workers=workers, fsync="everysec") as stack:
         stack.wait_until_ready()
         with httpx.Client(base_url=stack.url, timeout=120) as http:
             began = time.monotonic()
@@ -75,34 +70,26 @@ def ratios(one: list[float], two: list[float]) -> dict[str, Any]:
     }
 
 
-def write(figures: dict[str, Any]) -> None:
-    """Put the figures beside those of the faults."""
-    stored = OUT / "faults.json"
-    stored.write_text(json.dumps({**json.loads(stored.read_text()), "throughput": figures}, indent=1) + "\n")
-    rows = "\n".join(
-        f"| {name} | {', '.join(map(str, f['one']))} | {', '.join(map(str, f['two']))} | {f['median_of_ratios']} | "
-        f"{f['ratio_of_medians']} |"
+def faults_of(figures: dict[str, Any]) -> list[str]:
+    """Nothing is promised here."""
+    return []
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """The report to read."""
+    heads = [
+        "jobs that",
+        "one worker, jobs/s",
+        "two workers, jobs/s",
+        "median of neighbours' ratios",
+        "ratio of medians",
+    ]
+    lines = [
+        [name, *(", ".join(map(str, f[how])) for how in ("one", "two")), f["median_of_ratios"], f["ratio_of_medians"]]
         for name, f in figures.items()
-    )
-    text = (OUT / "faults.md").read_text().partition(HEADING)[0].rstrip()
-    (OUT / "faults.md").write_text(f"""{text}
+    ]
+    return f"""{JOBS} queued jobs, {os.cpu_count()} cores that API and Redis share, one worker and two by turns. The \
+last row is what this machine gave two processes at the time.
 
-{HEADING}
-
-{JOBS} queued jobs, {os.cpu_count()} cores that API and Redis share, one worker and two by turns. The last row is \
-what this machine gave two processes at the time.
-
-| jobs that | one worker, jobs/s | two workers, jobs/s | median of neighbours' ratios | ratio of medians |
-|---|---|---|---|---|
-{rows}
-""")
-
-
-def main() -> None:
-    figures = measure()
-    write(figures)
-    print(json.dumps(figures, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+{rows(heads, lines)}
+"""

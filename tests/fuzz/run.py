@@ -33,10 +33,10 @@ from transformers import AutoModel, BertConfig
 from lig_core.client import Client
 from lig_core.client.connection import API_KEY_VARIABLE
 from lig_core.errors import ServiceError
-from tests.tiny_models import USUAL, tiny_tokenizer
+from tests.models.tiny_models import USUAL, tiny_tokenizer
+from tests.support.places import ROOT
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-ROOT = Path(__file__).parents[2]
 READY = "ready at "
 MODEL, DAMAGED = "bert-base-uncased", "damaged"
 STOP_SECONDS = 30

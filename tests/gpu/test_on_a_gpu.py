@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from lig_core.catalog import find_model
 from lig_core.contract import ExplainRequest
 from lig_core.engines.chunking import Budget
-from lig_core.maps import SplitBlockIntegrator
+from lig_core.loading.loaded import load_model
+from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.method import run
-from lig_core.models import load_model
+from lig_core.models.catalog import find_model
 from lig_core.quadrature import GaussLegendre
+from tests.support.closeness import assert_close
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,7 +25,7 @@ def test_a_gpu_gives_the_numbers_of_the_cpu() -> None:
     here, there = (run(REQUEST, load_model(find_model("minilm"), device=device)) for device in ("cpu", "cuda"))
     for index, layer in here["layers"].items():
         expected, found = layer["z2z"]["matrix"], there["layers"][index]["z2z"]["matrix"]
-        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+        assert_close(found, expected, 1e-4)
 
 
 def test_a_gpu_meets_the_tolerance_of_every_map() -> None:
@@ -59,4 +59,4 @@ def test_running_out_of_memory_halves_the_chunk_and_goes_on() -> None:
                 values.append(integrator.layer("zero").attribution.values)
             finally:
                 torch.cuda.set_per_process_memory_fraction(1.0)
-    assert torch.allclose(*values, rtol=1e-4, atol=1e-6)
+    assert_close(*values, 1e-4)

@@ -2,28 +2,22 @@
 
 import functools
 import os
-import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import httpx
 import pytest
-from by_hand import ByHand
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
-from redis import Redis
 
 from service.app import create_app
-from service.embedded import embedded_redis
-from service.rq_jobs import RqJobStore
+from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
+from tests.support.places import CHILD, ROOT, WORKER
+from tests.support.waiting import PATIENCE
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
-
-ROOT = Path(__file__).parents[2]
-SCRIPTED_CHILD = Path(__file__).parent / "scripted_child.py"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,24 +30,6 @@ def processes_import_this_tree():
         os.environ["PYTHONPATH"] = before
 
 
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory):
-    with embedded_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server.url
-
-
-@pytest.fixture
-def redis(redis_server):
-    with Redis.from_url(redis_server) as connection:
-        connection.flushall()
-        yield connection
-
-
-@pytest.fixture
-def redis_url(redis_server, redis):
-    return redis_server
-
-
 @pytest.fixture
 def api(redis_url):
     settings = Settings()
@@ -63,22 +39,19 @@ def api(redis_url):
 
 @pytest.fixture
 def work_off(redis_url, tmp_path):
-    """Runs what is queued, here and now, with the scripted engine."""
+    """Runs what is queued, here and now, with the scripted backend."""
     settings = WorkerSettings(redis_url=SecretStr(redis_url))
-    child = [sys.executable, str(SCRIPTED_CHILD), str(tmp_path / "runs")]
-    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
-    yield functools.partial(work, settings, child=child, burst=True)
-    for name, handler in before.items():
-        signal.signal(name, handler)
+    child = [sys.executable, str(CHILD), str(tmp_path / "runs")]
+    return functools.partial(work, settings, child=child, burst=True)
 
 
 @pytest.fixture
 def start_worker(redis_url, tmp_path):
-    """Starts worker processes with the scripted engine; each run is a line in `runs`."""
+    """Starts worker processes with the scripted backend; each run is a line in `runs`."""
     started = []
 
     def start(lease=30, **environment):
-        script = [sys.executable, str(SCRIPTED_CHILD.parent / "scripted_worker.py")]
+        script = [sys.executable, str(WORKER)]
         process = subprocess.Popen(
             [*script, str(tmp_path / "runs")],
             env={**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LEASE": str(lease), **environment},
@@ -99,27 +72,21 @@ def start_api_process(redis_url):
 
     def start(**environment):
         with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-            command = [sys.executable, "-m", "service.server", "--listener-fd", str(listener.fileno())]
+            command = [sys.executable, "-m", "service.process.server", "--listener-fd", str(listener.fileno())]
             env = {**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LOG_LEVEL": "warning", **environment}
             started.append(subprocess.Popen(command, env=env, pass_fds=[listener.fileno()]))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            httpx.get(f"{url}/livez", timeout=60)
+            httpx.get(f"{url}/livez", timeout=PATIENCE)
             return url, started[-1]
 
     yield start
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 @pytest.fixture
 def start_api(start_api_process):
     """The same for tests that need no more than the address."""
     return lambda **environment: start_api_process(**environment)[0]
-
-
-@pytest.fixture
-def by_hand(redis_url, redis):
-    """Makes stores, with the worker's moves in the test's hands."""
-    return functools.partial(ByHand, redis_url, redis)

@@ -2,15 +2,15 @@
 
 import importlib
 import tomllib
-from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from lig_core import cli
+from tests.support.places import ROOT
 
-DECLARED = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["entry-points"]
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
 COMMANDS = DECLARED["lig.commands"]
 
 

@@ -1,11 +1,13 @@
-"""The containers are what the README promises of them."""
+"""The containers are what the documents promise of them."""
 
-from pathlib import Path
+import importlib.util
+import json
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -32,6 +34,14 @@ def test_every_service_has_a_healthcheck_and_restarts(name):
 def test_no_image_runs_as_root(dockerfile):
     users = [line for line in instructions(dockerfile) if line.startswith("USER ")]
     assert users == ["USER lig"]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.stem)
+def test_what_an_image_runs_is_there(dockerfile):
+    (command,) = [line for line in instructions(dockerfile) if line.startswith("CMD ")]
+    python, option, module = json.loads(command.removeprefix("CMD "))
+    assert (python, option) == ("python", "-m")
+    assert importlib.util.find_spec(module) is not None
 
 
 def test_redis_does_not_run_as_root():

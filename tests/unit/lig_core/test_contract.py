@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lig_core.catalog import ModelCard, check_against_model
 from lig_core.contract import MAX_TEXT_CHARACTERS, ExplainRequest, parse_request
 from lig_core.errors import InvalidRequest
+from lig_core.models.catalog import ModelCard, check_against_model
 
 CARD = ModelCard("six layers", "", None, {"model_type": "bert", "num_hidden_layers": 6, "num_attention_heads": 12})
 
@@ -28,9 +28,32 @@ def test_an_unknown_field_is_refused_by_its_name() -> None:
     assert pointers(steps=3) == ["/steps"]
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t "])
-def test_an_empty_text_is_refused(text: str) -> None:
+BLANK = {
+    "nothing": "",
+    "spaces": " \n\t\u00a0\u2003\u3000",
+    "NUL": "\0",
+    "controls": "\x01\x1b\x7f\x85",
+    "joiners": "\u200b\u200c\u200d\u2060\ufeff",
+    "marks of direction": "\u200e\u202e\u2066\u061c",
+    "lines": "\u2028\u2029",
+    "soft hyphens": "\u00ad",
+    "fillers": "\u115f\u1160\u3164\uffa0\u2800",
+    "selectors": "\ufe0f\U000e0100\u180b\u034f",
+    "tags": "\U000e0001\U000e0041\U000e007f",
+}
+
+
+@pytest.mark.parametrize("text", [*BLANK.values(), "".join(BLANK.values())], ids=[*BLANK, "all of them"])
+def test_a_text_with_nothing_to_see_is_refused_as_an_empty_one_is(text: str) -> None:
     assert pointers(text=text) == ["/text"]
+    with pytest.raises(InvalidRequest, match="the text is empty; send at least one visible character"):
+        parse_request({"text": text})
+
+
+@pytest.mark.parametrize("seen", ["a", ".", "é", "e\u0301", "漢", "ㅏ", "😀", "🇩", "\ue000", "\u20dd"])
+def test_one_visible_character_is_a_text(seen: str) -> None:
+    hidden = "".join(BLANK.values())
+    assert parse_request({"text": hidden + seen + hidden}).text == hidden + seen + hidden
 
 
 def test_a_text_beyond_the_limit_is_refused() -> None:

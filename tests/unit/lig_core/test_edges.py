@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from tiny_models import POSITIONS, USUAL, loaded, opened, tiny_tokenizer
 from transformers import AutoModel, BertConfig, PreTrainedConfig, RobertaConfig
 
 from lig_core.blocks.attention import IMPLEMENTATION, register
-from lig_core.catalog import ModelCard
 from lig_core.contract import ExplainRequest
 from lig_core.errors import TextTooLong
-from lig_core.maps import SplitBlockIntegrator
-from lig_core.method import run, run_batch
-from lig_core.models import LoadedModel
-from lig_core.quadrature import RiemannTrapezoid
+from lig_core.loading.loaded import LoadedModel
+from lig_core.maps.integrators import SplitBlockIntegrator
+from lig_core.method import run
+from lig_core.models.catalog import ModelCard
+from tests.models.tiny_models import POSITIONS, USUAL, loaded, opened, tiny_tokenizer
+from tests.models.together import explain_together
+from tests.support.captum_trapezoid import RiemannTrapezoid
+from tests.support.closeness import assert_close
 
 
 def fresh(config: PreTrainedConfig) -> LoadedModel:
@@ -35,9 +36,9 @@ def test_a_batch_of_a_tokenizer_without_masks_gives_the_numbers_of_each_text_alo
     model = replace(loaded("bert"), tokenizer=tokenizer)
     texts = ("fox sat", "the quick fox sat on a mat")
     requests = [ExplainRequest(text=text, granularity="layer", num_steps=2, layers=[0]) for text in texts]
-    found = run_batch(requests, model)[0]["layers"]["0"]["z2z"]["matrix"]
+    tokens, (maps,) = explain_together(requests, model)[0]
     alone = run(requests[0], model)["layers"]["0"]["z2z"]["matrix"]
-    assert np.allclose(found, alone)
+    assert_close(maps.layer.attribution.values[:, : len(tokens)].T, alone, 1e-9)
 
 
 def test_positions_that_a_model_spends_on_its_offset_are_not_promised_to_texts() -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from lig_core.catalog import find_model
 from lig_core.contract import ExplainRequest
 from lig_core.errors import Cancelled
+from lig_core.loading.loaded import load_model
 from lig_core.method import run
-from lig_core.models import load_model
+from lig_core.models.catalog import find_model
 
 
 def test_it_stops_before_the_next_chunk_once_told_to():

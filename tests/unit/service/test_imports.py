@@ -7,7 +7,14 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["service.app", "service.server", "service.supervisor", "service.cli", "service.top"]
+    "module",
+    [
+        "service.app",
+        "service.process.server",
+        "service.process.supervisor",
+        "service.commands.serve",
+        "service.commands.top",
+    ],
 )
 def test_importing_the_service_leaves_torch_and_the_worker_alone(module):
     script = f"import sys, {module}; print(*sorted({{'torch', 'transformers', 'worker'}} & set(sys.modules)))"

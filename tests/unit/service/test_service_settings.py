@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from typer.testing import CliRunner
 
-from service import cli
+from service.commands import serve
 from service.settings import Settings
 
 
@@ -34,7 +34,7 @@ def test_check_prints_settings_and_masks_the_password(monkeypatch):
     import typer
 
     app = typer.Typer()
-    app.command()(cli.serve)
+    app.command()(serve.serve)
     monkeypatch.setenv("LIG_REDIS_URL", "redis://user:hunter2@example.org:6379/0")
     done = CliRunner().invoke(app, ["--check", "--port", "9002"])
     assert done.exit_code == 0
@@ -47,7 +47,7 @@ def test_check_masks_the_keys_and_names_their_file(monkeypatch, tmp_path):
     import typer
 
     app = typer.Typer()
-    app.command()(cli.serve)
+    app.command()(serve.serve)
     monkeypatch.setenv("LIG_KEYS", '[{"id": "hunter2"}]')
     monkeypatch.setenv("LIG_KEYS_FILE", str(tmp_path / "keys.json"))
     monkeypatch.setenv("LIG_ALLOWED_MODELS", '["minilm", "google-bert/*"]')
@@ -62,7 +62,7 @@ def test_an_address_beyond_this_machine_is_refused_without_the_flag():
     import typer
 
     app = typer.Typer()
-    app.command()(cli.serve)
+    app.command()(serve.serve)
     done = CliRunner().invoke(app, ["--host", "0.0.0.0"])
     assert done.exit_code == 2
     assert "--insecure-bind" in done.output
@@ -72,7 +72,7 @@ def test_an_impossible_variable_is_named_in_one_line(monkeypatch):
     import typer
 
     app = typer.Typer()
-    app.command()(cli.serve)
+    app.command()(serve.serve)
     monkeypatch.setenv("LIG_PORT", "many")
     done = CliRunner().invoke(app, [])
     assert done.exit_code == 2

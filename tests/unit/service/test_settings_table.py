@@ -2,7 +2,7 @@
 
 import pytest
 
-from docs.settings import FILE, table
+from generate.settings import FILE, table
 from service.settings import Settings as ServiceSettings
 from worker.settings import Settings as WorkerSettings
 

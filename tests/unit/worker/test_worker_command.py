@@ -30,7 +30,7 @@ def test_a_model_to_preload_that_is_not_there_stops_it(monkeypatch, tmp_path):
     monkeypatch.setenv("LIG_REDIS_URL", f"unix://{tmp_path}/nothing")
     done = run("--models", str(tmp_path / "nowhere"))
     assert done.exit_code == 1
-    assert "no config.json in that folder" in done.output
+    assert "looks like a path" in done.output
 
 
 def test_the_settings_in_force_are_printed_with_secrets_masked(monkeypatch):

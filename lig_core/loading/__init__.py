@@ -1,0 +1,1 @@
+"""Models in memory: read, checked, inspected; texts to tensors."""

@@ -1,0 +1,1 @@
+"""The maps of a layer: integrated, composed, given a self term, and as arrays."""

@@ -1,0 +1,244 @@
+"""The maps between a layer's nodes, each integrated from its baseline: z→z', z→u and u→z'.
+
+Baselines z⁰ (LIG, arXiv 2606.21564):
+    zero              z⁰ = 0
+    self_input_token  ITB: for target j every token starts as z_j; the raw self term is 0
+    itb_zero_ratio    ITB with a self term in the proportion that the zero baseline sees
+    itb_map_ratio     ITB with a self term in the proportion of the attention weight
+For u→z': zero, or att_itb_a0: u as it is when every token is z_j.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lig_core.blocks.attention import attention_weights
+from lig_core.blocks.block import Block, WholeBlock
+from lig_core.blocks.laws import PathLaws
+from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
+from lig_core.engines.chunking import Budget
+from lig_core.engines.dense import DenseTarget, DenseZero
+from lig_core.engines.factored import AttentionIntegrand, LayerIntegrand, MlpIntegrand
+from lig_core.engines.path import Path
+from lig_core.engines.target_paths import target_path
+from lig_core.engines.zero_paths import zero_path
+from lig_core.errors import UnsupportedMap
+from lig_core.maps.self_term import map_ratio, zero_ratio
+from lig_core.quadrature import Attribution, Integrand, Quadrature
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """z→z': `attribution.values` [targets, sources], and the engine that made it."""
+
+    attribution: Attribution
+    engine: str
+
+
+@dataclass(frozen=True)
+class HeadMap:
+    """z→u per head: `attribution` has one column per (target, head), heads varying fastest."""
+
+    heads: tuple[int, ...]
+    attribution: Attribution
+    engine: str
+
+    @property
+    def values(self) -> Tensor:
+        """[targets, heads, sources]."""
+        return self.attribution.values.unflatten(0, (-1, len(self.heads)))
+
+    def only(self, head: int) -> HeadMap:
+        """The map of one head."""
+        columns = torch.arange(len(self.attribution.total)) % len(self.heads) == self.heads.index(head)
+        return replace(self, heads=(head,), attribution=self.attribution.select(columns))
+
+
+@dataclass(frozen=True)
+class MlpMap:
+    """u→z': `attribution.values` [targets, dimensions of u]; `per_head` [targets, heads] where u is the heads."""
+
+    attribution: Attribution
+    per_head: Tensor | None
+
+
+class Integrator(ABC):
+    """Integrates the maps of one block for some target tokens."""
+
+    def __init__(self, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None) -> None:
+        self.targets, self.quadrature, self.budget = targets, quadrature, budget or Budget()
+
+    @property
+    @abstractmethod
+    def num_heads(self) -> int:
+        """Attention heads, 0 where there are none to tell apart."""
+
+    @abstractmethod
+    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+        """The rates of z→z' from the zero baseline or from ITB, and the engine's name."""
+
+    @abstractmethod
+    def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
+        """z→u: each head's output before the output projection."""
+
+    @abstractmethod
+    def mlp_from_residual(self, baseline: MlpBaseline, *, bypass: bool = True) -> MlpMap:
+        """u→z' with u the stream after attention; without `bypass`, through the MLP alone."""
+
+    @abstractmethod
+    def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
+        """u→z' with u the concatenated head outputs; z's own residual is held fixed."""
+
+    def layer(self, baseline: LayerBaseline) -> LayerMap:
+        """z→z' of the whole block."""
+        if baseline == "itb_zero_ratio":
+            itb, zero = self.layer("self_input_token"), self.layer("zero")
+            values = zero_ratio(itb.attribution.values, zero.attribution.values, self._tokens)
+            return LayerMap(itb.attribution.corrected(values, zero.attribution), f"{itb.engine}+{zero.engine}")
+        integrand, engine = self.layer_integrand(zero=baseline == "zero")
+        return LayerMap(self.quadrature.integrate(integrand), engine)
+
+    @property
+    def _tokens(self) -> Tensor:
+        return self.targets.cpu()
+
+
+class WholeBlockIntegrator(Integrator):
+    """A block that does not split: z→z' by the dense engine. `reason` says why there is no more."""
+
+    num_heads = 0
+
+    def __init__(
+        self, block: WholeBlock, reason: str, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None
+    ) -> None:
+        super().__init__(targets, quadrature, budget)
+        self._block, self._reason = block, reason
+
+    @override
+    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+        engine = DenseZero if zero else DenseTarget
+        return engine(self._block, self.targets, self.budget), "dense"
+
+    @override
+    def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
+        raise self._refusal("att")
+
+    @override
+    def mlp_from_residual(self, baseline: MlpBaseline, *, bypass: bool = True) -> MlpMap:
+        raise self._refusal("mlp")
+
+    @override
+    def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
+        raise self._refusal("mlp")
+
+    def _refusal(self, name: str) -> UnsupportedMap:
+        return UnsupportedMap(
+            f"'{name}' needs attention and MLP apart, and {self._reason}; ask for granularity 'layer'"
+        )
+
+
+class SplitBlockIntegrator(Integrator):
+    """A block in three parts: every map, by the factored engine."""
+
+    def __init__(
+        self,
+        block: Block,
+        laws: PathLaws | None,
+        targets: Tensor,
+        quadrature: Quadrature,
+        budget: Budget | None = None,
+    ) -> None:
+        super().__init__(targets, quadrature, budget)
+        self.block, self.laws = block, laws
+
+    @property
+    @override
+    def num_heads(self) -> int:
+        return self.block.num_heads
+
+    @override
+    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+        """The factored engine's rates; the dense engine's where routed experts could overflow."""
+        if self.block.crowded:
+            dense = DenseZero if zero else DenseTarget
+            return dense(self.block, self.targets, self.budget), "dense"
+        path = self._path(zero, self._every_head)
+        return LayerIntegrand(self.block, path, self.targets, self.budget), f"factored/{path.law}"
+
+    @override
+    def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
+        if baseline == "itb_zero_ratio":
+            itb, zero = self.att("self_input_token", heads), self.att("zero", heads)
+            values = zero_ratio(itb.attribution.values, zero.attribution.values, self._tokens_by_head(heads))
+            corrected = itb.attribution.corrected(values, zero.attribution)
+            return HeadMap(itb.heads, corrected, f"{itb.engine}+{zero.engine}")
+        if baseline == "itb_map_ratio":
+            itb = self.att("self_input_token", heads)
+            values = map_ratio(itb.attribution.values, self._self_weight(heads), self._tokens_by_head(heads))
+            return replace(itb, attribution=itb.attribution.corrected(values))
+        path = self._path(baseline == "zero", torch.tensor(heads, device=self.block.z.device))
+        integrand = AttentionIntegrand(self.block, path, self.targets, self.budget)
+        return HeadMap(tuple(heads), self.quadrature.integrate(integrand), f"factored/{path.law}")
+
+    @override
+    def mlp_from_residual(self, baseline: MlpBaseline, *, bypass: bool = True) -> MlpMap:
+        block = self.block
+        z, heads = block.z[self.targets], block.heads_out[self.targets]
+        u = block.residual_stream(heads, z)
+        start = torch.zeros_like(u) if baseline == "zero" else block.residual_stream(self._heads_from_self(), z)
+        integrand = MlpIntegrand(
+            block,
+            lambda rows, _tokens: block.finish_from_residual(rows, bypass=bypass),
+            u,
+            start,
+            self.targets,
+            "grouped" if baseline == "zero" else "measured",
+            self.budget,
+            (lambda rows, _tokens: block.finish_from_residual(rows, bypass=False)) if bypass else None,
+        )
+        return MlpMap(self.quadrature.integrate(integrand), per_head=None)
+
+    @override
+    def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
+        block = self.block
+        shape = block.heads_out.shape[1:]  # heads, head_dim
+        u = block.heads_out[self.targets]
+        start = torch.zeros_like(u) if baseline == "zero" else self._heads_from_self()
+        integrand = MlpIntegrand(
+            block,
+            lambda rows, tokens: block.finish(rows.unflatten(1, shape), block.z[tokens]),
+            u.flatten(1),
+            start.flatten(1),
+            self.targets,
+            "grouped" if baseline == "zero" else "measured",
+            self.budget,
+        )
+        attribution = self.quadrature.integrate(integrand)
+        return MlpMap(attribution, per_head=attribution.values.unflatten(1, shape).sum(-1))
+
+    def _path(self, zero: bool, heads: Tensor) -> Path:
+        return (zero_path if zero else target_path)(self.block, self.laws, heads)
+
+    def _heads_from_self(self) -> Tensor:
+        """Head outputs at each target when every token is z_j: [targets, heads, head_dim]."""
+        start = torch.zeros(1, dtype=torch.float64, device=self.block.z.device)
+        path = self._path(False, self._every_head)
+        return path.at(start).attend(self.targets).heads_out[0].transpose(0, 1)
+
+    def _self_weight(self, heads: Sequence[int]) -> Tensor:
+        """Attention weight α_jj of each (target, head) column."""
+        own = attention_weights(self.block.attention)[0].diagonal(dim1=-2, dim2=-1)  # [heads, tokens]
+        return own[list(heads)][:, self.targets].T.flatten().cpu().double()
+
+    @property
+    def _every_head(self) -> Tensor:
+        return torch.arange(self.block.num_heads, device=self.block.z.device)
+
+    def _tokens_by_head(self, heads: Sequence[int]) -> Tensor:
+        return self._tokens.repeat_interleave(len(heads))

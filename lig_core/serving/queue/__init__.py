@@ -1,0 +1,1 @@
+"""The service's and the worker's agreement on Redis: names, and the moves of jobs from state to state."""

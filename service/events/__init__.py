@@ -1,0 +1,1 @@
+"""The events of a computation, told to whoever listens."""

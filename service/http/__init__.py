@@ -1,0 +1,1 @@
+"""HTTP itself, whatever it carries: errors as problems, origins, negotiation, streaming, pages."""

@@ -1,0 +1,1 @@
+"""Jobs and their results, as the service sees them and as they lie in Redis."""

@@ -1,0 +1,40 @@
+"""Results as they are stored: loaded a layer at a time."""
+
+from __future__ import annotations
+
+from lig_core.result.arrays import LayerArrays, Result
+from lig_core.result.formats import write_json
+from service.http.errors import JobHasNoResult, JobNotFinished
+from service.jobs.job import Job, JobStatus, JobStore
+
+
+def stored_result(jobs: JobStore, job: Job) -> Result:
+    """The result of a job; raises JobNotFinished, JobHasNoResult, ResultExpired. Loading a layer may raise the last."""
+    _require_success(job)
+    indices = [layer.index for layer in job.layers]
+    return Result(jobs.read_head(job), indices, lambda index: LayerArrays.from_bytes(jobs.read_layer(job, index)))
+
+
+def small_result(jobs: JobStore, job: Job, most: int) -> bytes | None:
+    """The result of a job as JSON, where there is one of at most so many bytes."""
+    # Digits take more than the bytes of the numbers, so what is larger than that need not be written out.
+    if job.result_size is None or job.result_size > 2 * most:
+        return None
+    parts, size = [], 0
+    result = stored_result(jobs, job)
+    for part in write_json(result.head, result):
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            return None
+    return b"".join(parts)
+
+
+def _require_success(job: Job) -> None:
+    if job.status is JobStatus.SUCCEEDED:
+        return
+    if job.error is not None:
+        raise JobHasNoResult(f"the job failed: {job.error['detail']}")
+    if job.status is JobStatus.CANCELLED:
+        raise JobHasNoResult("the job was cancelled; send the request again")
+    raise JobNotFinished(f"the job is {job.status}; wait with GET …/v1/jobs/{job.id}?wait=60")

@@ -1,0 +1,1 @@
+"""The callers, and what they may do."""

@@ -1,0 +1,70 @@
+"""The guard of routes: who a request comes from, and whether they may make it.
+
+The check hangs on the routers, not on the routes, and the scope follows from the method: a new route is guarded
+without a word of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from service.http.errors import Forbidden, Unauthorized
+from service.http.problems import responses
+from service.keys.keyring import SCOPES, Caller, Scope
+from service.keys.source import KeySource
+
+REFUSALS = responses("unauthorized", "forbidden")
+"""Refusals that any guarded route may answer with, for its description."""
+
+SAFE_METHODS = {"GET", "HEAD"}
+bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="key",
+    description="A key of this service (`lig keys new NAME`). Not needed where the service runs without keys.",
+)
+
+
+def guard(keys: KeySource, scope: Scope | None = None) -> Callable[..., Awaitable[None]]:
+    """A dependency for routers: raises Unauthorized or Forbidden, and notes the caller for the handler.
+
+    Without `scope`, a request that changes nothing needs `read` and any other needs `explain`.
+    """
+
+    async def check(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+    ) -> None:
+        sender = keys.caller(credentials.credentials if credentials else None)
+        if sender is None:
+            reason = "this key is not known" if credentials else "no key was sent"
+            raise Unauthorized(f"{reason}; send the header Authorization: Bearer lig_…")
+        needed = scope or ("read" if request.method in SAFE_METHODS else "explain")
+        if needed not in sender.scopes:
+            raise Forbidden(
+                f"this needs the scope '{needed}' ({SCOPES[needed]}), and the key of '{sender.name}' has "
+                f"{', '.join(sorted(sender.scopes))}; ask for a key with that scope"
+            )
+        request.state.caller = sender
+
+    return check
+
+
+def caller(request: Request) -> Caller:
+    """The caller that the guard found."""
+    return request.state.caller
+
+
+CurrentCaller = Annotated[Caller, Depends(caller)]
+"""For a handler's parameter."""
+
+
+def owner(caller: CurrentCaller) -> str:
+    """The name that owns the jobs that the request is about: the caller's."""
+    return caller.name
+
+
+Owner = Annotated[str, Depends(owner)]
+"""For the parameter of a handler that needs no more of the caller."""

@@ -1,0 +1,1 @@
+"""The processes of the service: the API, and everything of `lig serve`."""

@@ -1,0 +1,120 @@
+"""The API process: `python -m service.process.server` under any supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from types import FrameType
+from typing import cast
+
+import uvicorn
+
+from lig_core.serving import logs
+from lig_core.serving.processes import SAME_SIGNAL_SECONDS, STOP_SIGNALS
+from lig_core.serving.queue.durability import UnfitRedis
+from lig_core.serving.settings import BadSettings
+from service.app import create_app
+from service.http.errors import StoreUnavailable
+from service.jobs.redis_store import RqJobStore
+from service.keys.keyring import KeysError
+from service.lifecycle import Lifecycle
+from service.metrics.queue_numbers import QueueMetrics
+from service.process.connections import Connections, places
+from service.process.protocol import LimitedProtocol, Limits
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# What is still being sent after that is cut: who waits for a job was let go, but a large result may take longer.
+GRACE_SECONDS = 3
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, which says when it was told to stop."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+        self._stop_told_at = 0.0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Hear of SIGTERM and SIGINT in the event loop, between two of its steps, while the block runs."""
+        loop = asyncio.get_running_loop()
+        for name in STOP_SIGNALS:
+            loop.add_signal_handler(name, self.handle_exit, name, None)
+        try:
+            yield
+        finally:
+            for name in STOP_SIGNALS:
+                loop.remove_signal_handler(name)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Finish what runs, take nothing new; told again, end at once."""
+        now = time.monotonic()
+        if not self.should_exit:
+            self.should_exit, self._stop_told_at = True, now
+            self._lifecycle.drain()
+        elif now - self._stop_told_at > SAME_SIGNAL_SECONDS:
+            self.force_exit = True
+
+
+def run(settings: Settings, listener: socket.socket | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, on `listener` where one is given."""
+    if settings.redis_url is None:
+        sys.exit("no Redis: set LIG_REDIS_URL, or use `lig serve`, which starts one")
+    if settings.bind_refusal:
+        sys.exit(settings.bind_refusal)
+    logs.configure(settings.log_format, settings.log_level)
+    redis_url = settings.redis_address
+    jobs = RqJobStore(redis_url, settings)
+    try:
+        jobs.durability()
+    except UnfitRedis as error:
+        sys.exit(str(error))
+    except StoreUnavailable as error:  # until that is over, requests are answered 503, and /readyz checks again
+        log.warning("%s (%s)", error.detail, error.__cause__)
+    lifecycle = Lifecycle()
+    try:
+        app = create_app(
+            settings,
+            jobs,
+            lifecycle=lifecycle,
+            collectors=[QueueMetrics(redis_url, settings)],
+            answers_to=settings.hosts,
+        )
+    except KeysError as error:
+        sys.exit(str(error))
+    limit = places(settings.max_connections)
+    peers = Connections(limit, min(settings.max_client_connections, (limit + 1) // 2), settings.trusted_proxies)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=cast("type[LimitedProtocol]", partial(LimitedProtocol, limits=Limits.of(settings), peers=peers)),
+        ws="none",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        log_config=None,  # its loggers' lines go the way of all others
+        access_log=False,  # there is one of our own
+        server_header=False,
+        proxy_headers=False,  # who sent a request is asked of the connection: service.http.prefix
+    )
+    Server(config, lifecycle).run(sockets=[listener] if listener else None)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description="The HTTP API of the LIG service.")
+    arguments.add_argument("--listener-fd", type=int, help="an inherited listening socket")
+    fd = arguments.parse_args().listener_fd
+    try:
+        settings = Settings.read()
+    except BadSettings as error:
+        arguments.exit(2, f"{error}\n")
+    run(settings, socket.socket(fileno=fd) if fd is not None else None)

@@ -1,0 +1,1 @@
+"""From a posted body to an accepted job: read, checked, costed, queued."""

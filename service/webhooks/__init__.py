@@ -1,0 +1,1 @@
+"""The ends of jobs, told to the addresses that asked."""

@@ -1,0 +1,98 @@
+"""A real nginx in front, with path prefixes: one that takes its prefix off and says so, one that leaves it."""
+
+import random
+import socket
+import string
+import subprocess
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+from lig_core.client import Client
+from tests import programs
+from tests.integration.process.test_jobs_over_redis import wait_until
+
+BODY = {"text": "hello", "model": "minilm"}
+
+
+@pytest.fixture
+def nginx(tmp_path):
+    """Starts nginx with these locations; its address."""
+    binary = programs.require("nginx")
+    started = []
+
+    def start(locations):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        scratch = "".join(
+            f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (tmp_path / "nginx.conf").write_text(
+            f"daemon off; pid {tmp_path}/pid; error_log stderr warn; worker_processes 1;\n"
+            f"events {{ worker_connections 64; }}\nhttp {{ access_log off;\n{scratch}"
+            f"server {{ listen 127.0.0.1:{port};\n{locations}\n}} }}\n"
+        )
+        started.append(subprocess.Popen([binary, "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]))
+        url = f"http://127.0.0.1:{port}"
+
+        def answers():
+            try:
+                return httpx.get(url)
+            except httpx.TransportError:
+                return None
+
+        wait_until(answers, 20)
+        return url
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(20)
+
+
+def prefix_of(draw):
+    return "".join(f"/{''.join(draw.choices(string.ascii_letters + string.digits + '_~@:+-', k=4))}" for _ in range(2))
+
+
+@pytest.mark.slow
+def test_clients_browsers_and_links_reach_the_service_through_it(nginx, start_api, start_worker):
+    draw = random.Random(1)
+    said, left = prefix_of(draw), prefix_of(draw)
+    one, other = start_api(), start_api(LIG_ROOT_PATH=left)
+    start_worker()
+    address = nginx(
+        f"""
+        proxy_http_version 1.1; proxy_set_header Connection "";
+        location "{said}/" {{
+          proxy_pass {one}/; proxy_set_header X-Forwarded-Prefix {said}; proxy_set_header X-Forwarded-For 203.0.113.9;
+        }}
+        location "{left}/" {{ proxy_pass {other}; }}
+        """
+    )
+    for prefix in (said, left):
+        base = address + prefix
+        wait_until(lambda base=base: httpx.get(f"{base}/readyz").status_code == 200, 60)
+        with Client(base) as client:
+            assert client.explain("hello", model="minilm")["text"] == "hello"
+            assert [job["status"] for job in client.jobs(limit=1)][:1] == ["succeeded"]
+        with httpx.Client(timeout=60) as http:
+            accepted = http.post(f"{base}/v1/explain", json=BODY, headers={"Cache-Control": "no-cache"})
+            links = accepted.json()["links"]
+            assert links["self"] == accepted.headers["Location"] == f"{prefix}/v1/jobs/{accepted.json()['id']}"
+            shown = http.get(urljoin(str(accepted.url), accepted.headers["Location"]), params={"wait": 30}).json()
+            assert shown["status"] == "succeeded"
+            result = shown["links"]["result"]
+            assert http.get(address + result).json()["text"] == "hello"
+            assert f'"result":"{result}"' in http.get(address + links["events"]).text
+            assert http.get(f"{base}/v1/jobs/nobody").json()["instance"] == f"{prefix}/v1/jobs/nobody"
+            assert http.get(f"{base}/openapi.json").json()["servers"] == [{"url": prefix}]
+            for page in ("/", "/docs", "/docs/assets/swagger-ui.css"):
+                assert http.get(base + page).status_code == 200
+            for detour, there in (
+                (f"{base}/v1/jobs/", f"{base}/v1/jobs"),
+                (f"{base}/docs/", f"{base}/docs"),
+                (base, f"{base}/"),
+            ):
+                arrived = http.get(detour, follow_redirects=True)
+                assert (arrived.status_code, str(arrived.url)) == (200, there)

@@ -1,0 +1,325 @@
+"""Two keys at one service: to each, the other's jobs are as if they had never been, by every route there is."""
+
+import functools
+import json
+import re
+import uuid
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from lig_core.errors import NotConverged
+from lig_core.result.formats import FORMATS
+from lig_core.serving.queue import names
+from service.app import create_app
+from service.jobs.redis_rows import as_cursor
+from service.jobs.redis_store import RqJobStore
+from service.keys.keyring import new_key
+from service.settings import Settings
+from tests.support.by_hand import asked
+from tests.support.made_results import made_head, made_layer, made_result
+
+ADA, BOB = "ada-lovelace", "bob-dylan"
+BODY = {"text": "The cat sat.", "model": "minilm", "granularity": "layer"}
+EVERY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request about JOB, by a caller whose own finished job is OWN."""
+
+    params: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+OPEN = {"/", "/docs", "/docs/assets", "/openapi.json", "/livez", "/startupz", "/readyz"}
+"""What needs no key."""
+
+ABOUT_A_JOB = {
+    ("GET", "/jobs/{job_id}"): [Ask(), Ask({"wait": "30"}), Ask({"embed": "false"})],
+    ("GET", "/jobs/{job_id}/result"): [
+        *(Ask(headers={"Accept": form.media_type}) for form in FORMATS.values()),
+        Ask({"layers": "0", "maps": "layer", "targets": "1", "heads": "0", "top_k": "1"}),
+        Ask({"layers": "99"}),
+        Ask(headers={"Accept-Encoding": "gzip"}),
+        Ask(headers={"If-None-Match": "*"}),
+    ],
+    ("GET", "/jobs/{job_id}/events"): [
+        Ask(),
+        Ask({"layers": "false"}),
+        Ask({"after": "1-0"}),
+        Ask(headers={"Last-Event-ID": "1-0"}),
+        Ask(headers={"Last-Event-ID": "99999999999999-0"}),
+    ],
+    ("GET", "/diff"): [
+        Ask({"a": "JOB", "b": "OWN"}),
+        Ask({"a": "OWN", "b": "JOB"}),
+        Ask({"a": "JOB", "b": "JOB", "layers": "0", "maps": "layer", "top_k": "1"}),
+    ],
+    ("POST", "/jobs/{job_id}/cancel"): [Ask()],
+    ("DELETE", "/jobs/{job_id}"): [Ask()],
+}
+"""By method and path without its version. The last one forgets the job."""
+
+TESTED_BY_THEMSELVES = {("GET", "/jobs"), ("POST", "/explain"), ("POST", "/explain/batch")}
+KNOW_NO_JOB = {
+    ("GET", "/models"): {},
+    ("GET", "/models/{model:path}/boundaries"): {},
+    ("POST", "/explain/estimate"): {"json": BODY},
+    ("GET", "/metrics"): {},
+}
+
+NAME_A_JOB = {"job_id", "a", "b"}
+NAME_A_PLACE = {"cursor", "group", "after", "Last-Event-ID", "Idempotency-Key"}
+NAME_NOTHING = {"wait", "embed", "limit", "status", "layers", "maps", "targets", "heads", "top_k", "model"} | {
+    "Prefer",
+    "Cache-Control",
+}
+
+
+@pytest.fixture
+def made():
+    return {name: new_key(name, ["explain", "read", "metrics"]) for name in (ADA, BOB)}
+
+
+@pytest.fixture
+def settings(made):
+    entries = json.dumps([entry.model_dump(mode="json") for _, entry in made.values()])
+    return Settings(keys=SecretStr(entries))
+
+
+@pytest.fixture
+def api(redis_url, settings):
+    with TestClient(create_app(settings, RqJobStore(redis_url, settings))) as client:
+        yield client
+
+
+@pytest.fixture
+def call(api, made):
+    """Sends a request with somebody's key."""
+
+    def send(who, method, path, *, headers=None, **request):
+        headers = {"Authorization": f"Bearer {made[who][0]}", "X-Request-Id": "the-same", **(headers or {})}
+        return api.request(method, path, headers=headers, **request)
+
+    return send
+
+
+@pytest.fixture
+def ask(call):
+    """What somebody gets who asks about a job: all of it, but for the job's id."""
+
+    def send(who, method, path, how, job_id, own):
+        return answer_about(functools.partial(call, who), method, path, how, job_id, own)
+
+    return send
+
+
+def answer_about(call, method, path, how, job_id, own):
+    """What is answered about a job, but for its id."""
+    params = {name: {"JOB": job_id, "OWN": own}.get(value, value) for name, value in how.params.items()}
+    answer = call(method, path.replace("{job_id}", job_id), params=params, headers=how.headers)
+    headers = {
+        name: value.replace(job_id, "JOB")
+        for name, value in answer.headers.items()
+        if name not in {"traceparent", "date"}
+    }
+    return answer.status_code, headers, answer.content.replace(job_id.encode(), b"JOB")
+
+
+def never():
+    return uuid.uuid4().hex
+
+
+def jobs_in_every_state(b, owner):
+    """One job of an owner in each state that a job can be in."""
+
+    def begin():
+        job = b.send_one(owner)
+        return job, b.start()
+
+    found = {}
+    for state in ("succeeded", "own", "expired", "forgotten"):
+        found[state], run = begin()
+        b.finish_with(run, made_result())
+    b.redis.delete(names.key("computation", b.queue, found["expired"].computation))
+    b.store.delete(owner, found["forgotten"].id)
+    found["failed"], run = begin()
+    b.moves.fail(run.place, run.computation, NotConverged("raise rtol"))
+    found["cancelled"] = b.send_one(owner)
+    b.store.cancel(owner, found["cancelled"].id)
+    found["running"], run = begin()
+    b.add_part(run, "head", orjson.dumps(made_head()))
+    b.add_arrays(run, made_layer(0))
+    found["queued"] = b.send_one(owner)
+    return found
+
+
+def versions(path):
+    return (path, f"/v1{path}")
+
+
+def routes(app):
+    """Every method and path."""
+    for route in iter_route_contexts(app.routes):
+        if route.path not in OPEN:
+            yield from ((method, route.path) for method in route.methods - {"HEAD"})
+
+
+def ways_to_ask():
+    """Every method at every path about a job, and how."""
+    for path in {path for _, path in ABOUT_A_JOB}:
+        for method in EVERY_METHOD:
+            for how in ABOUT_A_JOB.get((method, path), [Ask()]):
+                yield from ((method, place, how) for place in versions(path))
+
+
+def test_it_is_decided_here_of_every_route_and_parameter_what_it_may_tell(api):
+    known = {*ABOUT_A_JOB, *TESTED_BY_THEMSELVES, *KNOW_NO_JOB}
+    there = {(method, re.sub("^/v1", "", path)) for method, path in routes(api.app)}
+    assert there == known, "a new route: decide above what a key may see through it of another's jobs"
+    asked = {(method, path) for method, path, _ in ways_to_ask()}
+    assert asked >= {(method, place) for method, path in ABOUT_A_JOB for place in versions(path)}
+    taken = {
+        parameter["name"]
+        for path in api.app.openapi()["paths"].values()
+        for operation in path.values()
+        for parameter in operation.get("parameters", ())
+    }
+    assert taken == NAME_A_JOB | NAME_A_PLACE | NAME_NOTHING, "a new parameter: does it name a job, or a place?"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("owner", "other"), [(ADA, BOB), (BOB, ADA)])
+def test_another_key_s_job_is_like_one_that_never_was_in_every_state_by_every_route(ask, call, by_hand, owner, other):
+    b = by_hand()
+    own = jobs_in_every_state(b, other)["own"].id
+    for state, job in jobs_in_every_state(b, owner).items():
+        before = call(owner, "GET", f"/v1/jobs/{job.id}")
+        for way in ways_to_ask():
+            got = ask(other, *way, job.id, own)
+            assert got == ask(other, *way, never(), own), (state, way)
+            assert got[0] >= 400, (state, way)
+        after = call(owner, "GET", f"/v1/jobs/{job.id}")
+        assert (before.status_code, before.content) == (after.status_code, after.content), state
+
+
+def test_its_owner_is_answered_by_all_of_them(ask, by_hand):
+    jobs = jobs_in_every_state(by_hand(), ADA)
+    for (method, path), ways in ABOUT_A_JOB.items():
+        for how in ways:
+            for place in versions(path)[: 1 if method == "DELETE" else 2]:
+                got = ask(ADA, method, place, how, jobs["succeeded"].id, jobs["own"].id)
+                assert got != ask(ADA, method, place, how, never(), jobs["own"].id), (method, place, how)
+    stands = {state: ask(ADA, "GET", "/jobs/{job_id}", Ask(), job.id, "")[0] for state, job in jobs.items()}
+    gone = {"succeeded": 404, "forgotten": 404, "expired": 410}  # the first was just deleted
+    assert stands == {state: gone.get(state, 200) for state in jobs}
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer lig_000000000000_wrong"])
+def test_without_a_key_every_route_but_the_open_ones_is_401_whatever_it_names(api, by_hand, authorization):
+    b = by_hand()
+    jobs = [job.id for job in jobs_in_every_state(b, ADA).values()]
+    headers = {"X-Request-Id": "the-same", **({"Authorization": authorization} if authorization else {})}
+    for method, path in routes(api.app):
+        for job_id in jobs if path.startswith(("/jobs/", "/v1/jobs/")) or "diff" in path else [never()]:
+            place = f"{path.replace('{job_id}', job_id)}?a={job_id}&b={job_id}"
+            answer = api.request(method, place, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), (method, path)
+            assert job_id not in answer.text.replace(place.partition("?")[0], "")
+
+
+def test_routes_that_know_no_job_tell_of_none(call, by_hand):
+    b = by_hand()
+    jobs = jobs_in_every_state(b, ADA)
+    for (method, path), request in KNOW_NO_JOB.items():
+        answer = call(BOB, method, path.replace("{model:path}", "minilm"), **request)
+        assert answer.status_code == 200, (method, path)
+        for secret in (ADA, *(job.id for job in jobs.values()), *(job.computation for job in jobs.values())):
+            assert secret not in answer.text, (method, path)
+
+
+@pytest.mark.parametrize(("owner", "other"), [(ADA, BOB), (BOB, ADA)])
+def test_lists_groups_and_cursors_lead_to_one_s_own_jobs_alone(call, by_hand, owner, other):
+    b = by_hand()
+    mine = [b.send_one(other).id]
+    theirs = b.send(owner, asked(), asked(), asked(), group=True)
+    mine.append(b.send_one(other).id)
+
+    def listed(who, **params):
+        return call(who, "GET", "/v1/jobs", params=params)
+
+    def ids(answer):
+        return [job["id"] for job in answer.json()["jobs"]]
+
+    assert ids(listed(other)) == ids(listed(other, status="queued")) == mine[::-1]
+    assert ids(listed(owner)) == ids(listed(owner, group=theirs.group))
+    assert {*ids(listed(owner))} == {job.id for job in theirs.jobs}
+    for group in (theirs.group, f"{owner}:{theirs.group}"):
+        assert listed(other, group=group).content == listed(other, group="none").content
+    page = listed(owner, limit=1)
+    at = b.redis.zscore(names.key("jobs", "lig", owner), ids(page)[0])
+    cursor = page.json()["next"]
+    assert cursor == as_cursor((at, ids(page)[0]))
+    for more in ({}, {"group": theirs.group}):
+        got = listed(other, cursor=cursor, **more)
+        assert got.content == listed(other, cursor=as_cursor((at, never())), **more).content
+        assert ids(got) == ([] if more else mine[:1])
+
+
+def test_equal_idempotency_keys_of_two_keys_are_two(call):
+    key = {"Idempotency-Key": "k-1"}
+    first = call(ADA, "POST", "/v1/explain", json=BODY, headers=key)
+    same = call(BOB, "POST", "/v1/explain", json=BODY, headers=key)
+    replayed = call(ADA, "POST", "/v1/explain", json=BODY, headers=key)
+    assert [answer.status_code for answer in (first, same, replayed)] == [202] * 3
+    assert replayed.json()["id"] == first.json()["id"] != same.json()["id"]
+    assert "idempotent-replayed" in replayed.headers
+    assert "idempotent-replayed" not in same.headers
+    other = {"texts": ["another text"], "options": {"model": "minilm"}}
+    call(ADA, "POST", "/v1/explain/batch", json=other, headers={"Idempotency-Key": "k-2"})
+    assert call(BOB, "POST", "/v1/explain", json=BODY, headers={"Idempotency-Key": "k-2"}).status_code == 202
+    assert call(BOB, "POST", "/v1/explain/batch", json=other, headers={"Idempotency-Key": "k-2"}).status_code == 422
+
+
+@pytest.mark.parametrize("leaves", [ADA, BOB], ids=["the first leaves", "the second leaves"])
+@pytest.mark.parametrize("running", [False, True], ids=["queued", "running"])
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+def test_two_keys_share_the_work_and_nothing_else(call, ask, by_hand, redis, leaves, running, how):
+    b = by_hand()
+    job = {who: call(who, "POST", "/v1/explain", json=BODY).json()["id"] for who in (ADA, BOB)}
+    stays = BOB if leaves == ADA else ADA
+    assert job[ADA] != job[BOB]
+    assert redis.zcard(names.key("waiting", "lig")) == 1
+    assert len({b.store.get(None, job_id).computation for job_id in job.values()}) == 1
+    if running:
+        run = b.start()
+    for who, other in ((ADA, BOB), (BOB, ADA)):
+        assert [found["id"] for found in call(who, "GET", "/v1/jobs").json()["jobs"]] == [job[who]]
+        for (method, path), (first, *_) in ABOUT_A_JOB.items():
+            got = ask(who, method, path, first, job[other], job[who])
+            assert got == ask(who, method, path, first, never(), job[who]), (method, path)
+    method, path = ("POST", "/cancel") if how == "cancel" else ("DELETE", "")
+    left = call(leaves, method, f"/v1/jobs/{job[leaves]}{path}")
+    assert left.status_code == (202 if how == "cancel" else 204)
+    assert call(stays, "GET", f"/v1/jobs/{job[stays]}").json()["status"] == ("running" if running else "queued")
+    if not running:
+        run = b.start()
+    b.finish_with(run, made_result())
+    got = call(stays, "GET", f"/v1/jobs/{job[stays]}/result")
+    assert (got.status_code, got.json()["tokens"]) == (200, list(made_head()["tokens"]))
+    assert call(leaves, "GET", f"/v1/jobs/{job[leaves]}/result").status_code == (409 if how == "cancel" else 404)
+    told = call(stays, "GET", f"/v1/jobs/{job[stays]}/events").text
+    assert "event: succeeded" in told and "event: cancelled" not in told
+    shown = call(stays, "GET", f"/v1/jobs/{job[stays]}").text
+    for other in (job[leaves], leaves):
+        assert other not in told + shown + got.text
+    if how == "cancel":
+        told = call(leaves, "GET", f"/v1/jobs/{job[leaves]}/events").text
+        assert "event: cancelled" in told and "event: layer" not in told
+        assert call(leaves, "DELETE", f"/v1/jobs/{job[leaves]}").status_code == 204
+    assert call(stays, "GET", f"/v1/jobs/{job[stays]}/result").content == got.content

@@ -1,0 +1,182 @@
+"""Self terms and compositions against three tokens worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lig_core.maps.compose import compare, compose, conserving, product
+from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
+from lig_core.maps.self_term import map_ratio, split_self, zero_ratio
+from lig_core.quadrature import Attribution
+from tests.support.closeness import assert_close
+
+ROUNDING = 1e-12
+
+
+def rows(*values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_the_zero_ratio_of_three_tokens() -> None:
+    itb = rows([0.0, 2.0, 4.0], [3.0, 0.0, 1.0])  # targets 0 and 1
+    zero = rows([5.0, 1.0, 1.0], [2.0, 2.0, 6.0])
+    found = zero_ratio(itb, zero, torch.tensor([0, 1]))
+    # target 0: s = 5 · (2+4)/(1+1) = 15, column [15, 2, 4] sums to 21, rescaled to 6
+    # target 1: s = 2 · (3+1)/(2+6) = 1, column [3, 1, 1] sums to 5, rescaled to 4
+    assert_close(found, rows([15 * 6 / 21, 2 * 6 / 21, 4 * 6 / 21], [12 / 5, 4 / 5, 4 / 5]), ROUNDING)
+
+
+def test_the_map_ratio_of_three_tokens() -> None:
+    itb = rows([0.0, 2.0, 4.0], [3.0, 0.0, 1.0])
+    found = map_ratio(itb, torch.tensor([0.25, 0.5], dtype=torch.float64), torch.tensor([0, 1]))
+    # target 0: s = 6 · (1/4)/(3/4) = 2, [2, 2, 4] sums to 8, rescaled to 6
+    # target 1: s = 4 · (1/2)/(1/2) = 4, [3, 4, 1] sums to 8, rescaled to 4
+    assert_close(found, rows([1.5, 1.5, 3.0], [1.5, 2.0, 0.5]), ROUNDING)
+
+
+def test_the_map_ratio_gives_the_self_term_the_attention_weight_as_its_share() -> None:
+    found = map_ratio(rows([1.0, 0.0, 2.0, -0.5]), torch.tensor([0.3], dtype=torch.float64), torch.tensor([1]))
+    assert_close(found[0, 1] / found[0].sum(), 0.3, ROUNDING)
+
+
+def test_the_zero_ratio_gives_the_self_term_its_share_under_the_zero_baseline() -> None:
+    zero = rows([1.0, 2.0, 3.0])
+    found = zero_ratio(rows([0.0, 5.0, 1.0]), zero, torch.tensor([0]))
+    assert_close(found[0, 0] / found[0].sum(), 1 / 6, ROUNDING)
+
+
+def test_a_target_that_attends_to_itself_alone_gets_no_self_term_out_of_nothing() -> None:
+    nothing = torch.zeros(1, 3, dtype=torch.float64)
+    zero = rows([7.0, 0.0, 0.0])
+    assert not zero_ratio(nothing, zero, torch.tensor([0])).any()
+    assert not map_ratio(nothing, torch.ones(1, dtype=torch.float64), torch.tensor([0])).any()
+
+
+def test_splitting_off_the_self_term_loses_nothing() -> None:
+    own, rest = split_self(rows([1.0, 2.0, 4.0], [3.0, 5.0, 9.0]), torch.tensor([2, 0]))
+    assert own.tolist() == [4.0, 3.0]
+    assert rest.tolist() == [3.0, 14.0]
+
+
+POSITIVE = st.floats(0.01, 10)
+
+
+@given(
+    itb=st.lists(POSITIVE, min_size=4, max_size=4),
+    zero=st.lists(POSITIVE, min_size=4, max_size=4),
+    target=st.integers(0, 3),
+    weight=st.floats(0, 0.99),
+)
+def test_ratio_corrections_keep_the_column_sum_and_the_proportions_of_the_others(
+    itb: list[float], zero: list[float], target: int, weight: float
+) -> None:
+    itb[target] = 0.0
+    column, index = rows(itb), torch.tensor([target])
+    for found in (
+        zero_ratio(column, rows(zero), index),
+        map_ratio(column, torch.tensor([weight], dtype=torch.float64), index),
+    ):
+        assert_close(found.sum(), column.sum(), ROUNDING)
+        others = torch.arange(4) != target
+        shares = found[0, others] / found[0, others].sum()
+        assert_close(shares, column[0, others] / column.sum(), ROUNDING)
+
+
+# two heads, targets 0 and 1, three sources
+ATT = torch.tensor([[[1.0, 2.0, 1.0], [0.0, 3.0, 1.0]], [[2.0, 2.0, 4.0], [0.0, 0.0, 0.0]]], dtype=torch.float64)
+MLP = torch.tensor([[0.5, 2.0], [4.0, 3.0]], dtype=torch.float64)
+
+
+def test_the_product_composition_of_three_tokens() -> None:
+    # target 0: 0.5·[1, 2, 1] + 2·[0, 3, 1]; target 1: 4·[2, 2, 4] + 3·[0, 0, 0]
+    assert torch.equal(product(ATT, MLP), rows([0.5, 7.0, 2.5], [8.0, 8.0, 16.0]))
+
+
+def test_the_conserving_composition_of_three_tokens() -> None:
+    # target 0: 0.5·[1, 2, 1]/4 + 2·[0, 3, 1]/4; target 1: 4·[2, 2, 4]/8, and a head that did not move passes nothing on
+    assert_close(conserving(ATT, MLP), rows([0.125, 1.75, 0.625], [1.0, 1.0, 2.0]), ROUNDING)
+
+
+def test_conserving_columns_sum_to_the_mlp_totals_of_the_heads_that_moved() -> None:
+    assert_close(conserving(ATT, MLP).sum(-1), [2.5, 4.0], ROUNDING)
+
+
+@given(
+    st.lists(st.floats(0.01, 5), min_size=24, max_size=24),
+    st.lists(st.floats(-5, 5), min_size=6, max_size=6),
+)
+def test_conserving_columns_sum_to_the_mlp_totals(att: list[float], mlp: list[float]) -> None:
+    heads = torch.tensor(mlp, dtype=torch.float64).reshape(2, 3)
+    found = conserving(torch.tensor(att, dtype=torch.float64).reshape(2, 3, 4), heads)
+    assert_close(found.sum(-1), heads.sum(-1), ROUNDING, scale=heads)
+
+
+def test_identical_maps_have_distance_0_and_correlation_1() -> None:
+    values = rows([1.0, 2.0, 4.0], [-1.0, 0.5, 0.0])
+    found = compare(values, values)
+    assert found.distance.tolist() == [0.0, 0.0]
+    assert found.normalised.tolist() == [0.0, 0.0]
+    assert_close(found.pearson, [1.0, 1.0], ROUNDING)
+
+
+def test_the_comparison_of_two_columns_worked_out_by_hand() -> None:
+    found = compare(rows([3.0, 0.0, 4.0]), rows([3.0, 2.0, 1.0]))
+    # differences 0, −2, 3; deviations from the means 7/3 and 2: [2/3, −7/3, 5/3] and [1, 0, −1]
+    assert_close(found.distance, [math.sqrt(13)], ROUNDING)
+    assert_close(found.normalised, [math.sqrt(13) / 5], ROUNDING)
+    assert_close(found.pearson, [(2 / 3 - 5 / 3) / (math.sqrt(78 / 9) * math.sqrt(2))], ROUNDING)
+
+
+def test_the_comparison_with_nothing_is_undefined_but_its_distance() -> None:
+    found = compare(torch.zeros(1, 3, dtype=torch.float64), rows([1.0, 2.0, 2.0]))
+    assert_close(found.distance, [3.0], ROUNDING)
+    assert math.isinf(float(found.normalised))
+    assert math.isnan(float(found.pearson))
+
+
+def attribution(values: Tensor, converged: list[bool]) -> Attribution:
+    count = len(values)
+    return Attribution(
+        values=values,
+        total=values.sum(-1),
+        completeness_error=torch.zeros(count),
+        nodes=torch.zeros(count, dtype=torch.long),
+        converged=torch.tensor(converged),
+        status=tuple("ok" if fine else "budget" for fine in converged),
+    )
+
+
+def test_a_composition_has_converged_where_every_map_in_it_has() -> None:
+    layer = LayerMap(attribution(rows([1.0, 2.0, 1.0], [1.0, 0.0, 3.0]), [True, True]), "")
+    att = HeadMap((0, 1), attribution(ATT.flatten(0, 1), [True, True, True, False]), "")
+    mlp = MlpMap(attribution(MLP, [True, True]), per_head=MLP)
+    found = compose(layer, att, mlp)
+    assert found.converged.tolist() == [True, False]
+    assert torch.equal(found.product, product(ATT, MLP))
+    assert torch.equal(found.conserving, conserving(ATT, MLP))
+    assert torch.equal(found.product_comparison.distance, compare(layer.attribution.values, found.product).distance)
+
+
+@pytest.mark.parametrize("missed", ["layer", "att", "mlp"])
+def test_a_composition_has_not_converged_where_any_one_map_of_it_missed(missed: str) -> None:
+    fine = {name: [True, name != missed] for name in ("layer", "att", "mlp")}
+    layer = LayerMap(attribution(rows([1.0, 2.0, 1.0], [1.0, 0.0, 3.0]), fine["layer"]), "")
+    att = HeadMap((0, 1), attribution(ATT.flatten(0, 1), [True, True, *fine["att"]]), "")
+    mlp = MlpMap(attribution(MLP, fine["mlp"]), per_head=MLP)
+    assert compose(layer, att, mlp).converged.tolist() == [True, False]
+
+
+def test_a_corrected_attribution_takes_the_worse_of_two_certificates() -> None:
+    good, bad = attribution(rows([1.0, 2.0]), [True]), attribution(rows([3.0, 4.0]), [False])
+    values = rows([2.0, 1.0])
+    assert good.corrected(values, bad).status == ("budget",)
+    assert bad.corrected(values, good).status == ("budget",)
+    assert not good.corrected(values, bad).converged.any()
+    assert good.corrected(values, good).converged.all()
+    assert torch.equal(good.corrected(values, bad).values, values)

@@ -1,0 +1,1 @@
+"""Jobs off the queue, and supervision of the process that computes them."""

@@ -1,0 +1,321 @@
+"""The worker: takes jobs off the queue, has them computed by the process with the models, and writes what came of it.
+
+A small process without torch, one per device. Every move of a job is one of `lig_core.serving.queue.moves`, and
+nothing that Redis names is ever imported or called. No fault of Redis ends it or fails a job: it waits, says so, and
+goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.job import Job
+
+from lig_core.errors import LigError
+from lig_core.serving import logs
+from lig_core.serving.queue import names
+from lig_core.serving.queue.job_errors import JobDamaged, JobTimedOut
+from lig_core.serving.queue.moves import Done, Moves, Place, Run, Started
+from lig_core.serving.queue.names import Field
+from lig_core.serving.queue.redis_faults import damaged, queue_damaged
+from lig_core.serving.queue.upkeep import keys_of_queue, set_aside, tidy
+from worker.patience import complain, patiently
+from worker.take.model_process import ModelProcess, ProcessDied
+from worker.take.registration import ALIVE_SECONDS, Registration, WorkerState
+from worker.take.stopping import Stopping
+from worker.take.supervision import RENEWALS_PER_LEASE, Ended, Stop, Supervision
+
+WAIT_SECONDS = 0.5
+"""How long one wait at the bell lasts; so long may it take to notice that the worker is to stop."""
+RETRY_SECONDS = 1.0
+"""How long after a fault of Redis housekeeping waits."""
+
+log = logging.getLogger(__name__)
+
+
+class JobNotAllowed(LigError):
+    """A job that no API queued."""
+
+    code = "job_not_allowed"
+    title = "The job is not one of this service"
+
+
+class LeaseWorker:
+    """One worker with one process. `redis` is for moves, `brief` for what must not take long while a job runs."""
+
+    def __init__(
+        self,
+        queue: str,
+        process: ModelProcess,
+        redis: Redis,
+        brief: Redis,
+        *,
+        lease: float,
+        stopping: Stopping,
+    ) -> None:
+        self._queue, self._process, self._redis, self._brief = queue, process, redis, brief
+        self._moves, self._registration = Moves(redis, queue), Registration(brief, queue)
+        self._lease, self._stopping = lease, stopping
+        self._state = WorkerState.STARTED
+        self._sign_at = self._tidy_at = 0.0
+        # Since when Redis did whatever it was asked, and when that was last.
+        self._steady_since, self._answered_at = math.inf, 0.0
+
+    @property
+    def draining(self) -> bool:
+        """True once it was asked to stop."""
+        return self._stopping.asked
+
+    def work(self, *, burst: bool = False) -> None:
+        """Take and run jobs until it was asked to stop; `burst` stops when the queue is empty. Raises Unfit."""
+        try:
+            while (computation := self.take(wait=not burst)) is not None:
+                try:
+                    self.run(computation)
+                except RedisError as error:  # asked to stop, it could not wait any longer
+                    log.warning("left as it is (%s); it will be run again", error, extra={"job_id": computation})
+                except Exception:
+                    log.exception("left as it is; it will be run again", extra={"job_id": computation})
+        finally:
+            self._process.close()
+            self._say_goodbye()
+
+    def take(self, *, wait: bool) -> str | None:
+        """The next computation, once there is one and the process with the models is ready for it; None to stop."""
+        while not self.draining:
+            self._keep_house()
+            if not self._process.make_ready(self._while_loading):
+                break
+            try:
+                taken = patiently(self._take_or_wait if wait else self._take, lambda: not self.draining)
+            except RedisError as error:
+                if damaged(error):
+                    time.sleep(RETRY_SECONDS)
+                    with contextlib.suppress(RedisError):  # asked to stop
+                        self._mend(error)
+                continue
+            if taken is not None or not wait:
+                return taken
+        return None
+
+    def run(self, computation: str) -> None:
+        """Run one computation that was taken, and write its outcome."""
+        run = Run(self._queue, computation, uuid.uuid4().hex)
+        if self.draining:
+            popped = Place(names.key("popped", self._queue), computation)
+            self._move(run, lambda: self._moves.give_back(popped, computation, started=False))
+            return
+        try:
+            started = self._move(run, lambda: self._moves.start(run, self._registration.name, self._lease))
+        except JobDamaged:
+            self._spoil(run)
+            return
+        if started is None:
+            return  # cancelled, or damaged; or it took so long here that it was given back
+        with logs.only_about(**started.about):
+            model, begun = {"model": started.fields.get(Field.MODEL)}, time.monotonic()
+            log.info("job started", extra=model)
+            status = self._compute(run, started)
+            log.info("job ended", extra={**model, "status": status, "seconds": round(time.monotonic() - begun, 3)})
+
+    def settle(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> str:
+        """Write what came of a run, and say it in a word. Where the lease was lost, none of this has an effect."""
+        answer = ended.answer or {}
+        if "done" in answer:
+            status, held = "succeeded", self._moves.finish(run, Done(**answer["done"]))
+        elif "error" in answer:
+            status, held = "failed", self._moves.fail(run.place, run.computation, answer["error"])
+        else:
+            status, held = self._settle_stopped(run, ended, limits)
+        if not held:
+            log.warning("taken over by another worker; what this run made of it is dropped")
+        return status if held else "dropped"
+
+    def _take(self) -> str | None:
+        holds = [(held["model"], held["dtype"]) for held in self._process.holds.get("models", [])]
+        return self._moves.take(holds)
+
+    def _take_or_wait(self) -> str | None:
+        taken = self._take()
+        if taken is None:
+            self._moves.wait(WAIT_SECONDS)
+        return taken
+
+    def _compute(self, run: Run, started: Started) -> str:
+        try:
+            limits = _limits(started)
+            message = {
+                "queue": run.queue,
+                "computation": run.computation,
+                "request": _request(started.job),
+                "model": _model(started),
+                "about": started.about,
+            }
+            self._process.send(run.execution, message)
+        except (LigError, TypeError, ValueError) as error:
+            # What is no number where there should be one, say.
+            damage = JobDamaged(f"what is stored of it cannot be read ({type(error).__name__}); send it again")
+            document = (error if isinstance(error, LigError) else damage).as_dict()
+            ended, limits = Ended({"error": document}, None), {}
+        except ProcessDied:
+            ended = Ended(None, Stop.NOT_SENT)
+        else:
+            self._say(WorkerState.BUSY)
+            ended = self._supervise(run, limits)
+        status = self._move(run, lambda: self.settle(run, ended, limits))
+        self._registration.count(status or "failed")
+        self._say(WorkerState.IDLE)
+        return status or "failed"
+
+    def _supervise(self, run: Run, limits: dict[Stop, float]) -> Ended:
+        return Supervision(
+            run,
+            self._process,
+            self._brief,
+            lease=self._lease,
+            limits=limits,
+            patience=self._stopping.patience,
+            keep_house=self._keep_house,
+        ).until_it_ends()
+
+    def _settle_stopped(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> tuple[str, bool]:
+        stop, computation = ended.stop, run.computation
+        if stop is Stop.CANCELLED:
+            return "cancelled", self._moves.cancel(run.place, computation)
+        if stop in (Stop.DRAINED, Stop.NOT_SENT):
+            return "given_back", self._moves.give_back(run.place, computation, started=True)
+        if stop in (Stop.RUN_TIME, Stop.TOTAL_TIME):
+            limit = f"after {limits[stop]:.0f} s of running" if stop is Stop.RUN_TIME else "at its deadline"
+            error = JobTimedOut(f"stopped {limit}; ask for fewer layers, targets or maps, or a shorter text")
+            return "failed", self._moves.fail(run.place, computation, error)
+        if stop is Stop.LEASE_LOST or (ended.answer is not None and not self._moves.holds(run)):
+            return "dropped", False
+        log.warning("the process with the models died")
+        return "crashed", self._moves.crashed(run.place, computation)
+
+    def _move(self, run: Run, move: Callable[[], Any]) -> Any:
+        """Make a move, however long Redis is away; None where what is stored of the computation is damaged, and it
+        failed of that. Raises RedisError only where the worker was asked to stop meanwhile."""
+        while True:
+            try:
+                return patiently(move, self._while_moving)
+            except RedisError as error:
+                if not damaged(error):
+                    raise
+                self._mend(error)
+                if not queue_damaged(error):
+                    break
+        self._spoil(run)
+        return None
+
+    def _mend(self, error: RedisError) -> None:
+        """Set aside what is of another type among the queue's own keys."""
+        log.error("something in Redis is damaged: %s", error)
+        patiently(lambda: set_aside(self._redis, self._queue, keys_of_queue(self._queue)), self._while_moving)
+
+    def _spoil(self, run: Run) -> None:
+        try:
+            patiently(lambda: self._moves.spoil(run.computation), self._while_moving)
+        except RedisError as error:
+            if not damaged(error):
+                raise
+            log.error("damaged, and cannot even be failed: %s", error, extra={"job_id": run.computation})
+
+    def _while_loading(self) -> bool:
+        self._keep_house()
+        return not self.draining
+
+    def _while_moving(self) -> bool:
+        patience = self._stopping.patience()
+        return patience is None or patience > 0
+
+    def _say(self, state: WorkerState) -> None:
+        self._state = state
+        if self._steady:
+            self._sign_at = 0.0
+            self._keep_house()
+
+    def _keep_house(self) -> None:
+        """Signs of life, and what dead workers left. Whatever goes wrong with it goes wrong here alone."""
+        with logs.only_about():  # it is not about the job under way
+            try:
+                self._keep_house_now()
+            except RedisError as error:
+                complain(error)
+                self._put_off()
+            except Exception:
+                log.exception("housekeeping: trying again")
+                self._put_off()
+
+    def _keep_house_now(self) -> None:
+        if time.monotonic() >= self._sign_at:
+            self._registration.renew(self._state, self._process.holds)
+            self._sign_at = time.monotonic() + ALIVE_SECONDS / RENEWALS_PER_LEASE
+            self._answered()
+        if time.monotonic() >= self._tidy_at:
+            tidy(self._brief, self._queue, leases_count=time.monotonic() - self._steady_since >= self._lease)
+            self._registration.forget_dead()
+            self._tidy_at = time.monotonic() + self._lease / RENEWALS_PER_LEASE
+            self._answered()
+
+    def _answered(self) -> None:
+        now = time.monotonic()
+        if not self._steady or now - self._answered_at > self._lease:  # frozen, it could not see others renew theirs
+            self._steady_since = now
+        self._answered_at = now
+
+    def _put_off(self) -> None:
+        self._sign_at = self._tidy_at = time.monotonic() + RETRY_SECONDS
+        self._steady_since = math.inf
+
+    @property
+    def _steady(self) -> bool:
+        """True where Redis did what it was asked the last time."""
+        return self._steady_since < math.inf
+
+    def _say_goodbye(self) -> None:
+        try:
+            self._registration.remove()
+        except RedisError as error:
+            log.warning("not signed off: %s", error)
+
+
+def _limits(started: Started) -> dict[Stop, float]:
+    """Seconds the run may take from now; raises JobTimedOut where the job waited too long to start."""
+    timeout = started.job.timeout
+    limits = {Stop.RUN_TIME: float(timeout)} if timeout and timeout > 0 else {}
+    deadlines = {name: float(started.fields[name]) for name in (Field.START_BY, Field.END_BY) if name in started.fields}
+    if any(started.time > deadline for deadline in deadlines.values()):
+        raise JobTimedOut("it waited longer than a job may before a worker was free; send it again, or add workers")
+    if Field.END_BY in deadlines:
+        limits[Stop.TOTAL_TIME] = deadlines[Field.END_BY] - started.time
+    return limits
+
+
+def _request(job: Job) -> Any:
+    try:
+        (request,) = job.args
+        name = job.func_name
+    except Exception:
+        raise JobNotAllowed(f"job {job.id} cannot be read") from None
+    if name != names.TASK or job.kwargs or job.instance is not None:
+        raise JobNotAllowed(f"job {job.id} names a task that this worker does not have")
+    return request
+
+
+def _model(started: Started) -> dict[str, Any]:
+    """The model that the job was accepted with."""
+    reference = started.fields.get(Field.REFERENCE)
+    return {
+        "reference": orjson.loads(reference) if reference else None,
+        "identity": started.fields.get(Field.IDENTITY),
+    }
