@@ -287,10 +287,12 @@ def test_a_result_beyond_the_limit_is_413_and_says_what_to_narrow(fields, advice
 
 
 def test_a_result_of_just_the_limit_is_within_it():
-    size = Preflight(Settings(), TokenCounter()).check(request(MEDIUM)).result_json_bytes
-    assert Preflight(Settings(max_result_bytes=size), TokenCounter()).check(request(MEDIUM)).result_json_bytes == size
+    size = RequestChecks(Settings(), TokenCounter()).check(request(MEDIUM)).result_json_bytes
+    assert (
+        RequestChecks(Settings(max_result_bytes=size), TokenCounter()).check(request(MEDIUM)).result_json_bytes == size
+    )
     with pytest.raises(ResultTooLarge):
-        Preflight(Settings(max_result_bytes=size - 1), TokenCounter()).check(request(MEDIUM))
+        RequestChecks(Settings(max_result_bytes=size - 1), TokenCounter()).check(request(MEDIUM))
 
 
 @pytest.mark.parametrize(
