@@ -32,5 +32,5 @@ redis.call('SET', KEY.backlog, text(total))
 local time = number(field(KEY.flows, FIELD.time))
 local flat = redis.call('HGETALL', KEY.flows)
 for i = 1, #flat, 2 do
-  if flat[i] ~= 'time' and number(flat[i + 1]) <= time then redis.call('HDEL', KEY.flows, flat[i]) end
+  if flat[i] ~= FIELD.time and number(flat[i + 1]) <= time then redis.call('HDEL', KEY.flows, flat[i]) end
 end
