@@ -106,10 +106,9 @@ CASES ?= 10000
 fuzz: $(VENV)/.dev ## Schemathesis against the running service, CASES of them; writes benchmarks/fuzz.md
 	$(BIN)/python -m tests.fuzz.run --cases $(CASES)
 
-SEED ?= 1
-N ?= 1000
-folders: $(VENV)/.dev ## N model folders altered in one place each, drawn from SEED: a right result or a refusal
-	$(BIN)/python -m tests.models.altered_folders --seed $(SEED) --count $(N)
+FOLDERS ?= 1000
+folders: $(VENV)/.dev ## FOLDERS of models altered in one place each, drawn from SEED: a right result or a refusal
+	$(BIN)/python -m tests.models.altered_folders --seed $(or $(SEED),1) --count $(FOLDERS)
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info

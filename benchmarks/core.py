@@ -25,8 +25,8 @@ import torch
 from benchmarks.cases import LAYER, Case, bert_base, case, minilm
 from benchmarks.floor import floor
 from lig_core.maps.integrators import SplitBlockIntegrator
-from lig_core.quadrature import Adaptive, Attribution, Quadrature, RiemannTrapezoid
-from lig_core.quadrature.rules import riemann_trapezoid
+from lig_core.quadrature import Adaptive, Attribution, Quadrature
+from tests.support.captum_trapezoid import RiemannTrapezoid, riemann_trapezoid
 
 HERE = Path(__file__).parent
 PEER_VENV = HERE.parent / ".venv-peer"

@@ -182,9 +182,7 @@ class Load:
     backlog: float  # estimated seconds for one worker
     limit: float  # the most of it
     workers: int
-    rate: float | None = (
-        None  # measured seconds per unit of `Submission.work`, over the last jobs; None before the first
-    )
+    rate: float | None = None  # measured seconds per unit of `Submission.work`; None before the first job
 
     @property
     def wait(self) -> float:

@@ -140,8 +140,8 @@ EVENT = {  # as OpenAPI 3.2 has it
 EVENTS_CONTENT: dict[str, Any] = {"text/event-stream": {"schema": EVENT, "example": lines("events")}}
 
 # Comparisons
-A = Annotated[str, Query(description="The `id` of a job.", examples=[JOB_ID])]
-B = Annotated[str, Query(description="The `id` of the job to compare with it.", examples=[JOB_ID[::-1]])]
+FirstJob = Annotated[str, Query(description="The `id` of a job.", examples=[JOB_ID])]
+SecondJob = Annotated[str, Query(description="The `id` of the job to compare with it.", examples=[JOB_ID[::-1]])]
 Top = Annotated[int, Query(ge=0, le=10_000, description="How many of the largest changes of each map to list.")]
 DIFF_CONTENT: dict[str, Any] = {"application/json": {"example": EXAMPLES["diff"]}}
 

@@ -15,7 +15,7 @@ from service.http.streaming import StreamedResponse, in_pieces
 from service.jobs.job import JobStore
 from service.jobs.stored_result import stored_result
 from service.keys.guard import Owner
-from service.openapi.words import DIFF_CONTENT, A, B, Layers, Maps, Top
+from service.openapi.words import DIFF_CONTENT, FirstJob, Layers, Maps, SecondJob, Top
 from service.routes.results import Part
 
 
@@ -44,7 +44,9 @@ def router(jobs: JobStore) -> APIRouter:
             ),
         },
     )
-    async def compare(owner: Owner, a: A, b: B, layers: Layers = "", maps: Maps = "", top_k: Top = 10) -> Response:
+    async def compare(
+        owner: Owner, a: FirstJob, b: SecondJob, layers: Layers = "", maps: Maps = "", top_k: Top = 10
+    ) -> Response:
         """Of each map that both hold: the difference, its L2 norm, the correlation, and what changed most."""
         selection = Part(layers=layers, maps=maps).selection()
         parts = await run_in_threadpool(_open, owner, a, b, selection, top_k)

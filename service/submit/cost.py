@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.contract import ExplainRequest, MapName
-from lig_core.models.catalog import ModelCard
 from service.openapi.examples import EXAMPLES
 from service.submit.model_shape import Shape
 from service.submit.result_size import binary_bytes, json_bytes
@@ -179,12 +178,9 @@ def estimate(
     )
 
 
-TYPICAL = Shape.of(
-    ModelCard(
-        "typical", "", None,
-        {"model_type": "bert", "num_hidden_layers": 12, "num_attention_heads": 12, "hidden_size": 768},
-    )
-)  # fmt: skip
+TYPICAL = Shape(
+    layers=12, hidden=768, heads=12, head_dim=64, whole_block=False, widths=6_912, post=5_308_416, projections=1_769_472
+)
 """BERT's base size."""
 
 

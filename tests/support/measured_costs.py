@@ -50,11 +50,12 @@ def estimated(row):
     """Seconds at the default rate."""
     from lig_core.contract import parse_request
     from lig_core.models.catalog import find_model
-    from service.submit.cost import cost_seconds
+    from service.submit.cost import estimate
+    from service.submit.model_shape import Shape
     from service.submit.tokens import TokenCount
 
     asked = parse_request({"text": "x", "model": "minilm", **row["fields"]})
-    return cost_seconds(asked, find_model("minilm"), TokenCount(row["tokens"], exact=True))
+    return estimate(asked, Shape.of(find_model("minilm")), TokenCount(row["tokens"], exact=True)).seconds
 
 
 def measured():

@@ -23,6 +23,8 @@ one that was killed, as by a system that is short of memory for a while."""
 LOOK_SECONDS = 0.25
 """How long a start is waited for before something else is looked at."""
 CLOSE_SECONDS = 2.0
+ENDING_SECONDS = 0.5
+"""How long one whose pipes are closed may take to be gone, and to say how it ended."""
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +254,7 @@ class ModelProcess:
     def _ended(self) -> ProcessDied:
         assert self._process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSE_SECONDS)
+            self._process.wait(ENDING_SECONDS)
         killed = self._process.returncode == -signal.SIGKILL
         self.kill()
         return ProcessDied(killed=killed)

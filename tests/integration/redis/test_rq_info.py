@@ -16,6 +16,7 @@ from lig_core.serving.queue import names
 from lig_core.serving.queue.moves import Done
 from lig_core.serving.queue.upkeep import take_over, tidy
 from service.app import create_app
+from service.jobs.job import JobStatus
 from service.jobs.redis_store import RqJobStore
 from service.metrics.queue_numbers import QueueMetrics
 from service.settings import Settings
@@ -131,6 +132,18 @@ def test_what_it_counts_follows_every_move(by_hand, redis, seed):
         assert set(running) == set(redis.zrange(names.key("leases", QUEUE), 0, -1))
         most = {"rq_waiting": max(waiting, most["rq_waiting"]), "rq_running": max(len(running), most["rq_running"])}
     assert all(most.values())
+
+
+def test_a_lease_as_earlier_versions_kept_it_is_taken_over(by_hand, redis):
+    b = by_hand()
+    job = b.send_one()
+    place = b.start(lease=-1).place
+    redis.zrem(place.key, place.member)
+    redis.zadd(names.key("rq_running", QUEUE), {place.member: 1.0})
+    for _ in range(2):
+        redis.delete(names.key("healed", QUEUE))
+        tidy(redis, QUEUE)
+    assert b.store.get("ada", job.id).status is JobStatus.QUEUED
 
 
 def test_it_takes_nothing_from_who_is_to_be_taken_over(by_hand, info, redis):

@@ -1,5 +1,5 @@
--- Shared by all scripts. Before it stand FIELD, KEYS_OF_A_QUEUE (both are in names.py), BOUNDS (of histograms) and
--- ARGUMENTS (the caller's, `queue` among them).
+-- Shared by all scripts. Before it stand what scripts.py takes from names.py (FIELD, KEYS_OF_A_QUEUE, PROBE, RQ_QUEUES
+-- and the like), BOUNDS (of histograms) and ARGUMENTS (the caller's, `queue` among them).
 
 -- A key by its kind, or what it begins with, in the queue that the call is about: `names.key`.
 local KEY = setmetatable({}, {__index = function(known, kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -231,3 +233,34 @@ def test_a_model_without_repeated_blocks_is_refused() -> None:
 
     with pytest.raises(UnsupportedModel, match="no repeated module"):
         capture_blocks(Flat(), {"input_ids": torch.tensor([IDS])})
+
+
+class Layered(nn.Module):
+    """Layers that hand their outputs on to each other, or that all begin with the same."""
+
+    def __init__(self, layers: int, *, chained: bool) -> None:
+        super().__init__()
+        self.config = copy.deepcopy(FAMILIES["bert"].config)
+        self.config.num_hidden_layers = layers
+        self.layers = nn.ModuleList(nn.Linear(8, 8, dtype=torch.float64) for _ in range(layers))
+        self.chained = chained
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        first = nn.functional.one_hot(input_ids % 8, 8).double()
+        hidden = first
+        for layer in self.layers:
+            hidden = layer(hidden if self.chained else first)
+        return hidden
+
+
+def test_layers_that_do_not_go_on_from_each_other_are_no_blocks() -> None:
+    inputs = {"input_ids": torch.tensor([IDS])}
+    (calls,) = capture_blocks(Layered(3, chained=True), inputs)
+    assert all(torch.equal(call.out, after.z) for call, after in itertools.pairwise(calls))
+    with pytest.raises(UnsupportedModel, match="hidden state that the next call goes on from"):
+        capture_blocks(Layered(3, chained=False), inputs)
+
+
+def test_the_one_layer_of_a_model_is_its_block() -> None:
+    (calls,) = capture_blocks(Layered(1, chained=True), {"input_ids": torch.tensor([IDS])})
+    assert len(calls) == 1

@@ -286,6 +286,15 @@ def test_a_result_beyond_the_limit_is_413_and_says_what_to_narrow(fields, advice
     assert RequestChecks(Settings(), TokenCounter()).check(request(MEDIUM, **fields)).result_json_bytes > 100_000
 
 
+def test_a_result_of_just_the_limit_is_within_it():
+    size = RequestChecks(Settings(), TokenCounter()).check(request(MEDIUM)).result_json_bytes
+    assert (
+        RequestChecks(Settings(max_result_bytes=size), TokenCounter()).check(request(MEDIUM)).result_json_bytes == size
+    )
+    with pytest.raises(ResultTooLarge):
+        RequestChecks(Settings(max_result_bytes=size - 1), TokenCounter()).check(request(MEDIUM))
+
+
 @pytest.mark.parametrize(
     ("model", "patterns"),
     [("minilm", ["minilm"]), ("minilm", ["mini*"]), ("minilm", ["*"])],

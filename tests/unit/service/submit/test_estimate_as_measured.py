@@ -9,6 +9,7 @@ import pytest
 from lig_core.contract import parse_request
 from lig_core.models.catalog import find_model
 from service.submit import cost
+from service.submit.model_shape import Shape
 from service.submit.tokens import TokenCount
 from tests.support.closeness import assert_close
 from tests.support.measured_costs import FILE, ITB, MAPS, WORDS, ZERO, estimated
@@ -77,7 +78,7 @@ def test_operations_are_as_many_as_are_carried_out(minilm, monkeypatch, words, f
     monkeypatch.setattr(cost, "ELEMENTWISE", dict.fromkeys(cost.ELEMENTWISE, 0.0))  # matrices alone are counted
     monkeypatch.setattr(cost, "ELEMENTWISE_OF_A_PASS", 0.0)
     monkeypatch.setattr(cost, "_nodes", lambda each, request: float(nodes))
-    found = cost.estimate(asked, find_model("minilm"), TokenCount(len(head["tokens"]), exact=True))
+    found = cost.estimate(asked, Shape.of(find_model("minilm")), TokenCount(len(head["tokens"]), exact=True))
     # The estimate leaves out the pass that finds the baseline att_itb_a0, which shows where there is little else.
     least = 0.5 if maps["granularity"] == "mlp" and baselines is ITB else 0.8
     assert least < found.flops / counter.get_total_flops() < 1.25

@@ -15,6 +15,6 @@ redis.call('PERSIST', ARGUMENTS.ref)
 if before then return 1 end
 redis.call('HSET', key, part, pointer)
 append(ARGUMENTS.computation, kind_of(part), ARGUMENTS.event)
-if ARGUMENTS.nodes_sum > 0 then observe_many('nodes', ARGUMENTS.nodes, ARGUMENTS.nodes_sum) end
+if #ARGUMENTS.nodes > 0 then observe_many('nodes', ARGUMENTS.nodes, ARGUMENTS.nodes_sum) end
 if ARGUMENTS.unconverged > 0 then count('unconverged_targets', nil, ARGUMENTS.unconverged) end
 return 1

@@ -9,6 +9,11 @@ for _, priority in ipairs(redis.call('HKEYS', KEY.costs)) do
 end
 redis.call('DEL', KEY.costs)
 redis.pcall('SADD', RQ_QUEUES, KEY.rq_waiting)
+-- Earlier versions kept their leases in RQ's registry, by the time that they end.
+local earlier = redis.call('ZRANGEBYSCORE', KEY.rq_running, '-inf', '(inf', 'WITHSCORES')
+for i = 1, #earlier, 2 do
+  redis.call('ZADD', KEY.leases, 'NX', earlier[i + 1], earlier[i])
+end
 -- A worker of RQ's own may have taken entries, which name nothing, to the second list.
 redis.call('DEL', KEY.rq_waiting, KEY.rq_waiting .. ':intermediate', KEY.rq_running)
 for _, computation in ipairs(redis.call('ZRANGE', KEY.waiting, 0, -1)) do
@@ -27,5 +32,5 @@ redis.call('SET', KEY.backlog, text(total))
 local time = number(field(KEY.flows, FIELD.time))
 local flat = redis.call('HGETALL', KEY.flows)
 for i = 1, #flat, 2 do
-  if flat[i] ~= 'time' and number(flat[i + 1]) <= time then redis.call('HDEL', KEY.flows, flat[i]) end
+  if flat[i] ~= FIELD.time and number(flat[i + 1]) <= time then redis.call('HDEL', KEY.flows, flat[i]) end
 end
