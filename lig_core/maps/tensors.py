@@ -68,6 +68,7 @@ def _certificate(name: str, attribution: Attribution, heads: int | None = None) 
     parts = {
         "total": _array(attribution.total, np.float64),
         "completeness_error": _array(attribution.completeness_error, np.float64),
+        "entry_error": _array(attribution.entry_error, np.float64),
         "nodes": _array(attribution.nodes, np.int64),
         "converged": _array(attribution.converged, np.bool_),
         "status": np.array([STATUSES.index(status) for status in attribution.status], np.uint8),

@@ -15,6 +15,7 @@ Beside each of z2z, att and mlp stands its certificate, with the map's axes less
 
     .total                float64   L_j(1), what a column sums to
     .completeness_error   float64   how far it is from doing so, relative
+    .entry_error          float64   an estimate of how far all its entries are off, relative; NaN: none is made
     .nodes                int64     nodes that it took
     .converged            bool
     .status               uint8     an index into STATUSES
@@ -43,7 +44,7 @@ Head = Mapping[str, Any]
 
 STATUSES = ("ok", "zero_path", "noise_limited", "discontinuous", "budget", "fixed")
 """The values of `.status`, by index. The order is the format's: new ones go to the end."""
-CERTIFICATE = ("total", "completeness_error", "nodes", "converged", "status")
+CERTIFICATE = ("total", "completeness_error", "entry_error", "nodes", "converged", "status")
 DIAGNOSTIC = ("distance", "normalised_distance", "pearson")
 COMPOSITIONS = ("composed.product", "composed.conserving")
 MAPS: Mapping[str, tuple[str, ...]] = {

@@ -29,7 +29,8 @@ def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
     engines = {}
     if z2z is not None:
         arrays["z2z"] = _matrix(z2z, targets, dtype)
-        columns = {part: [z2z["certificate"][part][token] for token in targets] for part in CERTIFICATE}
+        certificate = {"entry_error": [None] * len(z2z["certificate"]["total"])} | z2z["certificate"]
+        columns = {part: [certificate[part][token] for token in targets] for part in CERTIFICATE}
         arrays |= _certificate("z2z", columns)
         engines["z2z"] = z2z["certificate"]["engine"]
     heads = [part["z2u"] for part in parts if "z2u" in part]
@@ -38,12 +39,14 @@ def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
         by_head = [[one["heads"][name] for one in heads] for name in names]
         arrays["att.heads"] = np.array([int(name) for name in names], np.int64)
         arrays["att"] = np.stack([_contributions(row, dtype) for row in by_head])
-        arrays |= _certificate("att", {part: [[one[part] for one in row] for row in by_head] for part in CERTIFICATE})
+        arrays |= _certificate(
+            "att", {part: [[one.get(part) for one in row] for row in by_head] for part in CERTIFICATE}
+        )
         engines["att"] = heads[0]["engine"]
     mlp = [part["u2z"] for part in parts if "u2z" in part]
     if mlp:
         arrays["mlp"] = _contributions(mlp, dtype)
-        arrays |= _certificate("mlp", {part: [one[part] for one in mlp] for part in CERTIFICATE})
+        arrays |= _certificate("mlp", {part: [one.get(part) for one in mlp] for part in CERTIFICATE})
         arrays["mlp.difference"] = np.array([one["completeness"]["error"] for one in mlp], np.float64)
         if "head_contributions" in mlp[0]:
             arrays["mlp.per_head"] = np.array([one["head_contributions"] for one in mlp], np.float64).T

@@ -239,7 +239,10 @@ class _Layer:
     def _certificates(self, name: str) -> dict[str, list[Any]]:
         """The parts of a map's certificate, in lists like its arrays."""
         parts = {part: self.layer[f"{name}.{part}"] for part in CERTIFICATE}
-        return {part: (np.array(STATUSES)[a] if part == "status" else a).tolist() for part, a in parts.items()}
+        parts["status"] = np.array(STATUSES)[parts["status"]]
+        known = ~np.isnan(parts["entry_error"])
+        parts["entry_error"] = np.where(known, parts["entry_error"].astype(object), np.array(None))
+        return {part: array.tolist() for part, array in parts.items()}
 
     def _column(self, values: Sequence[Any]) -> list[Any]:
         """One entry per token, None for tokens that are no targets."""

@@ -78,11 +78,18 @@ class Words:
             name: values.astype(layer[name].dtype),
             f"{name}.total": total,
             f"{name}.completeness_error": np.abs(difference) / np.where(total == 0, 1, total),
+            f"{name}.entry_error": self._entry_error(layer, name, columns, values, total),
             f"{name}.nodes": _sums(layer[f"{name}.nodes"], columns),
             f"{name}.converged": _join(layer[f"{name}.converged"], columns, _all),
             f"{name}.status": _join(layer[f"{name}.status"], columns, _worst),
         }
         return merged | ({"mlp.difference": difference} if name == "mlp" else {})
+
+    def _entry_error(self, layer: LayerArrays, name: str, columns: Groups, values: Array, total: Array) -> Array:
+        """Errors of tokens' entries add up at most; each is relative to the larger of total and absolute sum."""
+        sizes = np.maximum(np.abs(layer[name]).sum(-2, dtype=np.float64), layer[f"{name}.total"])
+        size = np.maximum(np.abs(values).sum(-2), total)
+        return _sums(layer[f"{name}.entry_error"] * sizes, columns) / np.where(size == 0, 1, size)
 
     def _values(self, layer: LayerArrays, name: str, columns: Groups) -> Array:
         """The contributions to the words, and of the words where those are tokens', in float64."""
