@@ -6,7 +6,7 @@ from lig_core.serving.queue import names
 from lig_core.serving.queue.moves import Place
 from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
-from tests.support.by_hand import ByHand
+from tests.running.by_hand import ByHand
 
 
 class ObservedJobs(RqJobStore):
