@@ -55,6 +55,11 @@ class ObservedJobs(RqJobStore):
         for number in range(count):
             self.by_hand.worker_alive(f"w{number}")
 
+    def measure(self, rate):
+        """Workers took so many seconds per unit of work."""
+        measured = {names.Field.WORK: 1.0, names.Field.SECONDS: rate}
+        self.by_hand.redis.hset(names.key("rate", self.queue), mapping=measured)
+
     def hold_models(self, models):
         """Workers have these models without the hub, and no others."""
         redis, key = self.by_hand.redis, names.key("models", self.queue)
