@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from lig_core.loading.loaded import LoadedModel
-    from tests.support.by_hand import ByHand
+    from tests.running.by_hand import ByHand
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -103,7 +103,7 @@ def redis_url(redis_server: str, redis: Redis) -> str:
 @pytest.fixture
 def by_hand(redis_url: str, redis: Redis) -> Callable[..., ByHand]:
     """Makes stores, with the worker's moves in the test's hands."""
-    from tests.support.by_hand import ByHand
+    from tests.running.by_hand import ByHand
 
     return functools.partial(ByHand, redis_url, redis)
 

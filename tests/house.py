@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,28 +23,30 @@ PACKAGES = ("lig_core", "service", "worker")
 MOST_FILES = 12
 LONGEST_WALK = 28
 REQUESTS = 6
-
-
 GENERATED = Path("lig_core/client/sync.py")
 
 
-def modules() -> Iterator[Path]:
-    """The product's files that git tracks, relative to the root; those that only name a package are not counted."""
-    listed = subprocess.run(
-        ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    yield from (Path(name) for name in listed if name.endswith(".py") and not name.endswith("__init__.py"))
+def tracked() -> list[Path]:
+    """The product's files that git tracks, relative to the root."""
+    command = ["git", "ls-files", *PACKAGES]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [Path(name) for name in listed.splitlines()]
 
 
-def written() -> Iterator[Path]:
-    """The product's code that people write: Python and Lua."""
-    listed = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    yield from (path for path in map(Path, listed.split()) if path.suffix in (".py", ".lua") and path != GENERATED)
+def modules() -> list[Path]:
+    """The Python files among them, but for those that only name a package."""
+    return [path for path in tracked() if path.suffix == ".py" and path.stem != "__init__"]
+
+
+def written_lines() -> int:
+    """Lines of code that people write, Python and Lua."""
+    written = [path for path in tracked() if path.suffix in (".py", ".lua") and path != GENERATED]
+    return sum(len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in written)
 
 
 def crowded() -> list[str]:
-    """Rooms with more than MOST_FILES files."""
-    counts = Counter(path.parent for path in modules())
+    """Rooms with more than MOST_FILES files, of any kind."""
+    counts = Counter(path.parent for path in tracked())
     return [f"{room}: {count} files" for room, count in sorted(counts.items()) if count > MOST_FILES]
 
 
@@ -114,8 +115,7 @@ def walk() -> list[str]:
 
 def main() -> None:
     entered = walk()
-    lines = sum(len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in written())
-    print(f"{len(list(modules()))} files, {lines} lines; POST /v1/explain enters {len(entered)} files")
+    print(f"{len(modules())} files, {written_lines()} lines; POST /v1/explain enters {len(entered)} files")
     if "--walk" in sys.argv:
         print("\n".join(entered))
     faults = [

@@ -14,8 +14,9 @@ from pydantic import SecretStr
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
+from tests.running.served import SCRIPTED, Serve
+from tests.running.waiting import PATIENCE
 from tests.support.places import CHILD, ROOT, WORKER
-from tests.support.waiting import PATIENCE
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
 
@@ -90,3 +91,31 @@ def start_api_process(redis_url):
 def start_api(start_api_process):
     """The same for tests that need no more than the address."""
     return lambda **environment: start_api_process(**environment)[0]
+
+
+@pytest.fixture
+def api_with(redis_url):
+    clients = []
+
+    def make(**settings):
+        told = Settings(**settings)
+        clients.append(TestClient(create_app(told, RqJobStore(redis_url, told))))
+        return clients[-1].__enter__()
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def serve(tmp_path):
+    runs = []
+
+    def start(*options, script=SCRIPTED, **environment):
+        runs.append(Serve(script, tmp_path / "data", *options, **environment))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.process.kill()
+        run.process.communicate()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests import programs
+from tests.running.waiting import PATIENCE
 from tests.support.documents import PAGES, SHELLS, Document, prints, script, steps
-from tests.support.waiting import PATIENCE
 
 DOCUMENTS = [Document(path) for path in PAGES]
 WITH_SHELL = [document for document in DOCUMENTS if document.runnable(*SHELLS)]

@@ -4,4 +4,4 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SCRIPTED = ROOT / "tests" / "scripted"
-CHILD, WORKER, SERVE = (SCRIPTED / f"{name}.py" for name in ("child_process", "worker_process", "serve"))
+CHILD, WORKER, SERVE = (SCRIPTED / f"scripted_{name}.py" for name in ("child", "worker", "serve"))

@@ -6,27 +6,19 @@ import time
 
 import psutil
 import pytest
-from fastapi.testclient import TestClient
 
 from lig_core.serving.queue import names
 from lig_core.serving.queue.moves import Done, Moves, Part, Place, Run
 from lig_core.serving.queue.upkeep import give_back_popped, take_over
-from service.app import create_app
-from service.jobs.redis_store import RqJobStore
-from service.settings import Settings
-from tests.integration.process.test_jobs_over_redis import runs, submit
-from tests.support.waiting import PATIENCE, ended, wait_until
+from tests.running.processes import child_of
+from tests.running.submitting import runs, submit
+from tests.running.waiting import PATIENCE, ended, wait_until
 
 LEASE = 60  # longer than anything here takes
 
 
 def status(api, job):
     return api.get(job).json()["status"]
-
-
-def child_of(worker):
-    (child,) = psutil.Process(worker.pid).children()
-    return child
 
 
 def test_models_stay_loaded_from_job_to_job(api, start_worker):
@@ -229,20 +221,6 @@ def test_a_deleted_job_leaves_nothing(api, start_worker, redis, tmp_path, when):
     kept += [names.key(kind, "lig") for kind in ("flows", "backlog", "counters", "healed", "bell", "rate", "models")]
     wait_until(lambda: not set(redis.keys()).difference(*(redis.keys(pattern) for pattern in kept)))
     assert float(redis.get(names.key("backlog", "lig"))) == 0
-
-
-@pytest.fixture
-def api_with(redis_url):
-    clients = []
-
-    def make(**settings):
-        told = Settings(**settings)
-        clients.append(TestClient(create_app(told, RqJobStore(redis_url, told))))
-        return clients[-1].__enter__()
-
-    yield make
-    for client in clients:
-        client.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("text", ["sleep 200", "native 200"])

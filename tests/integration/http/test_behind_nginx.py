@@ -11,7 +11,7 @@ import pytest
 
 from lig_core.client import Client
 from tests import programs
-from tests.integration.process.test_jobs_over_redis import wait_until
+from tests.running.waiting import wait_until
 
 BODY = {"text": "hello", "model": "minilm"}
 

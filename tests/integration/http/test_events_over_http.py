@@ -18,10 +18,10 @@ from lig_core.contract import Progress
 from lig_core.errors import NotConverged
 from lig_core.result.formats import layer_line
 from service.keys.keyring import ANONYMOUS
-from tests.support.by_hand import asked
+from tests.running.by_hand import asked
+from tests.running.processes import peak_of
+from tests.running.waiting import PATIENCE, wait_until
 from tests.support.made_results import made_head, made_layer, made_result
-from tests.support.memory import peak_of
-from tests.support.waiting import PATIENCE, wait_until
 
 NO_LIMITS = httpx.Limits(max_connections=None)
 STORY = ["queued", "started", "progress", "head", "progress", "layer", "progress", "layer", "succeeded"]

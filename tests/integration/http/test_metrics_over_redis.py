@@ -18,9 +18,9 @@ from service.jobs.redis_store import RqJobStore
 from service.metrics import queue_numbers
 from service.metrics.queue_numbers import QueueMetrics
 from service.settings import Settings
-from tests.support.by_hand import QUEUE, asked
+from tests.running.by_hand import QUEUE, asked
+from tests.running.waiting import PATIENCE, ended, wait_until
 from tests.support.closeness import assert_close
-from tests.support.waiting import PATIENCE, ended, wait_until
 
 
 def application(redis_url, settings=None):

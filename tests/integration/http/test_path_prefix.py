@@ -14,8 +14,8 @@ from service.app import create_app
 from service.http.prefix import HEADER
 from service.jobs.redis_store import RqJobStore
 from service.settings import OWN_PATHS, Settings
-from tests.integration.jobs.test_two_keys import ABOUT_A_JOB, jobs_in_every_state, routes
-from tests.support.by_hand import asked
+from tests.running.asking import ABOUT_A_JOB, jobs_in_every_state, routes
+from tests.running.by_hand import asked
 
 OWNER = "anonymous"
 LETTERS = string.ascii_letters + string.digits + "._~!$&'()*+;=:@-"

@@ -15,10 +15,10 @@ from lig_core.result.read import from_document
 from lig_core.result.select import Selection, select
 from lig_core.serving.queue import names
 from service.keys.keyring import ANONYMOUS
+from tests.running.processes import peak_of
+from tests.running.waiting import PATIENCE
 from tests.support.closeness import assert_close
 from tests.support.made_results import made_head, made_layer, made_result
-from tests.support.memory import peak_of
-from tests.support.waiting import PATIENCE
 
 TOKENS, HEADS, DIMENSIONS, LAYERS = 200, 12, 384, 6
 MEDIA_TYPES = [form.media_type for form in FORMATS.values()]

@@ -6,7 +6,7 @@ import time
 import httpx
 
 from lig_core.serving.queue import names
-from tests.support.waiting import PATIENCE
+from tests.running.waiting import PATIENCE
 
 BODY = {"model": "minilm", "granularity": "layer"}
 

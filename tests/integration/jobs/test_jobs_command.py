@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from service.commands.job_admin import app
 from service.commands.top import top
-from tests.integration.process.test_jobs_over_redis import submit, wait_until
+from tests.running.submitting import submit
+from tests.running.waiting import wait_until
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from service.jobs.queue_state import QueueState
 from service.jobs.redis_store import RqJobStore
 from service.metrics.queue_numbers import QueueMetrics
 from service.settings import Settings
-from tests.integration.jobs.test_two_keys import answer_about, jobs_in_every_state, never, ways_to_ask
-from tests.integration.jobs.test_webhooks import Receiver
-from tests.support.by_hand import ByHand
-from tests.support.monitored import Monitored
+from tests.running.asking import answer_about, jobs_in_every_state, never, ways_to_ask
+from tests.running.by_hand import ByHand
+from tests.running.monitored import Monitored
+from tests.running.receiver import Receiver
 from tests.support.places import CHILD
 from worker import health
 from worker.main import work

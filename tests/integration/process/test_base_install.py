@@ -9,9 +9,9 @@ import pytest
 
 from lig_core.serving.queue import names
 from service.keys.keyring import ANONYMOUS
+from tests.running.waiting import PATIENCE, wait_until
 from tests.support.made_results import made_result
 from tests.support.places import ROOT
-from tests.support.waiting import PATIENCE, wait_until
 
 TEXT = "The cat sat."
 

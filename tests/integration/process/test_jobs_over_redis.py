@@ -1,7 +1,6 @@
 """A text goes in over HTTP, through Redis and a worker, and its result comes out."""
 
 import concurrent.futures
-import itertools
 import json
 import signal
 import socket
@@ -19,24 +18,9 @@ from service.jobs import redis as connections
 from service.jobs.redis_store import RqJobStore
 from service.keys.keyring import ANONYMOUS
 from service.settings import Settings
-from tests.support.waiting import PATIENCE, being_answered, ended, wait_until
+from tests.running.submitting import runs, submit
+from tests.running.waiting import PATIENCE, being_answered, ended, wait_until
 from worker.health import alive
-
-TOLERANCES = (1e-3 + n * 1e-9 for n in itertools.count())
-
-
-def runs(folder):
-    """What was run, a line each."""
-    file = folder / "runs"
-    return file.read_text().splitlines() if file.exists() else []
-
-
-def submit(api, text, **fields):
-    """The job of a new computation; without another tolerance, equal texts would share one."""
-    request = {"text": text, "model": "minilm", "rtol": next(TOLERANCES), **fields}
-    response = api.post("/v1/explain", json=request)
-    assert response.status_code == 202, response.text
-    return response.headers["location"]
 
 
 def test_a_text_becomes_a_result(api, work_off):

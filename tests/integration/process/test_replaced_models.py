@@ -16,7 +16,7 @@ from lig_core.serving.queue.names import Field
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
-from tests.support.by_hand import asked
+from tests.running.by_hand import asked
 from worker.compute.announcing import Announcer
 
 CONFIG = {"model_type": "bert", "num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 4}

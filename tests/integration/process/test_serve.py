@@ -14,59 +14,9 @@ from redis import Redis
 
 from lig_core.client import Client
 from lig_core.serving.queue import names
-from tests.support.places import ROOT, SERVE
-from tests.support.waiting import PATIENCE, being_answered, wait_until
-
-REAL = ("-m", "lig_core.cli", "serve")
-SCRIPTED = (str(SERVE),)
-
-
-class Serve:
-    """One run of the command on a data folder of its own."""
-
-    def __init__(self, script, folder, *options, **environment):
-        self.socket = folder / "redis.sock"
-        self.process = subprocess.Popen(
-            [sys.executable, *script, "--port", "0", "--data-dir", str(folder), *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **environment},
-        )
-        self.family = []
-
-    def wait_until_ready(self):
-        line = self.process.stdout.readline()
-        assert line.startswith("LIG service ready at http://127.0.0.1:"), self.process.stderr.read()
-        self.url = line.split()[4]
-        self.family = psutil.Process(self.process.pid).children(recursive=True)
-        return self
-
-    def child(self, word):
-        """The process with that word in its command line; of worker and its models, the worker."""
-        return next(child for child in self.family if any(word in part for part in child.cmdline()))
-
-    def end(self, signum=signal.SIGTERM):
-        self.process.send_signal(signum)
-        return self.process.wait(PATIENCE)
-
-    def left_behind(self):
-        _, alive = psutil.wait_procs(self.family, timeout=PATIENCE)
-        return alive
-
-
-@pytest.fixture
-def serve(tmp_path):
-    runs = []
-
-    def start(*options, script=SCRIPTED, **environment):
-        runs.append(Serve(script, tmp_path / "data", *options, **environment))
-        return runs[-1]
-
-    yield start
-    for run in runs:
-        run.process.kill()
-        run.process.communicate()
+from tests.running.served import REAL, SCRIPTED
+from tests.running.waiting import PATIENCE, being_answered, wait_until
+from tests.support.places import ROOT
 
 
 def test_one_command_explains_a_sentence_and_sigterm_leaves_nothing(serve):

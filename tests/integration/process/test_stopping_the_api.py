@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service.keys.keyring import ANONYMOUS
-from tests.support.waiting import PATIENCE, being_answered, wait_until
+from tests.running.waiting import PATIENCE, being_answered, wait_until
 
 BODY = {"text": "a text that waits", "model": "minilm", "granularity": "layer"}
 

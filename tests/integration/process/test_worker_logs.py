@@ -5,8 +5,8 @@ import json
 import pytest
 
 from lig_core.serving.queue import names
-from tests.support.by_hand import asked
-from tests.support.waiting import wait_until
+from tests.running.by_hand import asked
+from tests.running.waiting import wait_until
 
 TRACES = {word: f"{number:032x}" for number, word in enumerate(("hello", "break", "die"), start=1)}
 TAKEN_OVER = "its worker gave no sign of life, so the job was taken over"

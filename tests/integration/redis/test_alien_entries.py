@@ -9,8 +9,8 @@ import pytest
 from lig_core.serving.queue import names
 from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.upkeep import ASIDE, keys_of_queue, tidy
-from tests.integration.process.test_jobs_over_redis import submit
-from tests.support.waiting import ended, wait_until
+from tests.running.submitting import submit
+from tests.running.waiting import ended, wait_until
 
 SEED = 20
 NO_TEXT = b"\xff\xfe\x80\x04"

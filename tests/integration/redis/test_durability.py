@@ -8,9 +8,7 @@ from redis import Redis
 
 from lig_core.serving.queue.durability import EvictingRedis, read_durability
 from service.process.embedded import embedded_redis
-from tests.integration.faults.test_faults import api_with  # noqa: F401  # a fixture
-from tests.integration.process.test_serve import serve  # noqa: F401  # a fixture
-from tests.support.waiting import PATIENCE, wait_until
+from tests.running.waiting import PATIENCE, wait_until
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
 
@@ -67,7 +65,7 @@ def test_a_worker_refuses_a_redis_that_evicts(evicting, redis_url):
         )
 
 
-def test_serve_refuses_a_redis_that_evicts_in_one_line(evicting, redis_url, serve):  # noqa: F811
+def test_serve_refuses_a_redis_that_evicts_in_one_line(evicting, redis_url, serve):
     run = serve("--redis-url", redis_url)
     assert run.process.wait(PATIENCE) == 1
     complaint = run.process.stderr.read()
@@ -75,6 +73,6 @@ def test_serve_refuses_a_redis_that_evicts_in_one_line(evicting, redis_url, serv
     assert "Set it to noeviction" in complaint
 
 
-def test_eviction_can_be_allowed(evicting, redis_url, serve):  # noqa: F811
+def test_eviction_can_be_allowed(evicting, redis_url, serve):
     run = serve("--redis-url", redis_url, LIG_ALLOW_EVICTION="true").wait_until_ready()
     assert run.end() == 0

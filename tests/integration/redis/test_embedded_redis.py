@@ -14,8 +14,8 @@ from redis import Redis
 
 from service.process import embedded
 from service.process.embedded import EmbeddedRedisError, embedded_redis
+from tests.running.waiting import wait_until
 from tests.support.places import ROOT
-from tests.support.waiting import wait_until
 
 
 def test_it_is_reachable_only_through_a_private_folder(tmp_path):

@@ -20,9 +20,9 @@ from service.jobs.redis_store import RqJobStore
 from service.metrics.queue_numbers import QueueMetrics
 from service.process.embedded import find_server
 from service.settings import Settings
-from tests.integration.process.test_jobs_over_redis import submit, wait_until
-from tests.integration.process.test_serve import serve  # noqa: F401  # a fixture
-from tests.support.by_hand import asked
+from tests.running.by_hand import asked
+from tests.running.submitting import submit
+from tests.running.waiting import wait_until
 
 MASTER = "main"
 
@@ -101,7 +101,7 @@ def complaint(*command, **environment):
     ("options", "said"),
     [(["--cluster-enabled", "yes"], "this Redis is a cluster"), (["sentinel"], "this is a Sentinel")],
 )
-def test_a_cluster_and_a_sentinel_are_refused_by_all_in_one_line(start, serve, options, said):  # noqa: F811
+def test_a_cluster_and_a_sentinel_are_refused_by_all_in_one_line(start, serve, options, said):
     server = start(start(), kind=SentinelServer) if options == ["sentinel"] else start(*options)
     for command in (["-m", "service.process.server"], ["-m", "worker"]):
         code, told = complaint(*command, LIG_REDIS_URL=server.url, LIG_ALLOW_EVICTION="true")

@@ -19,11 +19,10 @@ from service.app import create_app
 from service.jobs.redis_store import RqJobStore
 from service.process.embedded import embedded_redis
 from service.settings import Settings
-from tests.integration.faults.test_faults import child_of, runs
-from tests.integration.process.test_jobs_over_redis import submit
-from tests.integration.process.test_serve import serve  # noqa: F401 - a fixture
-from tests.support.redis_states import STATES, frozen, full
-from tests.support.waiting import PATIENCE, ended, wait_until
+from tests.running.processes import child_of
+from tests.running.redis_states import STATES, frozen, full
+from tests.running.submitting import runs, submit
+from tests.running.waiting import PATIENCE, ended, wait_until
 
 QUICK = {"LIG_REDIS_TIMEOUT": "0.5"}
 LONGER_THAN_TWO_TRIES = 3.0
@@ -200,7 +199,7 @@ def test_an_api_says_redis_s_own_words(redis, start_api_process, capfd):
     wait_until(lambda: "command not allowed when used memory > 'maxmemory'" in capfd.readouterr().err)
 
 
-def test_an_idle_service_of_one_command_outlives_a_full_redis(serve):  # noqa: F811
+def test_an_idle_service_of_one_command_outlives_a_full_redis(serve):
     run = serve().wait_until_ready()
     with Redis(unix_socket_path=str(run.socket)) as own, httpx.Client(base_url=run.url, timeout=PATIENCE) as api:
         with full(own):

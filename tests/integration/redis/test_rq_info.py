@@ -21,9 +21,9 @@ from service.jobs.redis_store import RqJobStore
 from service.metrics.queue_numbers import QueueMetrics
 from service.settings import Settings
 from tests.integration.http.test_metrics_over_redis import Page
-from tests.integration.process.test_jobs_over_redis import submit
-from tests.support.by_hand import QUEUE, asked
-from tests.support.waiting import PATIENCE, ended, wait_until
+from tests.running.by_hand import QUEUE, asked
+from tests.running.submitting import submit
+from tests.running.waiting import PATIENCE, ended, wait_until
 
 LINE = re.compile(r"queue (\S+) (\d+), (\d+) executing, (\d+) finished, (\d+) failed")
 WORKER = re.compile(r"worker \w+ \(.*\) (\w+) (\S+)\. jobs: (\d+) finished, (\d+) failed")

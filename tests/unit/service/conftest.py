@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from tests.support.observed_jobs import ObservedJobs
+from tests.running.observed_jobs import ObservedJobs
 
 
 @pytest.fixture

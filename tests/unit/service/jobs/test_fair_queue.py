@@ -1,6 +1,6 @@
 """Who is next: fair between owners and priorities by estimated cost, with an eye to the models in memory."""
 
-from tests.support.by_hand import asked
+from tests.running.by_hand import asked
 
 
 def order(b, count, *held):

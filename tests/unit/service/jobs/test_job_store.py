@@ -12,9 +12,9 @@ from service.events.ids import later
 from service.http.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.jobs import redis_store
 from service.jobs.job import JobStatus
-from tests.support.by_hand import QUEUE, asked
+from tests.running.by_hand import QUEUE, asked
+from tests.running.waiting import pass_time
 from tests.support.closeness import assert_close
-from tests.support.waiting import pass_time
 
 
 @pytest.mark.parametrize("act", ["get", "cancel", "delete"])

@@ -18,9 +18,9 @@ from service.jobs.job import JobStatus, JobStore, Limits, Watch
 from service.jobs.redis import JobWatch
 from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
-from tests.support.by_hand import asked
+from tests.running.by_hand import asked
+from tests.running.waiting import PATIENCE, pass_time
 from tests.support.closeness import assert_close
-from tests.support.waiting import PATIENCE, pass_time
 
 PROTOCOLS = {JobStore: RqJobStore, Watch: JobWatch}
 HOOK = "https://a.example/hook"

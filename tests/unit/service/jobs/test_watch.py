@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.jobs.redis import JobChanges
-from tests.support.waiting import PATIENCE
+from tests.running.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("turns", range(12))

@@ -155,7 +155,7 @@ def test_work_that_is_refused_says_when_to_come_back(api, jobs, path, error, sta
 def test_the_cost_is_the_estimate_at_the_measured_rate(api, jobs):
     post(api)
     assert_close(jobs.submissions[0].cost, api.post("/v1/explain/estimate", json=BODY).json()["seconds"], 1e-9)
-    jobs.rate = 4.0
+    jobs.measure(4.0)
     with TestClient(create_app(Settings(), jobs)) as slower:
         post(slower)
     first, second = jobs.submissions

@@ -1,6 +1,8 @@
-"""What processes take of memory."""
+"""Processes: their children, and what they take of memory."""
 
 from pathlib import Path
+
+import psutil
 
 
 def peak_of(process, *, reset=False):
@@ -10,3 +12,8 @@ def peak_of(process, *, reset=False):
         (folder / "clear_refs").write_text("5")
     (line,) = (line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
+
+
+def child_of(worker):
+    (child,) = psutil.Process(worker.pid).children()
+    return child

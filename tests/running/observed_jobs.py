@@ -6,7 +6,7 @@ from lig_core.serving.queue import names
 from lig_core.serving.queue.moves import Place
 from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
-from tests.support.by_hand import ByHand
+from tests.running.by_hand import ByHand
 
 
 class ObservedJobs(RqJobStore):
@@ -54,6 +54,11 @@ class ObservedJobs(RqJobStore):
         redis.delete(key)
         for number in range(count):
             self.by_hand.worker_alive(f"w{number}")
+
+    def measure(self, rate):
+        """Workers took so many seconds per unit of work."""
+        measured = {names.Field.WORK: 1.0, names.Field.SECONDS: rate}
+        self.by_hand.redis.hset(names.key("rate", self.queue), mapping=measured)
 
     def hold_models(self, models):
         """Workers have these models without the hub, and no others."""

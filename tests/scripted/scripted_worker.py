@@ -1,4 +1,4 @@
-"""A worker process whose backend does what the text says: `python worker_process.py RUNS_FILE`."""
+"""A worker process whose backend does what the text says: `python scripted_worker.py RUNS_FILE`."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from lig_core.serving import logs
 from worker.main import work
 from worker.settings import Settings
 
-CHILD = Path(__file__).parent / "child_process.py"
+CHILD = Path(__file__).parent / "scripted_child.py"
 
 if __name__ == "__main__":
     settings = Settings()

@@ -1,4 +1,4 @@
-"""The process with the models, of a backend that does what the text says: `python child_process.py RUNS_FILE`.
+"""The process with the models, of a backend that does what the text says: `python scripted_child.py RUNS_FILE`.
 
 Each run adds a line with the text, each layer that is computed one with its number.
 """

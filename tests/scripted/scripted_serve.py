@@ -10,7 +10,7 @@ import typer
 from service.commands import serve
 from service.process import supervisor
 
-WORKER = (sys.executable, str(Path(__file__).parent / "worker_process.py"), os.devnull)
+WORKER = (sys.executable, str(Path(__file__).parent / "scripted_worker.py"), os.devnull)
 
 supervisor.serve = functools.partial(supervisor.serve, worker=WORKER)
 typer.run(serve.serve)
