@@ -84,15 +84,14 @@ class ChunkedIntegrand(ABC):
         self._for_chunks(1, self.num_columns, step)
         return result
 
-    def shares(self, a: float, columns: Tensor) -> Tensor:
-        """The witness q_ij(a) [columns, sources], float64."""
-        result = torch.empty(len(columns), self.num_sources, dtype=torch.float64)
-        at = torch.tensor([a], dtype=torch.float64, device=self.device)
+    def shares(self, a: Tensor, columns: Tensor) -> Tensor:
+        """The witness q_ij(a) [nodes, columns, sources], float64."""
+        result = torch.empty(len(a), len(columns), self.num_sources, dtype=torch.float64)
 
-        def step(_: slice, part: slice) -> None:
-            result[part] = self._shares(at, columns[part].to(self.device))[0].cpu().double()
+        def step(nodes: slice, part: slice) -> None:
+            result[nodes, part] = self._shares(a[nodes].to(self.device), columns[part].to(self.device)).cpu().double()
 
-        self._for_chunks(1, len(columns), step)
+        self._for_chunks(len(a), len(columns), step)
         return result
 
     def parts(self, columns: Tensor) -> Parts | None:
@@ -120,10 +119,11 @@ class ChunkedIntegrand(ABC):
             length, rate, share_rate = self._rates(a[nodes].to(self.device), columns[part].to(self.device))
             lengths[nodes, part] = length.cpu().double()
             slopes[nodes, part] = rate.sum(-1).cpu().double()
-            share = weights[:, nodes].to(rate)
-            weighted[:, part] += torch.tensordot(share, rate, 1).cpu().double()
-            if witness is not None and share_rate is not None:
-                witness[:, part] += torch.tensordot(share, share_rate, 1).cpu().double()
+            both = rate if share_rate is None else torch.cat([rate, share_rate], -1)
+            sums = torch.tensordot(weights[:, nodes].to(rate), both, 1).cpu().double()
+            weighted[:, part] += sums[..., : self.num_sources]
+            if witness is not None:
+                witness[:, part] += sums[..., self.num_sources :]
 
         self._for_chunks(len(a), len(columns), step)
         return Sums(lengths, slopes, weighted, witness)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from lig_core.quadrature.grading import Grading
 from lig_core.quadrature.integrand import Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
-from lig_core.quadrature.rules import NestedRule, gauss_patterson
+from lig_core.quadrature.rules import NestedRule, gauss_patterson, weights_where_added
 
 CROSSING = 0.2
 """A boundary layer's width is where L_j crosses this share of its largest value."""
@@ -49,7 +49,6 @@ SLOW = 0.25
 """Rules that differ by more than this share of how the two before them did are not yet converging."""
 PIECE = 8.0
 """e-folds of a graded path that 31 nodes resolve."""
-SAME_NODE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,12 @@ class Adaptive:
     strictness: float = 2.0
     max_nodes: int = 512
     min_width: float = 1e-7
-    rules: tuple[NestedRule, ...] = field(default_factory=lambda: gauss_patterson(3, 7, 15, 31), repr=False)
+    sizes: tuple[int, ...] = (3, 7, 15, 31)
+
+    @property
+    def rules(self) -> tuple[NestedRule, ...]:
+        """The nested rules; the first only serves the next to be compared with."""
+        return gauss_patterson(*self.sizes)
 
     @property
     def name(self) -> str:
@@ -174,9 +178,6 @@ class _Run:
     def error(self, end: Tensor, inner: Tensor) -> Tensor:
         return torch.maximum(end, inner / self.rule.strictness)
 
-    def shares_at(self, a: float, columns: Tensor) -> Tensor | None:
-        return self.integrand.shares(a, columns) if self.integrand.witnessed else None
-
     def path(self, columns: Tensor, grading: Grading, pieces: int = 1) -> list[_Panel]:
         """The whole path of some columns, in pieces of equal length on the graded axis."""
         nothing = torch.zeros_like(self.total[columns])
@@ -186,10 +187,10 @@ class _Run:
         self, edges: list[float], columns: Tensor, grading: Grading, at_low: Tensor, at_high: Tensor
     ) -> list[_Panel]:
         """Panels between edges, with L at each, and what the witness grows by in each."""
-        a = grading(torch.tensor(edges, dtype=torch.float64))[0].tolist()
-        lengths = [at_low, *(self.lengths_at(x, columns) for x in a[1:-1]), at_high]
-        shares = [self.shares_at(x, columns) for x in a]
-        growths = [None if x is None or y is None else y - x for x, y in pairwise(shares)]
+        a, _ = grading(torch.tensor(edges, dtype=torch.float64))
+        lengths = [at_low, *(self.integrand.lengths(a[1:-1], columns) if len(a) > 2 else ()), at_high]
+        witnessed = self.integrand.witnessed
+        growths = self.integrand.shares(a, columns).diff(dim=0) if witnessed else [None] * (len(a) - 1)
         return [
             _Panel(low, high, columns, before, after, growth=growth)
             for (low, high), (before, after), growth in zip(pairwise(edges), pairwise(lengths), growths, strict=True)
@@ -198,13 +199,11 @@ class _Run:
     def apply_next_rule(self, panel: _Panel, grading: Grading) -> None:
         """Evaluate the nodes that the next rule adds and compare with L at every node."""
         panel.level += 1
-        rules = self.rule.rules
-        rule = rules[panel.level]
-        first = panel.sums is None
-        t = rule.nodes if first else rule.nodes[rule.fresh]
+        rule = self.rule.rules[panel.level]
+        t, shared = weights_where_added(self.rule.sizes, panel.level, first=panel.sums is None)
         a, slope = grading(panel.low + panel.width * t)
         jacobian = slope * panel.width
-        weights = torch.stack([_weights_at(other, t) for other in rules[panel.level - first :]]) * jacobian
+        weights = shared * jacobian
         sums = self.integrand.accumulate(a, panel.columns, weights)
         slopes = sums.slopes * jacobian[:, None]
         self.nodes[panel.columns] += len(t)
@@ -281,7 +280,7 @@ class _Run:
                 excess = self.error(piece.end_error, piece.inner_error) > share[c]
                 excess |= piece.entry_error > entry_share[c]
                 refine = ~certified[c] & excess & (self.nodes[c] < self.rule.max_nodes)
-                narrow = piece.level + 1 == len(self.rule.rules) and piece.width < self.rule.min_width
+                narrow = piece.level + 1 == len(self.rule.sizes) and piece.width < self.rule.min_width
                 if narrow:
                     self.stuck[c[refine]] = True
                     refine = torch.zeros_like(refine)
@@ -295,7 +294,7 @@ class _Run:
 
     def refined(self, panel: _Panel, grading: Grading) -> list[_Panel]:
         """The panel ready for the next rule, or cut around the interval that its nodes resolve worst."""
-        if panel.level + 1 < len(self.rule.rules):
+        if panel.level + 1 < len(self.rule.sizes):
             return [panel]
         assert panel.lengths is not None and panel.slopes is not None
         gaps = panel.t.diff()
@@ -480,9 +479,3 @@ def _snap(widths: Tensor) -> Tensor:
     """Widths rounded to powers of the group factor."""
     step = torch.log(torch.tensor(GROUP_FACTOR, dtype=widths.dtype))
     return ((widths.clamp_max(1.0).log() / step).round() * step).exp()
-
-
-def _weights_at(rule: NestedRule, t: Tensor) -> Tensor:
-    """The weights that a rule gives to nodes t; 0 for those that are none of its own."""
-    near = torch.searchsorted(rule.nodes, t - SAME_NODE).clamp_max(len(rule.nodes) - 1)
-    return torch.where((rule.nodes[near] - t).abs() < SAME_NODE, rule.weights[near], 0.0)

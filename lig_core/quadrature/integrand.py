@@ -68,8 +68,8 @@ class Integrand(Protocol):
         """Rates at nodes a [nodes] for the given columns, summed with weights [rules, nodes]."""
         ...
 
-    def shares(self, a: float, columns: Tensor) -> Tensor:
-        """The witness q_ij(a) [columns, sources], float64, by forward passes alone; only where `witnessed`."""
+    def shares(self, a: Tensor, columns: Tensor) -> Tensor:
+        """The witness q_ij(a) [nodes, columns, sources], float64, by forward passes alone; only where `witnessed`."""
         ...
 
     def parts(self, columns: Tensor) -> Parts | None:

@@ -29,6 +29,9 @@ _ADDED_BY = {
 }
 
 
+SAME_NODE = 1e-12
+
+
 @dataclass(frozen=True)
 class NestedRule:
     """A Gauss-Patterson rule on (0, 1).
@@ -57,6 +60,24 @@ def gauss_patterson(*sizes: int) -> tuple[NestedRule, ...]:
         fresh = torch.tensor([k for k, t in enumerate(nodes) if not torch.isclose(known, t, atol=1e-12).any()])
         rules.append(NestedRule(nodes, cumulative[-1], cumulative, fresh))
     return tuple(rules)
+
+
+@cache
+def weights_where_added(sizes: tuple[int, ...], level: int, *, first: bool) -> tuple[Tensor, Tensor]:
+    """The nodes that the rule at `level` adds, and what the rules give them; 0 for a node that is none of a rule's own.
+
+    [nodes] and [rules, nodes]: of the rules from `level` on; of all nodes, and the rule before as well, where it is the
+    `first` to be applied.
+    """
+    rules = gauss_patterson(*sizes)
+    rule = rules[level]
+    nodes = rule.nodes if first else rule.nodes[rule.fresh]
+    return nodes, torch.stack([_weights_at(other, nodes) for other in rules[level - first :]])
+
+
+def _weights_at(rule: NestedRule, nodes: Tensor) -> Tensor:
+    near = torch.searchsorted(rule.nodes, nodes - SAME_NODE).clamp_max(len(rule.nodes) - 1)
+    return torch.where((rule.nodes[near] - nodes).abs() < SAME_NODE, rule.weights[near], 0.0)
 
 
 def _cumulative(x: np.ndarray) -> Tensor:
