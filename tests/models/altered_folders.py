@@ -232,7 +232,12 @@ def judged(folder: Path, unaltered: Found) -> tuple[str, str | None]:
         return "result", f"tokens {found.tokens}, not {expected.tokens}"
     largest = np.abs(expected.values).max()
     apart = np.abs(found.values - expected.values).max()
-    return "result", None if apart <= TOLERANCE * largest + 100 * expected.rounding else f"off by {apart / largest:.1e} of the largest entry"
+    return (
+        "result",
+        None
+        if apart <= TOLERANCE * largest + 100 * expected.rounding
+        else f"off by {apart / largest:.1e} of the largest entry",
+    )
 
 
 def try_each(seed: int, count: int, work: Path) -> tuple[list[str], Counter[str]]:
