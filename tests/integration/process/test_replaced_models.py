@@ -265,11 +265,13 @@ def test_what_no_host_knew_is_established_by_the_first_job(redis, host, work_off
     (tmp_path / "without weights" / "m" / "model.safetensors").unlink()
     host.workers(tmp_path / "workers")
     folder = tmp_path / "without weights" if first == "without weights" else None
+    announcer = Announcer(redis, "lig", tmp_path / "workers")  # as in a worker, whose own a burst may not wait for
     if folder is None:
-        work_off()  # a worker has said what it has
+        announcer.tell()
     with host(folder) as api, host(tmp_path / "workers") as knowing:
         assert not post(api)["coalesced"]
         work_off()
+        announcer.tell()
         assert post(api)["coalesced"]
         assert post(knowing)["coalesced"]
         (tmp_path / "workers" / "m" / "model.safetensors").write_text("new")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from tests.models.altered_folders import NAMES, TOLERANCE, judged, originals, plain, said, truth, try_each, weighted
 from tests.models.checkpoints import configured
@@ -27,6 +28,7 @@ def test_what_is_not_altered_is_right_and_what_is_wrong_is_seen(tmp_path: Path) 
         expected = truth(folders[name], *plain(folders[name]))
         assert unaltered[name].tokens == expected.tokens
         assert np.abs(unaltered[name].values - expected.values).max() <= TOLERANCE * np.abs(expected.values).max()
+        assert 0 < expected.rounding <= 1e-3 * TOLERANCE * np.abs(expected.values).max()  # it excuses nothing here
     configured(folders["bert"], layer_norm_eps=0.5)
     apart = np.abs(said(folders["bert"]).values - unaltered["bert"].values).max()
     assert apart > 1e-3 * np.abs(unaltered["bert"].values).max()
@@ -34,3 +36,30 @@ def test_what_is_not_altered_is_right_and_what_is_wrong_is_seen(tmp_path: Path) 
     weighted(folders["gpt2"], lambda held: {**held, "h.0.more": held["wpe.weight"].clone()})
     with pytest.raises(AssertionError, match="leaves out"):
         truth(folders["gpt2"], *plain(folders["gpt2"]))
+
+
+def test_a_map_of_nothing_but_rounding_is_right_within_that_rounding(tmp_path: Path) -> None:
+    """One huge weight makes all tokens one vector, and their map what is left of z's last digits."""
+    folders = originals(tmp_path)
+    unaltered = said(folders["bert"])
+    weighted(folders["bert"], lambda held: {name: _with_one_huge(x) for name, x in held.items()})
+    expected = truth(folders["bert"], *plain(folders["bert"]))
+    assert expected.rounding > TOLERANCE * np.abs(expected.values).max()
+    assert judged(folders["bert"], unaltered) == ("result", None)
+
+
+def test_where_transformers_cannot_run_a_folder_that_ours_can_the_unaltered_map_is_right(tmp_path: Path) -> None:
+    """Its own attention of this kind raises in float64; the key says in which order it multiplies."""
+    folder = originals(tmp_path)["gpt2"]
+    unaltered = said(folder)
+    configured(folder, reorder_and_upcast_attn=True)
+    with pytest.raises(RuntimeError, match="upcast"):
+        truth(folder, *plain(folder))
+    assert judged(folder, unaltered) == ("result", None)
+
+
+def _with_one_huge(weight: Tensor) -> Tensor:
+    if weight.dim() == 2:
+        weight = weight.clone()
+        weight[-1, -1] = -4.6e13
+    return weight
