@@ -100,10 +100,14 @@ class ChunkedIntegrand(ABC):
 
     def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
         """L_j(a) [nodes, columns], float64."""
+        return self._measured(self._lengths, a, columns)
+
+    def _measured(self, function: Callable[[Tensor, Tensor], Tensor], a: Tensor, columns: Tensor) -> Tensor:
+        """A function of nodes and columns, in chunks: [nodes, columns], float64."""
         result = torch.empty(len(a), len(columns), dtype=torch.float64)
 
         def step(nodes: slice, part: slice) -> None:
-            result[nodes, part] = self._lengths(a[nodes].to(self.device), columns[part].to(self.device)).cpu().double()
+            result[nodes, part] = function(a[nodes].to(self.device), columns[part].to(self.device)).cpu().double()
 
         self._for_chunks(len(a), len(columns), step)
         return result

@@ -14,6 +14,7 @@ Source: the chain rule applied to set-to-set IG (LIG, arXiv 2606.21564).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -99,16 +100,15 @@ class LayerIntegrand(ChunkedIntegrand):
             return None
         widths = self._path.source_widths()
         if widths is None:
-            return Parts(lengths=self._heads_moved)
+            return Parts(lengths=partial(self._measured, self._heads_moved))
         seen = attention_weights(self._block.attention)[0].amax(0)[self._targets] > 0  # [targets, sources]
         nearest = torch.where(seen, widths, 1.0).amin(-1)
         return Parts(widths=nearest.cpu().double()[columns])
 
     def _heads_moved(self, a: Tensor, columns: Tensor) -> Tensor:
         """‖o_j(a) − o_j(0)‖ over all heads, [nodes, columns]."""
-        rows = self._targets[columns.to(self.device)]
-        start, here = (self._path.at(x.to(self.device)).attend(rows).heads_out for x in (torch.zeros_like(a[:1]), a))
-        return (here - start).norm(dim=(1, 3)).cpu().double()
+        heads_out = self._path.at(_from_start(a)).attend(self._targets[columns]).heads_out
+        return (heads_out[1:] - heads_out[:1]).norm(dim=(1, 3))
 
 
 class AttentionIntegrand(ChunkedIntegrand):
@@ -229,17 +229,14 @@ class MlpIntegrand(ChunkedIntegrand):
 
     def parts(self, columns: Tensor) -> Parts | None:
         """How the branch moves, where there is one."""
-        return None if self._branch is None else Parts(lengths=self._branch_moved)
+        return None if self._branch is None else Parts(lengths=partial(self._measured, self._branch_moved))
 
     def _branch_moved(self, a: Tensor, columns: Tensor) -> Tensor:
         assert self._branch is not None
-        columns = columns.to(self.device)
+        u, rows, _ = self._here(_from_start(a), columns)
         with torch.no_grad():
-            start, here = (
-                self._branch(*self._here(x.to(self.device), columns)[:2]).unflatten(0, (len(x), len(columns)))
-                for x in (torch.zeros_like(a[:1]), a)
-            )
-        return (here - start).norm(dim=-1).cpu().double()
+            moved = self._branch(u, rows).unflatten(0, (len(a) + 1, len(columns)))
+        return (moved[1:] - moved[:1]).norm(dim=-1)
 
 
 def lengths_and_gradients(
@@ -262,6 +259,11 @@ def post_bytes(block: WholeBlock) -> int:
     """Bytes of about three times the outputs of every linear map, and eight hidden states, for one token."""
     widths = sum(linear_width(module) or 0 for module in block.call.module.modules())
     return (3 * widths + 8 * block.z.shape[-1]) * block.z.element_size()
+
+
+def _from_start(a: Tensor) -> Tensor:
+    """Nodes with a = 0 before them."""
+    return torch.cat([torch.zeros_like(a[:1]), a])
 
 
 def _as_rows(heads_out: Tensor) -> Tensor:

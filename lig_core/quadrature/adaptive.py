@@ -37,7 +37,9 @@ CROSSING = 0.2
 GROUP_FACTOR = 8.0
 """Columns whose layer widths differ by less than about this factor share a grading."""
 PROBE_STEP = 4.0
-MAX_PROBES = 26
+PROBES_AT_ONCE = 3
+"""Distances measured in one forward pass: most paths need two or three, and passes cost more than rows."""
+MAX_PROBES = 27
 ZERO_LINEAR, ZERO_MIXED, ZERO_WIDE = 0.5, 0.02, 0.15
 MEASURED_LINEAR = 0.12
 MIN_CUT = 1e-3
@@ -168,9 +170,6 @@ class _Run:
     def still(self) -> Tensor:
         """Columns where nothing moves along the path."""
         return self.largest <= self.floor
-
-    def lengths_at(self, a: float, columns: Tensor) -> Tensor:
-        return self.integrand.lengths(torch.tensor([a], dtype=torch.float64), columns)[0]
 
     def note_largest(self, columns: Tensor, lengths: Tensor) -> None:
         self.largest[columns] = torch.maximum(self.largest[columns], lengths)
@@ -420,9 +419,9 @@ def _plan_measured(run: _Run) -> Iterator[tuple[Grading, list[_Panel]]]:
 def _probe(run: _Run, columns: Tensor, *, from_end: bool, first: int) -> Tensor:
     """Widths of the layer of L at a = 0 (or 1)."""
 
-    def measure(distance: float) -> Tensor:
-        lengths = run.lengths_at(1 - distance if from_end else distance, columns)
-        run.note_largest(columns, lengths)
+    def measure(distances: Tensor) -> Tensor:
+        lengths = run.integrand.lengths(1 - distances if from_end else distances, columns)
+        run.note_largest(columns, lengths.amax(0))
         return (run.total[columns] - lengths).abs() if from_end else lengths
 
     return _measured_widths(measure, run.total[columns], lambda: run.largest[columns], first)
@@ -433,27 +432,28 @@ def _probe_part(lengths: Callable[[Tensor, Tensor], Tensor], columns: Tensor) ->
     end = lengths(torch.ones(1, dtype=torch.float64), columns)[0]
     largest = end.clone()
 
-    def measure(distance: float) -> Tensor:
+    def measure(distances: Tensor) -> Tensor:
         nonlocal largest
-        length = lengths(torch.tensor([distance], dtype=torch.float64), columns)[0]
-        largest = torch.maximum(largest, length)
-        return length
+        here = lengths(distances, columns)
+        largest = torch.maximum(largest, here.amax(0))
+        return here
 
     return _measured_widths(measure, end, lambda: largest, first=1)
 
 
 def _measured_widths(
-    measure: Callable[[float], Tensor], end: Tensor, largest: Callable[[], Tensor], first: int
+    measure: Callable[[Tensor], Tensor], end: Tensor, largest: Callable[[], Tensor], first: int
 ) -> Tensor:
     """Where lengths cross a share of their largest: measured at distances 4^-k, until each is small there."""
+    exponents = torch.arange(first, first + MAX_PROBES, dtype=torch.float64)
     distances, rises = [], []
-    for k in range(first, first + MAX_PROBES):
-        distances.append(PROBE_STEP**-k)
-        rises.append(measure(distances[-1]))
-        if (rises[-1] < CROSSING * largest()).all():
+    for some in (PROBE_STEP**-exponents).split(PROBES_AT_ONCE):
+        distances.append(some)
+        rises.append(measure(some))
+        if (rises[-1][-1] < CROSSING * largest()).all():
             break
-    grid = torch.tensor([*distances[::-1], 1.0], dtype=torch.float64)
-    widths, _ = _crossing(grid, torch.stack([*rises[::-1], end]), CROSSING * largest())
+    grid = torch.cat([torch.cat(distances).flip(0), torch.ones(1, dtype=torch.float64)])
+    widths, _ = _crossing(grid, torch.cat([torch.cat(rises).flip(0), end[None]]), CROSSING * largest())
     return widths
 
 
