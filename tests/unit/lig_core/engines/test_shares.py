@@ -12,8 +12,8 @@ from lig_core.engines.path import Path
 from lig_core.engines.target_paths import ReplayedTargetPath, target_path
 from lig_core.engines.zero_paths import TangentPath, zero_path
 from lig_core.loading.precision import working_precision
-from tests.models.brute_force import relative
 from tests.models.tiny_models import ALL_FAMILIES, IDS, Opened, opened
+from tests.support.closeness import relative
 
 NAMES = [family.name for family in ALL_FAMILIES]
 ROWS = torch.arange(len(IDS))
