@@ -68,7 +68,7 @@ def integrator(call, fact: LayerFacts, request: ExplainRequest) -> Integrator:
     targets = torch.arange(TOKENS, device="cuda")
     quadrature = quadrature_for(request)
     if fact.wiring is None:
-        return WholeBlockIntegrator(WholeBlock(call, fact.tiling), fact.note, targets, quadrature)
+        return WholeBlockIntegrator(WholeBlock.verified(call, fact.tiling), fact.note, targets, quadrature)
     return SplitBlockIntegrator(Block.open(call, fact.wiring), fact.laws, targets, quadrature)
 
 

@@ -279,6 +279,11 @@ class LayerResult(BaseModel):
     """The maps of one layer. `z2z` is the layer map; `targets` holds z2u and u2z per target token."""
 
     layer_idx: int
+    replay_error: float | None = Field(
+        None,
+        description="How far a replay of the block at z was from the model's own output, before anything was "
+        "attributed: the largest difference, relative to the largest output.",
+    )
     z2z: TokenMap | None = None
     composed: dict[str, Any] | None = None
     targets: dict[str, dict[str, Any]] | None = None
@@ -289,7 +294,8 @@ Receipt = Annotated[
     Field(
         description="What the result was made of and with: `request`, the request's digest; `model`; `revision`, the "
         "commit of a model from the hub, or the version of the bundled model's package, null for a folder; `files`, "
-        "for a folder: SHA-256 over the names and contents of the files that were read; `tokenizer`; `dtype`; "
+        "for a folder: SHA-256 over the names and contents of the files that were read; `checkpoint_dtype`, what its "
+        "weights are stored as; `tokenizer`; `dtype`, what all was computed in; "
         "`device`; `versions`."
     ),
 ]

@@ -179,6 +179,7 @@ def explain_layer(integrate: Integrator, request: ExplainRequest) -> LayerMaps:
         composed = compose(layer, att, mlp_heads)
     return LayerMaps(
         quadrature=integrate.quadrature,
+        replay_error=integrate.replay_error,
         layer=layer if "layer" in maps else None,
         att=(att.only(head) if att is not None and head is not None else att) if "att" in maps else None,
         mlp=(mlp or mlp_heads) if "mlp" in maps else None,

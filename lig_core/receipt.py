@@ -48,6 +48,7 @@ def _receipt(request: ExplainRequest, model: LoadedModel) -> dict[str, Any]:
         "model": model.card.name,
         "revision": model.revision,
         "files": model.files,
+        "checkpoint_dtype": model.checkpoint_dtype,
         "dequantised": model.dequantised,
         "tokenizer": type(model.tokenizer).__name__,
         "dtype": request.dtype,

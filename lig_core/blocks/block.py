@@ -97,6 +97,13 @@ class WholeBlock:
 
     call: BlockCall
     tiling: Tiling
+    replay_error: float  # how far a replay is from the model's own output, by `relative_error`
+
+    @staticmethod
+    def verified(call: BlockCall, tiling: Tiling) -> WholeBlock:
+        """The block of a recorded call; raises UnsupportedModel when a replay does not reproduce it."""
+        with torch.no_grad():
+            return WholeBlock(call, tiling, _verified(call, call.replay(call.z, tiling)))
 
     @property
     def z(self) -> Tensor:
@@ -129,8 +136,8 @@ class Block(WholeBlock):
     @classmethod
     def open(cls, call: BlockCall, wiring: Wiring) -> Self:
         """The block of a recorded call; raises UnsupportedModel when a replay does not reproduce it."""
-        attention = verified_attention(call, wiring.tiling, wiring.tap)
-        return cls(call, wiring.tiling, wiring, attention, attend(attention)[0])
+        attention, error = verified_attention(call, wiring.tiling, wiring.tap)
+        return cls(call, wiring.tiling, error, wiring, attention, attend(attention)[0])
 
     @property
     def projections(self) -> Projections:
@@ -274,8 +281,8 @@ def reaching(tap: SoftmaxTap | None, handler: Handler, hidden: Tensor) -> Abstra
     return intercept(handler) if tap is None else tap.intercept(handler, hidden)
 
 
-def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None = None) -> AttentionCall:
-    """Replay the block as it was called, check it against the model's output, return its attention call."""
+def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None = None) -> tuple[AttentionCall, float]:
+    """Replay the block as it was called: its attention call, and how far it is from the model's own output."""
     calls: list[AttentionCall] = []
 
     def record(attention: AttentionCall) -> Tensor:
@@ -283,16 +290,23 @@ def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None =
         return attend(attention)
 
     with torch.no_grad(), reaching(tap, record, call.z):
-        error = relative_error(call.replay(call.z, tiling), call.out)
-    name = type(call.module).__name__
-    if error > REPLAY_TOLERANCE[call.z.dtype]:
+        error = _verified(call, call.replay(call.z, tiling))
+    if len(calls) != 1:
         raise UnsupportedModel(
-            f"a replay of {name} differs from the model's own output by {error:.1e} (relative); "
+            f"{type(call.module).__name__} calls its attention {len(calls)} times; one call is expected"
+        )
+    return calls[0], error
+
+
+def _verified(call: BlockCall, replayed: Tensor) -> float:
+    """How far a replay is from the model's own output; raises UnsupportedModel where that is too far."""
+    error = relative_error(replayed, call.out)
+    if not error <= REPLAY_TOLERANCE[call.z.dtype]:
+        raise UnsupportedModel(
+            f"a replay of {type(call.module).__name__} differs from the model's own output by {error:.1e} (relative); "
             "attributions of it would be wrong"
         )
-    if len(calls) != 1:
-        raise UnsupportedModel(f"{name} calls its attention {len(calls)} times; one call is expected")
-    return calls[0]
+    return error
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

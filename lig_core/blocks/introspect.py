@@ -27,6 +27,8 @@ from lig_core.blocks.capture import BlockCall, Tiling, first_tensor
 from lig_core.blocks.softmax_tap import find_tap, masked
 from lig_core.errors import UnsupportedModel
 
+UNFIT = (RuntimeError, ValueError)
+"""Errors of a replay whose shapes do not fit: torch's own, or of a model that checks them itself (XGLM)."""
 TILINGS: tuple[Tiling, ...] = ("none", "floats", "all", "heads")
 
 
@@ -36,7 +38,7 @@ def find_wiring(call: BlockCall, tiling: Tiling) -> Wiring:
     tap = None
     if not _plugged_in(call, tiling):
         tap = find_tap(lambda hidden: call.replay(hidden, tiling), call.module, call.z)
-    attention = verified_attention(call, tiling, tap)
+    attention, _ = verified_attention(call, tiling, tap)
     wiring = Wiring(call.module, attention.module, tiling, tap, capacity=expert_capacity(call.module))
     block = Block.open(call, wiring)
     if block.crowded:
@@ -75,7 +77,7 @@ def find_tiling(call: BlockCall) -> Tiling:
     for tiling in TILINGS:
         try:
             replayed = call.replay(several, tiling)[-1:]
-        except RuntimeError:  # shapes that do not broadcast
+        except UNFIT:  # shapes that do not broadcast
             continue
         if _reproduces(replayed, call.out):
             return tiling
@@ -124,7 +126,7 @@ def _any_length(block: Block) -> bool:
             _reproduces(free.finish(free.heads_out[rows], free.z[rows]), block.out[rows])
             for rows in (longer, longer[-1:])
         )
-    except RuntimeError:  # a rotary embedding, or a position bias, of the text's own length
+    except UNFIT:  # a rotary embedding, or a position bias, of the text's own length
         return False
 
 

@@ -7,31 +7,63 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lig_core.blocks.attention import attention_weights
-from lig_core.blocks.block import REPLAY_TOLERANCE, Block, relative_error
+from lig_core.blocks.block import REPLAY_TOLERANCE, Block, linear_width, relative_error
 from lig_core.contract import Norms
+
+Step = Literal["norm", "gate"]
+"""What stands between the head outputs and their projection: a norm of them (BitNet), or a factor that the token's own
+z sets (Qwen3-Next)."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The places of a block's norms (None: none of the known ones), and whether it is causal."""
+    """The places of a block's norms (None: none of the known ones), whether it is causal, and a step within attention.
+
+    `step` is None where the output projection is given the head outputs themselves.
+    """
 
     norms: Norms | None
     causal: bool
+    step: Step | None = None
 
 
 @torch.no_grad()
 def find_layout(block: Block) -> Layout:
     """The layout of a block, from replays about the text it was captured at."""
     sees_later_tokens = attention_weights(block.attention).triu(1).any()
-    return Layout(_norms(block), causal=not sees_later_tokens)
+    step = _step(block)
+    return Layout(_norms(block, step), causal=not sees_later_tokens, step=step)
 
 
-def _norms(block: Block) -> Norms | None:
+def _step(block: Block) -> Step | None:
+    """Whether what the attention module projects after its mixing are head outputs, or what a step made of them."""
+    ran: list[tuple[nn.Module, Tensor]] = []
+    linears = [m for m in block.attention.module.modules() if linear_width(m) is not None]
+
+    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+        ran.append((module, args[0]))
+
+    handles = [linear.register_forward_pre_hook(note) for linear in linears]
+    try:
+        block.finish(block.heads_out, block.z)
+    finally:
+        for handle in handles:
+            handle.remove()
+    mixed = block.heads_out.flatten(1)
+    projected = [x.reshape(-1, x.shape[-1])[: len(mixed)] for m, x in ran if m not in block.wiring.projections]
+    projected = [x for x in projected if x.shape == mixed.shape]
+    if not projected or any(_same(x, mixed) for x in projected) or block.wiring.residual is None:
+        return None
+    return "gate" if _affine(lambda o: block.residual_stream(o, block.z), block.heads_out) else "norm"
+
+
+def _norms(block: Block, step: Step | None) -> Norms | None:
     """A norm makes what is linear without it something else: so each place is tested for linearity."""
     if block.wiring.parallel:
         return "parallel"
@@ -40,7 +72,7 @@ def _norms(block: Block) -> Norms | None:
     heads, z = block.heads_out, block.z
     before = not _affine(lambda x: block.project(x[None]).value, z)
     after = not _affine(lambda o: block.residual_stream(o, torch.zeros_like(z)), heads)
-    if not after:
+    if not after or step == "norm":
         return "pre" if before else None
     if _affine(lambda x: block.residual_stream(heads, x), z):  # what attention adds is normed before it meets z
         return "sandwich" if before else "reordered"

@@ -30,7 +30,7 @@ from lig_core.models.catalog import ModelCard, files_here
 from lig_core.models.checkpoint import quantisation, require_loadable
 from lig_core.models.identity import model_identity
 from lig_core.models.tokenizer_files import limit_of
-from lig_core.models.weight_files import require_whole_files
+from lig_core.models.weight_files import checkpoint_dtype, require_whole_files, weight_files
 from lig_core.quadrature import Quadrature
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -44,7 +44,7 @@ class LoadedModel:
 
     `revision` is the commit that the hub's files came from, or the version of a bundled model's package; `files` is
     what identifies a folder's content (`lig_core.models.identity`). `dequantised` is the method by which its files are
-    quantised, whose numbers were written out; None: they are not.
+    quantised, whose numbers were written out; None: they are not. `checkpoint_dtype` is what the files store.
     """
 
     card: ModelCard
@@ -56,6 +56,7 @@ class LoadedModel:
     revision: str | None = None
     files: str | None = None
     dequantised: str | None = None
+    checkpoint_dtype: str | None = None
 
     @classmethod
     def of(cls, card: ModelCard, model: Any, tokenizer: PreTrainedTokenizerBase) -> Self:
@@ -107,6 +108,7 @@ class LoadedModel:
             hooks=hooks,
             detection=boundaries.REPLAYED,
             notes=self._engines(),
+            heads=boundaries.HEADS_NODES[layout.step],
         )
 
     def _engines(self) -> list[str]:
@@ -149,7 +151,9 @@ class LoadedModel:
         facts = self.facts[layer]
         targets = targets.to(call.z.device)
         if facts.wiring is None:
-            return WholeBlockIntegrator(WholeBlock(call, facts.tiling), facts.note, targets, quadrature, budget)
+            return WholeBlockIntegrator(
+                WholeBlock.verified(call, facts.tiling), facts.note, targets, quadrature, budget
+            )
         return SplitBlockIntegrator(Block.open(call, facts.wiring), facts.laws, targets, quadrature, budget)
 
 
@@ -215,7 +219,8 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
         with reading(here, "weights", "use a larger device"):
             model = model.to(device=place, dtype=kind)
     loaded = LoadedModel.of(replace(card, config=here.config), model, tokenizer)
-    loaded = replace(loaded, dequantised=quantisation(here.config))
+    stored = checkpoint_dtype(weight_files(here))
+    loaded = replace(loaded, dequantised=quantisation(here.config), checkpoint_dtype=stored)
     if card.folder is None:
         return replace(loaded, revision=folder.name)  # the cache has a folder for each commit
     identity = model_identity(card)

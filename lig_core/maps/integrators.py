@@ -76,6 +76,11 @@ class Integrator(ABC):
 
     @property
     @abstractmethod
+    def replay_error(self) -> float:
+        """How far a replay of the block is from the model's own output, relative to its largest entry."""
+
+    @property
+    @abstractmethod
     def num_heads(self) -> int:
         """Attention heads, 0 where there are none to tell apart."""
 
@@ -120,6 +125,11 @@ class WholeBlockIntegrator(Integrator):
         super().__init__(targets, quadrature, budget)
         self._block, self._reason = block, reason
 
+    @property
+    @override
+    def replay_error(self) -> float:
+        return self._block.replay_error
+
     @override
     def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
         engine = DenseZero if zero else DenseTarget
@@ -156,6 +166,11 @@ class SplitBlockIntegrator(Integrator):
     ) -> None:
         super().__init__(targets, quadrature, budget)
         self.block, self.laws = block, laws
+
+    @property
+    @override
+    def replay_error(self) -> float:
+        return self.block.replay_error
 
     @property
     @override

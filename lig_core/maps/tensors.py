@@ -21,6 +21,7 @@ class LayerMaps:
     """The maps of one layer that were asked for; None for those that were not."""
 
     quadrature: Quadrature
+    replay_error: float
     layer: LayerMap | None = None
     att: HeadMap | None = None
     mlp: MlpMap | None = None
@@ -60,7 +61,7 @@ def layer_arrays(
         ):
             arrays[name] = _array(values.T, precision)
             arrays |= _diagnostic(name, comparison)
-    return LayerArrays(index, arrays, maps.quadrature.name, engines, labels)
+    return LayerArrays(index, arrays, maps.quadrature.name, engines, labels, maps.replay_error)
 
 
 def _certificate(name: str, attribution: Attribution, heads: int | None = None) -> dict[str, Array]:

@@ -26,6 +26,12 @@ ATTENTIONS: dict[Attention, str] = {
     "pairwise": "found at its softmax, with logits that are no product of queries and keys",
 }
 HEADS_NODE = "the concatenated head outputs, before the output projection"
+HEADS_NODES = {
+    None: HEADS_NODE,
+    "norm": "the concatenated head outputs, before the norm that this attention has there and the output projection",
+    "gate": "the concatenated head outputs, before the gate that the token's own z sets and the output projection",
+}
+"""By the step within attention, if there is one (`lig_core.blocks.layout.Step`)."""
 REPLAYED = "the model's own blocks, replayed and verified"
 HOOK_NAMES = ("att_input", "att_core", "att_output", "mlp_input", "mlp_core", "mlp_output")
 
@@ -83,6 +89,7 @@ def document(
     hooks: dict[str, str],
     detection: str,
     notes: list[str],
+    heads: str = HEADS_NODE,
 ) -> dict[str, Any]:
     """The answer's shape: the keys of the authors' library, and `u_nodes`."""
     known = layout != "unknown"
@@ -92,8 +99,8 @@ def document(
         "model_type": card.model_type,
         "num_layers": card.num_layers,
         "supported_granularity": ["att", "composed", "layer", "mlp"] if known else [],
-        "nodes": {"z": BLOCK_INPUT, "u": u or HEADS_NODE, "z_next": BLOCK_OUTPUT},
-        "u_nodes": {"residual": u, "heads": HEADS_NODE},
+        "nodes": {"z": BLOCK_INPUT, "u": u or heads, "z_next": BLOCK_OUTPUT},
+        "u_nodes": {"residual": u, "heads": heads},
         "hook_points": {name: hooks.get(name) for name in HOOK_NAMES},
         "detection": detection,
         "notes": notes,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from safetensors import SafetensorError, safe_open
@@ -16,6 +18,8 @@ from lig_core.models.checkpoint import quantisation
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 NOT_WEIGHTS = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias)$")
 """Tensors that older transformers saved beside weights: positions, frequencies and causal masks, made anew."""
+DTYPE_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Dtypes of safetensors' headers, as torch names them."""
 PACKED = "U8"
 """The dtype of 4-bit numbers, of which two share a byte."""
 
@@ -76,6 +80,18 @@ def numbers(file: Path) -> int:
     with safe_open(file, framework="numpy") as opened:
         tensors = [opened.get_slice(name) for name in opened.keys()]  # noqa: SIM118 (it is no dict)
         return sum(math.prod(tensor.get_shape()) * (2 if tensor.get_dtype() == PACKED else 1) for tensor in tensors)
+
+
+def checkpoint_dtype(files: Sequence[Path]) -> str | None:
+    """The dtypes that the files store, most numbers first, such as `bfloat16, float32`; None without files."""
+    counts: Counter[str] = Counter()
+    for file in files:
+        with safe_open(file, framework="numpy") as opened:
+            for name in opened.keys():  # noqa: SIM118 (it is no dict)
+                tensor = opened.get_slice(name)
+                dtype = tensor.get_dtype()
+                counts[DTYPE_NAMES.get(dtype, dtype)] += math.prod(tensor.get_shape())
+    return ", ".join(name for name, _ in counts.most_common()) or None
 
 
 def _shards(card: ModelCard) -> list[str]:

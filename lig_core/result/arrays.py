@@ -83,7 +83,8 @@ class LayerArrays:
     """The maps of one layer; what was not asked for is not in `arrays`.
 
     quadrature is the rule's name, engines the engine's by map (z2z, att); labels says whether documents repeat
-    matrices entry by entry.
+    matrices entry by entry; replay_error is how far a replay of the block at z was from the model's own output, its
+    largest difference relative to the largest output (None: a result made before it was kept).
     """
 
     index: int
@@ -91,6 +92,7 @@ class LayerArrays:
     quadrature: str = ""
     engines: Mapping[str, str] = field(default_factory=dict)
     labels: bool = False
+    replay_error: float | None = None
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
@@ -132,6 +134,7 @@ class LayerArrays:
             "quadrature": self.quadrature,
             "engines": dict(self.engines),
             "labels": self.labels,
+            "replay_error": self.replay_error,
         }
 
     def take(self, axis: str, positions: Sequence[int]) -> Self:

@@ -54,7 +54,7 @@ def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
         arrays |= _composed(composed, targets, dtype)
     quadrature = z2z["certificate"]["quadrature"] if z2z else heads[0]["quadrature"] if heads else ""
     labels = any("token_to_token" in matrix for matrix in _matrices(layer))
-    return LayerArrays(layer["layer_idx"], arrays, quadrature, engines, labels)
+    return LayerArrays(layer["layer_idx"], arrays, quadrature, engines, labels, layer.get("replay_error"))
 
 
 def _targets(layer: Mapping[str, Any]) -> list[int]:

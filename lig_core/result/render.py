@@ -84,7 +84,7 @@ class _Layer:
 
     def document(self) -> Document:
         maps = self.layer.maps
-        document: Document = {"layer_idx": self.layer.index}
+        document: Document = {"layer_idx": self.layer.index, "replay_error": self.layer.replay_error}
         if "layer" in maps:
             document["z2z"] = self._layer_map()
         if "composed" in maps:

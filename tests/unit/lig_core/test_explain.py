@@ -68,6 +68,7 @@ def test_the_document_has_the_authors_keys() -> None:
     assert list(document["layers"]) == ["0", "1", "2"]
     for index, layer in document["layers"].items():
         assert layer["layer_idx"] == int(index)
+        assert 0 <= layer["replay_error"] <= 1e-4
         assert {"baseline", "description", "shape", "matrix", "token_to_token"} <= set(layer["z2z"])
         assert layer["z2z"]["shape"] == [7, 7]
         assert list(layer["targets"]) == [str(token) for token in range(7)]
@@ -186,9 +187,13 @@ def test_one_head_is_that_head_of_the_full_result() -> None:
 def test_maps_and_layers_that_were_not_asked_for_are_absent() -> None:
     document = explained(loaded("bert"), granularity="att", layers=[2])
     assert list(document["layers"]) == ["2"]
-    assert set(document["layers"]["2"]) == {"layer_idx", "targets"}
+    assert set(document["layers"]["2"]) == {"layer_idx", "replay_error", "targets"}
     assert set(document["layers"]["2"]["targets"]["0"]) == {"target_token_idx", "target_token", "z2u"}
-    assert set(explained(loaded("bert"), granularity="layer", layers=[0])["layers"]["0"]) == {"layer_idx", "z2z"}
+    assert set(explained(loaded("bert"), granularity="layer", layers=[0])["layers"]["0"]) == {
+        "layer_idx",
+        "replay_error",
+        "z2z",
+    }
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])

@@ -61,7 +61,7 @@ def test_the_layer_map_is_the_brute_force_one(name: str, baseline: Any) -> None:
 def test_the_dense_engines_layer_map_is_the_brute_force_one(name: str, baseline: Any, size: int) -> None:
     for layer in EVERY_LAYER:
         block = opened(name)[layer].block
-        whole = WholeBlock(block.call, block.tiling)
+        whole = WholeBlock.verified(block.call, block.tiling)
         some = torch.tensor([0, 2, 5])
         maps = WholeBlockIntegrator(whole, "", some, GaussLegendre(NODES), Budget(size))
         expected = truth(name, layer).layer_map(baseline, *gauss(NODES))

@@ -11,12 +11,14 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, ViTConfig
+from transformers import AutoModel, ViTConfig, XGLMConfig, XGLMModel
 
 from lig_core import explain
+from lig_core.contract import parse_request
 from lig_core.errors import InvalidRequest, LigError, ModelNotFound, UnsupportedMap, UnsupportedModel
 from lig_core.loading.describe import describe_boundaries
 from lig_core.loading.loaded import LoadedModel, load_model
+from lig_core.method import run
 from lig_core.models.catalog import find_model, read_card
 from lig_core.models.identity import model_identity
 from lig_core.models.references import ModelReference
@@ -38,7 +40,7 @@ def test_every_map_of_a_saved_model_converges_on_the_factored_engine(name: str, 
     folder = str(saved(tmp_path, name))
     result = explain(TEXT, model=folder, layers=[1], u_node=u, rtol=1e-2, labels=False, device="cpu")
     assert result["layers"]["1"]["z2z"]["certificate"]["engine"].startswith("factored/")
-    assert set(result["layers"]["1"]) == {"layer_idx", "z2z", "composed", "targets"}
+    assert set(result["layers"]["1"]) == {"layer_idx", "replay_error", "z2z", "composed", "targets"}
     assert result["tokens"] == TEXT.split()
 
 
@@ -59,6 +61,22 @@ def test_a_half_precision_checkpoint_is_computed_in_float32(dtype: torch.dtype, 
         assert parameter.dtype == torch.float32
         assert stored[name].dtype == dtype
         assert torch.equal(parameter, stored[name].float())
+    result = run(parse_request({"text": TEXT, "granularity": "layer", "layers": [0], "num_steps": 2}), loaded)
+    receipt = result["receipt"]
+    assert (receipt["checkpoint_dtype"], receipt["dtype"]) == (str(dtype).removeprefix("torch."), "float32")
+
+
+def test_a_model_that_checks_shapes_itself_is_taken_apart_and_one_that_fails_in_float64_says_why(
+    tmp_path: Path,
+) -> None:
+    """XGLM compares its mask's shape with the batch's; in float64 its own code makes a number that float32 lacks."""
+    config = XGLMConfig(vocab_size=99, d_model=32, num_layers=2, attention_heads=4, ffn_dim=48)
+    XGLMModel(config).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    found = load(tmp_path)
+    assert all(facts.wiring is not None and facts.laws is not None for facts in found.facts)
+    with pytest.raises(UnsupportedModel, match=r"without overflow\).*try the other dtype"):
+        load(tmp_path, dtype="float64")
 
 
 def test_a_bfloat16_checkpoint_gives_the_maps_of_its_numbers(tmp_path: Path) -> None:
