@@ -66,7 +66,7 @@ def test_a_half_precision_checkpoint_is_computed_in_float32(dtype: torch.dtype, 
     assert (receipt["checkpoint_dtype"], receipt["dtype"]) == (str(dtype).removeprefix("torch."), "float32")
 
 
-def test_a_model_that_checks_shapes_itself_is_taken_apart_and_one_that_fails_in_float64_says_why(
+def test_a_model_that_checks_shapes_itself_is_taken_apart_and_what_fails_in_float64_says_why(
     tmp_path: Path,
 ) -> None:
     """XGLM compares its mask's shape with the batch's; in float64 its own code makes a number that float32 lacks."""
