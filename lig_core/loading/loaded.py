@@ -27,7 +27,7 @@ from lig_core.loading.weights import outline, require_finite, require_proportion
 from lig_core.maps.integrators import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.models import boundaries
 from lig_core.models.catalog import ModelCard, files_here
-from lig_core.models.checkpoint import quantisation, require_loadable
+from lig_core.models.checkpoint import dequantised, require_loadable
 from lig_core.models.identity import model_identity
 from lig_core.models.tokenizer_files import limit_of
 from lig_core.models.weight_files import require_whole_files
@@ -215,7 +215,7 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
         with reading(here, "weights", "use a larger device"):
             model = model.to(device=place, dtype=kind)
     loaded = LoadedModel.of(replace(card, config=here.config), model, tokenizer)
-    loaded = replace(loaded, dequantised=quantisation(here.config))
+    loaded = replace(loaded, dequantised=dequantised(here))
     if card.folder is None:
         return replace(loaded, revision=folder.name)  # the cache has a folder for each commit
     identity = model_identity(card)
