@@ -13,12 +13,9 @@ from lig_core.models.bundled.packages import BUNDLED, installed_folder
 NAME = "smollm2"
 
 
-def documents() -> dict[str, str]:
+def documents(reader: GGUFReader) -> dict[str, str]:
     """The files by their names, as they stand in the repository."""
-    package = BUNDLED[NAME]
-    assert package.conversion is not None
-    fields = GGUFReader(installed_folder(NAME) / package.conversion.source).fields
-    held = {name: field.contents() for name, field in fields.items()}
+    held = {name: field.contents() for name, field in reader.fields.items()}
     return {
         "config.json": _json(_config(held)),
         "tokenizer_config.json": _json(_tokenizer_config(held)),
@@ -83,9 +80,9 @@ def _json(document: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write them."""
-    folder = BUNDLED[NAME].description
-    assert folder is not None
-    for name, text in documents().items():
+    conversion, folder = BUNDLED[NAME].conversion, BUNDLED[NAME].description
+    assert conversion is not None and folder is not None
+    for name, text in documents(GGUFReader(installed_folder(NAME) / conversion.source)).items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
