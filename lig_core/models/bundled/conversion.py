@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import constants
-from huggingface_hub.utils import WeakFileLock
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # exported lazily
 
 from lig_core.errors import ModelNotFound, UnsupportedModel
 
@@ -154,7 +154,7 @@ def _convert(name: str, conversion: Conversion, source: Path, description: Path,
             )
 
     for file in description.iterdir():
-        _put(folder / file.name, lambda place, file=file: shutil.copyfile(file, place))
+        _put(folder / file.name, partial(shutil.copyfile, file))
     _put(folder / WEIGHTS, write)
     size = (folder / WEIGHTS).stat().st_size
     log.info("converted %s in %.1f s: %s, %d bytes", name, time.monotonic() - began, folder / WEIGHTS, size)
@@ -180,12 +180,12 @@ def _weights_of(name: str, conversion: Conversion, source: Path) -> Weights:
 
 def _put(place: Path, write: Callable[[Path], object]) -> None:
     """Write a file so that whoever looks sees all of it, or what was there before."""
-    partial = place.with_name(f".{place.name}{PARTIAL}")
+    written = place.with_name(f".{place.name}{PARTIAL}")
     try:
-        write(partial)
-        os.replace(partial, place)  # noqa: PTH105 - Path.replace says the same
+        write(written)
+        written.replace(place)
     finally:
-        partial.unlink(missing_ok=True)
+        written.unlink(missing_ok=True)
 
 
 def _is_whole(folder: Path, description: Path, conversion: Conversion) -> bool:
