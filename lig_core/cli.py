@@ -65,7 +65,7 @@ def explain(
         str | None, typer.Option(help="In place of the text: tokens as a result has them, as a JSON list.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="minilm, a Hugging Face id[@revision], or a local folder.")
+        str, typer.Option(help="minilm, smollm2, a Hugging Face id[@revision], or a local folder.")
     ] = "bert-base-uncased",
     steps: Annotated[int | None, typer.Option(help="Gauss-Legendre nodes [default: adaptive to --rtol].")] = None,
     granularity: Annotated[str, typer.Option(help="att, mlp, layer, composed, all; comma-separated.")] = "all",

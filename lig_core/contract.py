@@ -74,7 +74,8 @@ class ExplainRequest(BaseModel):
         "bert-base-uncased",
         min_length=1,
         max_length=200,
-        description="A Hugging Face id (or `id@revision`), a folder in the models folder, or the bundled `minilm`.",
+        description="A Hugging Face id (or `id@revision`), a folder in the models folder, or a bundled one: `minilm` "
+        "(an encoder), `smollm2` (a decoder).",
         examples=["minilm"],
     )
     num_steps: int | None = Field(
@@ -293,10 +294,10 @@ Receipt = Annotated[
     dict[str, Any],
     Field(
         description="What the result was made of and with: `request`, the request's digest; `model`; `revision`, the "
-        "commit of a model from the hub, or the version of the bundled model's package, null for a folder; `files`, "
-        "for a folder: SHA-256 over the names and contents of the files that were read; `checkpoint_dtype`, what its "
-        "weights are stored as; `tokenizer`; `dtype`, what all was computed in; "
-        "`device`; `versions`."
+        "commit of a model from the hub, or the version of a bundled model's package (and of its conversion), null for "
+        "a folder; `files`, for a folder: SHA-256 over the names and contents of the files that were read; "
+        "`checkpoint_dtype`, what its weights are stored as; `dequantised`, a quantisation that was written out in full; "
+        "`tokenizer`; `dtype`, what all was computed in; `device`; `versions`."
     ),
 ]
 

@@ -4,6 +4,7 @@ import functools
 import os
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -14,6 +15,7 @@ for _name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TERMINAL_WIDTH", "
 for _name in [name for name in os.environ if name.startswith(("LIG_", "HF_")) or name.lower().endswith("_proxy")]:
     del os.environ[_name]  # the user's own service and cache of models; and nothing here is beyond this machine
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs the hub
+os.environ["HF_ASSETS_CACHE"] = str(Path(__file__).parents[1] / ".cache" / "assets")  # what is converted, once for all
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' matrices are small, and tests run side by side
 
 hypothesis.settings.register_profile(

@@ -27,7 +27,7 @@ from lig_core.loading.weights import outline, require_finite, require_proportion
 from lig_core.maps.integrators import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.models import boundaries
 from lig_core.models.catalog import ModelCard, files_here
-from lig_core.models.checkpoint import quantisation, require_loadable
+from lig_core.models.checkpoint import dequantised, require_loadable
 from lig_core.models.identity import model_identity
 from lig_core.models.tokenizer_files import limit_of
 from lig_core.models.weight_files import checkpoint_dtype, require_whole_files, weight_files
@@ -220,7 +220,7 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
             model = model.to(device=place, dtype=kind)
     loaded = LoadedModel.of(replace(card, config=here.config), model, tokenizer)
     stored = checkpoint_dtype(weight_files(here))
-    loaded = replace(loaded, dequantised=quantisation(here.config), checkpoint_dtype=stored)
+    loaded = replace(loaded, dequantised=dequantised(here), checkpoint_dtype=stored)
     if card.folder is None:
         return replace(loaded, revision=folder.name)  # the cache has a folder for each commit
     identity = model_identity(card)

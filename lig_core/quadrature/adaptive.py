@@ -43,8 +43,9 @@ MAX_PROBES = 27
 ZERO_LINEAR, ZERO_MIXED, ZERO_WIDE = 0.5, 0.02, 0.15
 MEASURED_LINEAR = 0.12
 MIN_CUT = 1e-3
-ENTRY = 3.0
-"""The estimated error of a column's entries may be this many times its tolerance: it is an estimate."""
+ENTRY, EVEN = 3.0, 1e-2
+"""The estimated error of a column's entries may be this many times its tolerance, for it is an estimate; at tolerances
+towards EVEN, where estimates are worse, fewer times: from there on, once."""
 TRUST, TRUST_ALONE = 1.0, 2.0
 """K in K·D^1.5, the error expected of a rule that differs by D from the one before; with a witness, and without."""
 SLOW = 0.25
@@ -133,6 +134,11 @@ class _Panel:
         )
 
 
+def entry_rtol(rtol: float) -> float:
+    """The relative tolerance of the estimated error of entries: 3e-3 for the usual 1e-3, 1e-2 for 1e-2."""
+    return max(rtol, min(ENTRY * rtol, math.sqrt(EVEN * rtol)))
+
+
 class _Run:
     """One integration: tolerances, what is accepted so far, what each column has cost."""
 
@@ -159,7 +165,7 @@ class _Run:
     @property
     def entry_tolerance(self) -> Tensor:
         """The same for the estimated error of all entries together."""
-        return ENTRY * torch.maximum(self.rule.rtol * self.entry_scale, self.floor)
+        return torch.maximum(entry_rtol(self.rule.rtol) * self.entry_scale, ENTRY * self.floor)
 
     @property
     def entry_scale(self) -> Tensor:
@@ -168,8 +174,22 @@ class _Run:
 
     @property
     def still(self) -> Tensor:
-        """Columns where nothing moves along the path."""
+        """Columns whose L never leaves what rounding makes of it."""
         return self.largest <= self.floor
+
+    @property
+    def dead(self) -> Tensor:
+        """Columns where nothing moves along the path: neither L nor what the sources add up to without their signs."""
+        return self.still & (self.largest_sum <= ENTRY * self.floor)
+
+    def look_at_still(self) -> None:
+        """The rates of columns whose L does not move, at one place: opposite ones may hide each other there."""
+        columns = self.columns[self.still]
+        if len(columns):
+            half, one = torch.full((1,), 0.5, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+            size = self.integrand.accumulate(half, columns, one).weighted[0].abs().sum(-1)
+            self.largest_sum[columns] = torch.maximum(self.largest_sum[columns], size)
+            self.nodes[columns] += 1
 
     def note_largest(self, columns: Tensor, lengths: Tensor) -> None:
         self.largest[columns] = torch.maximum(self.largest[columns], lengths)
@@ -307,20 +327,21 @@ class _Run:
         return self.panels(edges, panel.columns, grading, panel.at_low, panel.at_high)
 
     def result(self) -> Attribution:
-        still = self.still
+        still, dead = self.still, self.dead
         values = torch.where(still[:, None], 0.0, self.values)
         error = self.error(self.end_error, self.inner_error)
         scale = scale_of(self.total, self.largest)
         entry_scale, room = self.entry_scale, 1 + 1e-9
         within_rtol = (error <= self.rule.rtol * scale * room) & (
-            self.entry_error <= ENTRY * self.rule.rtol * entry_scale * room
+            self.entry_error <= entry_rtol(self.rule.rtol) * entry_scale * room
         )
         reached = (error <= self.tolerance * room) & (self.entry_error <= self.entry_tolerance * room)
         status: list[Status] = []
-        for dead, fine, rounding, stuck in zip(
-            still.tolist(), within_rtol.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
+        within_rtol &= ~still
+        for nothing, fine, rounding, stuck in zip(
+            dead.tolist(), within_rtol.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
         ):
-            if dead:
+            if nothing:
                 status.append("zero_path")
             elif fine:
                 status.append("ok")
@@ -337,7 +358,7 @@ class _Run:
             completeness_error=torch.where(still, 0.0, completeness),
             entry_error=torch.where(still, 0.0, entries),
             nodes=self.nodes,
-            converged=within_rtol | still | is_hidden(error, self.floor, self.total, self.rule.rtol),
+            converged=within_rtol | dead | is_hidden(error, self.floor, self.total, self.rule.rtol),
             status=tuple(status),
         )
 
@@ -348,6 +369,7 @@ def _plan(run: _Run) -> Iterator[tuple[Grading, list[_Panel]]]:
         yield from _plan_measured(run)
         return
     widths = _probe(run, run.columns, from_end=False, first=1)
+    run.look_at_still()
     alive = run.columns[~run.still]
     parts = run.integrand.parts(run.columns)
     if parts is not None and parts.widths is not None:

@@ -24,24 +24,24 @@ from lig_core.contract import ExplainRequest, Progress
 from lig_core.errors import LigError
 from lig_core.result.page import render_page
 
-REQUEST = ExplainRequest(text="The cat sat on the mat.", model="minilm")
+TEXT = "The cat sat on the mat."
 STRONGEST = 3
 READY = "ready at "
 STOP_SECONDS = 30
 
 
-def demo(out: Path = Path("out")) -> None:
+def demo(out: Path = Path("out"), model: str = "minilm") -> None:
     """Start the service, explain a sentence over HTTP, print and write what it says, stop the service."""
-    console = Console()
+    console, request = Console(), ExplainRequest(text=TEXT, model=model)
     with _service() as url, Client(url) as client:
-        console.print(f'POST {url}/v1/explain  "{REQUEST.text}"  model={REQUEST.model}')
+        console.print(f'POST {url}/v1/explain  "{request.text}"  model={request.model}')
         with Bar(console=console, transient=True) as bar:
             task = bar.add_task("queued", total=None)
 
             def show(progress: Progress) -> None:
                 bar.update(task, description=progress.phase, completed=progress.done, total=progress.total or None)
 
-            result = client.explain(REQUEST, on_progress=show)
+            result = client.explain(request, on_progress=show)
     console.print(strongest(result))
     out.mkdir(parents=True, exist_ok=True)
     (out / "demo.json").write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")

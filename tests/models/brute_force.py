@@ -91,11 +91,13 @@ class Truth:
 
 
 class TinyTruth(Truth):
-    """The truth of a tiny model's layer, with its halves as the family writes them."""
+    """The truth of a layer of a family's tiny model, or another model's of it, its halves as the family writes them."""
 
-    def __init__(self, name: str, layer: int, inputs: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, name: str, layer: int, inputs: Mapping[str, Tensor] | None = None, model: nn.Module | None = None
+    ) -> None:
         self.family = family = FAMILIES[name]
-        model = built(name, "eager", torch.float64)
+        model = model or built(name, "eager", torch.float64)
         module = model.get_submodule(family.layers)[0 if family.shared else layer]
         inputs = inputs or {"input_ids": torch.tensor([IDS])}
         super().__init__(model, module, family.output_projection, inputs, layer if family.shared else 0)

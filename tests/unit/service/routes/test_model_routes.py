@@ -28,6 +28,7 @@ def test_the_list_names_bundled_models_and_those_in_the_folder(folder):
     every = ["att", "composed", "layer", "mlp"]
     assert [tuple(model.values()) for model in answer.json()["models"]] == [
         ("minilm", "bert", 6, 12, 512, every, None),
+        ("smollm2", "llama", 30, 9, 8192, every, None),
         ("group/inner", "gemma3", 2, 8, 131_072, every, None),
         ("ssm", "mamba", 5, None, None, ["layer"], None),
         ("tiny", "gpt_neox", 3, 4, 2048, every, None),
@@ -59,6 +60,7 @@ def test_every_listed_model_has_boundaries(folder):
     every = ["att", "composed", "layer", "mlp"]
     assert found == {
         "minilm": ("post_ln_encoder", every),
+        "smollm2": ("pre_ln_decoder", every),
         "group/inner": ("sandwich_ln_decoder", every),
         "ssm": ("block_only", ["layer"]),
         "tiny": ("parallel_ln_decoder", every),
