@@ -20,6 +20,7 @@ import os
 import random
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -170,9 +171,7 @@ def stream(name: str, kind: Kind, seed: int, number: int, quota: int) -> Found:
             text = kind.text(drawn, drawn.randint(*kind.words))
             try:
                 found.columns += explained(name, subject, text, drawn, found)
-            except (
-                Exception
-            ) as error:  # a fault of the program's, to be looked into; the others are judged all the same
+            except Exception as error:  # the program's own fault; the others are judged all the same
                 traceback.print_exc()
                 found.refused[f"failed: {type(error).__name__}"] += 1
         found.seconds = time.monotonic() - started
