@@ -1,16 +1,20 @@
-"""Integrals to judge others by: Gauss-Legendre panels, halved until entries, and nothing else, agree.
+"""Integrals to judge others by: Gauss-Lobatto panels, halved until entries, and nothing else, agree.
 
 It shares no node, no grading, no stopping rule and no error estimate with the adaptive quadrature. Panels are equally
 long in the middle of the path and shrink fourfold towards both ends; each is compared with its two halves, entry by
-entry, column by column, and halved on until they agree. What is known exactly, the growth of L and of the witness over
-a panel, is a reason to halve it, never one to accept it: no event of either is passed over.
+entry, column by column, and halved on until they agree. Their ends are nodes, so that a kink close to one is met. What
+is known exactly, the growth of L and of the witness over a panel, is a reason to halve it, never one to accept it: no
+event of either is passed over.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
+from numpy.polynomial import Legendre
 from torch import Tensor
 
 from lig_core.engines.chunking import ChunkedIntegrand
@@ -51,7 +55,7 @@ class Reference:
     """
 
     rtol: float = AGREEMENT
-    name: str = "halved_gauss_legendre"
+    name: str = "halved_gauss_lobatto"
 
     def integrate(self, integrand: Integrand) -> Attribution:
         """The contributions of every source to every column."""
@@ -153,10 +157,12 @@ class _Run:
 
     def measure(self, ends: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sums, |ΔL| and the most that is missed of what is known exactly: [panels, columns, …]."""
-        points, shares = gauss_legendre(NODES)
-        widths = ends.diff().squeeze(1)
-        a = (ends[:, :1] + widths[:, None] * points).flatten()
-        sums = self.integrand.accumulate(a, columns, torch.block_diag(*(widths[:, None] * shares)))
+        widths = ends.diff()
+        # No node at 0, where L has no derivative.
+        rules = [gauss_legendre(NODES) if low == 0 else gauss_lobatto(NODES) for low in ends[:, 0].tolist()]
+        points, shares = (torch.stack(parts) for parts in zip(*rules, strict=True))
+        a = (ends[:, :1] + widths * points).flatten()
+        sums = self.integrand.accumulate(a, columns, torch.block_diag(*(widths * shares)))
         places, index = ends.unique(return_inverse=True)  # neighbours share an edge
         grown = self.integrand.lengths(places, columns)[index].diff(dim=1).squeeze(1)
         broken = (sums.weighted.sum(-1) - grown).abs()
@@ -171,3 +177,11 @@ def _edges(*, zero: bool) -> list[float]:
     right = [1 - FIRST * RATIO**-k for k in range(DEPTH)]
     step = (1 - 2 * FIRST) / MIDDLE
     return [0.0, *left, *(FIRST + k * step for k in range(1, MIDDLE)), *right, 1.0]
+
+
+@cache
+def gauss_lobatto(count: int) -> tuple[Tensor, Tensor]:
+    """Nodes, 0 and 1 among them, and weights on [0, 1]; exact for polynomials of degree 2·count − 3."""
+    highest = Legendre.basis(count - 1)
+    x = np.array([-1.0, *highest.deriv().roots(), 1.0])
+    return torch.tensor((x + 1) / 2), torch.tensor(1 / (count * (count - 1) * highest(x) ** 2))

@@ -58,6 +58,8 @@ HERE = Path(__file__).parent
 WRONG, DOUBTFUL = 1e-2, 3e-3
 ROUNDED, PLAIN = 12, 15
 PLAIN_NODES = (1e-4, 0.03, 0.3, 0.7, 0.97)
+MOST_BARREN = 5
+"""Models in a row that give no column before their kind is given up."""
 Texts = Callable[[random.Random, int], str]
 
 
@@ -163,8 +165,9 @@ def stream(name: str, kind: Kind, seed: int, number: int, quota: int) -> Found:
     torch.set_num_threads(1)
     drawn = random.Random(f"{seed}/{name}/{number}")
     found, started = Found(), time.monotonic()
-    while len(found.columns) < quota:
-        subject = kind.subject(drawn)
+    barren = 0
+    while len(found.columns) < quota and barren < MOST_BARREN:
+        subject, before = kind.subject(drawn), len(found.columns)
         for _ in range(kind.texts_a_subject):
             if len(found.columns) >= quota:
                 break
@@ -174,6 +177,7 @@ def stream(name: str, kind: Kind, seed: int, number: int, quota: int) -> Found:
             except Exception as error:  # the program's own fault; the others are judged all the same
                 traceback.print_exc()
                 found.refused[f"failed: {type(error).__name__}"] += 1
+        barren = 0 if len(found.columns) > before else barren + 1
         found.seconds = time.monotonic() - started
         wrong = sum(c.certified and c.reference and c.error > WRONG for c in found.columns)
         print(
@@ -342,7 +346,7 @@ def judged(
             subject=subject.name,
             layer=layer,
             tokens=tokens,
-            request=request.model_dump(mode="json", exclude_defaults=True),
+            request=request.model_dump(mode="json", exclude_defaults=True, exclude={"model"}),
             moved=move if right.converged else None,
         )
 
@@ -371,9 +375,7 @@ def against_plain(subject: Subject, inputs: Any, layer: int, call: BlockCall, re
     implementation = double.model.config._attn_implementation
     double.model.set_attn_implementation("eager")
     try:
-        plain = Truth.__new__(Truth)
-        calls = layer if sum(m is call.module for m in double.model.modules()) and _is_shared(subject) else 0
-        Truth.__init__(plain, double.model, call.module, "", inputs, calls)
+        plain = Truth(double.model, call.module, "", inputs, layer if _is_shared(subject) else 0)
         start = plain.start("zero" if zero else "itb", target)
         theirs = path_integral(lambda z: plain.run(z)[target], start, plain.z, nodes, weights).sum(-1)
     finally:
