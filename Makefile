@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures \
-  architectures smollm2 folders bench bench-service bench-worker faults stops soak fuzz clean
+  architectures smollm2 folders bench bench-service bench-worker truth faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -93,6 +93,10 @@ bench-service: $(VENV)/.dev ## accepted posts a second, latencies, overhead, ove
 
 bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes benchmarks/warm_worker.md
 	$(BIN)/python -m benchmarks.warm_worker
+
+SMOLLM2 ?= smollm2
+truth: $(VENV)/.dev ## 10,000 columns drawn from SEED, judged in float64 by another rule; fails if a certificate is false
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --smollm2 $(SMOLLM2) $(SEED:%=--seed %)
 
 JOBS ?= 450
 MINUTES ?= 5

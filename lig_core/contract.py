@@ -296,8 +296,8 @@ Receipt = Annotated[
         description="What the result was made of and with: `request`, the request's digest; `model`; `revision`, the "
         "commit of a model from the hub, or the version of a bundled model's package (and of its conversion), null for "
         "a folder; `files`, for a folder: SHA-256 over the names and contents of the files that were read; "
-        "`checkpoint_dtype`, what its weights are stored as; `dequantised`, a quantisation that was written out in full; "
-        "`tokenizer`; `dtype`, what all was computed in; `device`; `versions`."
+        "`checkpoint_dtype`, what its weights are stored as; `dequantised`, a quantisation that was written out in "
+        "full; `tokenizer`; `dtype`, what all was computed in; `device`; `versions`."
     ),
 ]
 

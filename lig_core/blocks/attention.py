@@ -23,6 +23,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 IMPLEMENTATION = "lig"
+BLOCKED = -9e3
+"""A logit below this stands for a mask: models write -1e4, the dtype's least number or −∞."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,16 @@ def attention_weights(call: AttentionCall) -> Tensor:
     key = repeat_groups(call.key, call.query.shape[1])
     weights, _ = probabilities(call, call.query @ key.transpose(-1, -2) * call.scale, call.bias)
     return weights
+
+
+def logit_range(call: AttentionCall) -> Tensor:
+    """The difference between a target's largest and smallest logit of what it sees: [batch, heads, targets]."""
+    logits = call.query @ repeat_groups(call.key, call.query.shape[1]).transpose(-1, -2) * call.scale
+    if call.bias is not None:
+        logits = logits + call.bias
+    seen = logits > BLOCKED
+    lowest, highest = logits.masked_fill(~seen, torch.inf).amin(-1), logits.masked_fill(~seen, -torch.inf).amax(-1)
+    return (highest - lowest).clamp_min(0)
 
 
 def attend(call: AttentionCall) -> Tensor:

@@ -19,7 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lig_core.blocks.attention import attention_weights
+from lig_core.blocks.attention import attention_weights, logit_range
 from lig_core.blocks.block import Block, WholeBlock, linear_width
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.engines.path import Mixed, Path
@@ -97,7 +97,7 @@ class LayerIntegrand(ChunkedIntegrand):
     def parts(self, columns: Tensor) -> Parts | None:
         """Where the sources' norms bend, or else how the head outputs move."""
         if not self._path.moving:
-            return None
+            return Parts(widths=switch_widths(self._block)[:, self._targets[columns]].amin(0).cpu().double())
         widths = self._path.source_widths()
         if widths is None:
             return Parts(lengths=partial(self._measured, self._heads_moved))
@@ -134,6 +134,14 @@ class AttentionIntegrand(ChunkedIntegrand):
     def bytes_per_pair(self) -> int:
         """Attention's rows of scores, for one head."""
         return mixing_bytes(self._block, 1)
+
+    def parts(self, columns: Tensor) -> Parts | None:
+        """Where attention may switch, on targets' own paths."""
+        if self._path.moving:
+            return None
+        positions, place, head = self._select(columns)
+        widths = switch_widths(self._block)[self._path.heads][:, self._targets[positions]]
+        return Parts(widths=widths[head, place].cpu().double())
 
     def _select(self, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The targets that the columns touch, and each column's place among them and its head."""
@@ -237,6 +245,12 @@ class MlpIntegrand(ChunkedIntegrand):
         with torch.no_grad():
             moved = self._branch(u, rows).unflatten(0, (len(a) + 1, len(columns)))
         return (moved[1:] - moved[:1]).norm(dim=-1)
+
+
+def switch_widths(block: Block) -> Tensor:
+    """The a within which attention may turn from one source to another, on a path that moves its logits: 1 over their
+    range, [heads, targets]."""
+    return 1 / logit_range(block.attention)[0].clamp_min(1.0)
 
 
 def lengths_and_gradients(

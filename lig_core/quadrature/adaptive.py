@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from lig_core.quadrature.grading import Grading
-from lig_core.quadrature.integrand import Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
+from lig_core.quadrature.integrand import ENTRY, Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
 from lig_core.quadrature.rules import NestedRule, gauss_patterson, weights_where_added
 
 CROSSING = 0.2
@@ -42,10 +42,12 @@ PROBES_AT_ONCE = 3
 MAX_PROBES = 27
 ZERO_LINEAR, ZERO_MIXED, ZERO_WIDE = 0.5, 0.02, 0.15
 MEASURED_LINEAR = 0.12
+STEEP = 1 / 64
+"""Where attention may switch within less than this, seven nodes may see nothing of it: L is probed there."""
 MIN_CUT = 1e-3
-ENTRY, EVEN = 3.0, 1e-2
-"""The estimated error of a column's entries may be this many times its tolerance, for it is an estimate; at tolerances
-towards EVEN, where estimates are worse, fewer times: from there on, once."""
+EVEN = 1e-2
+"""The estimated error of entries may be ENTRY times the tolerance; fewer times towards this one, and from there on once:
+estimates are worse there."""
 TRUST, TRUST_ALONE = 1.0, 2.0
 """K in K·D^1.5, the error expected of a rule that differs by D from the one before; with a witness, and without."""
 SLOW = 0.25
@@ -412,8 +414,9 @@ def _plan_measured(run: _Run) -> Iterator[tuple[Grading, list[_Panel]]]:
     run.apply_next_rule(first, Grading())
     assert first.end_error is not None and first.inner_error is not None and first.lengths is not None
     assert first.entry_error is not None
+    probed = _probe_steep(run)
     done = run.error(first.end_error, first.inner_error) <= run.tolerance
-    done &= first.entry_error <= run.entry_tolerance
+    done &= (first.entry_error <= run.entry_tolerance) & (probed >= MEASURED_LINEAR)
     run.accept(first, done | run.still)
     rest = run.columns[~done & ~run.still]
     if len(rest) == 0:
@@ -427,6 +430,7 @@ def _plan_measured(run: _Run) -> Iterator[tuple[Grading, list[_Panel]]]:
         if unresolved.any():
             deeper = _probe(run, rest[unresolved], from_end=from_end, first=3)
             widths[unresolved] = torch.minimum(widths[unresolved], deeper)
+    left = torch.minimum(left, probed[rest])
     left, right = (torch.where(w >= MEASURED_LINEAR, 1.0, _snap(w)) for w in (left, right))
     pairs = torch.stack([left, right], 1)
     for pair in pairs.unique(dim=0):
@@ -438,15 +442,25 @@ def _plan_measured(run: _Run) -> Iterator[tuple[Grading, list[_Panel]]]:
             yield grading, run.path(members, grading)
 
 
-def _probe(run: _Run, columns: Tensor, *, from_end: bool, first: int) -> Tensor:
-    """Widths of the layer of L at a = 0 (or 1)."""
+def _probe_steep(run: _Run) -> Tensor:
+    """Widths of the layer of L at a = 0 where attention may switch there, 1 elsewhere."""
+    widths = torch.ones_like(run.total)
+    parts = run.integrand.parts(run.columns)
+    if parts is not None and parts.widths is not None and (steep := parts.widths < STEEP).any():
+        nearest = float(parts.widths.min()) / PROBE_STEP**2
+        widths[steep] = _probe(run, run.columns[steep], from_end=False, first=1, nearest=nearest)
+    return widths
+
+
+def _probe(run: _Run, columns: Tensor, *, from_end: bool, first: int, nearest: float = 1.0) -> Tensor:
+    """Widths of the layer of L at a = 0 (or 1), looked for down to `nearest` at least."""
 
     def measure(distances: Tensor) -> Tensor:
         lengths = run.integrand.lengths(1 - distances if from_end else distances, columns)
         run.note_largest(columns, lengths.amax(0))
         return (run.total[columns] - lengths).abs() if from_end else lengths
 
-    return _measured_widths(measure, run.total[columns], lambda: run.largest[columns], first)
+    return _measured_widths(measure, run.total[columns], lambda: run.largest[columns], first, nearest)
 
 
 def _probe_part(lengths: Callable[[Tensor, Tensor], Tensor], columns: Tensor) -> Tensor:
@@ -464,15 +478,15 @@ def _probe_part(lengths: Callable[[Tensor, Tensor], Tensor], columns: Tensor) ->
 
 
 def _measured_widths(
-    measure: Callable[[Tensor], Tensor], end: Tensor, largest: Callable[[], Tensor], first: int
+    measure: Callable[[Tensor], Tensor], end: Tensor, largest: Callable[[], Tensor], first: int, nearest: float = 1.0
 ) -> Tensor:
-    """Where lengths cross a share of their largest: measured at distances 4^-k, until each is small there."""
+    """Where lengths cross a share of their largest: measured at 4^-k, down to `nearest`, until each is small there."""
     exponents = torch.arange(first, first + MAX_PROBES, dtype=torch.float64)
     distances, rises = [], []
     for some in (PROBE_STEP**-exponents).split(PROBES_AT_ONCE):
         distances.append(some)
         rises.append(measure(some))
-        if (rises[-1][-1] < CROSSING * largest()).all():
+        if some[-1] <= nearest and (rises[-1][-1] <= CROSSING * largest()).all():
             break
     grid = torch.cat([torch.cat(distances).flip(0), torch.ones(1, dtype=torch.float64)])
     widths, _ = _crossing(grid, torch.cat([torch.cat(rises).flip(0), end[None]]), CROSSING * largest())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lig_core.quadrature.integrand import Attribution, Integrand, is_hidden, rounding_floor, scale_of
+from lig_core.quadrature.integrand import ENTRY, Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
 from lig_core.quadrature.rules import gauss_legendre
 
 
@@ -37,6 +37,7 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
     largest = torch.cat([total[None], sums.lengths]).amax(0)
     floor = rounding_floor(integrand, total)
     still = largest <= floor
+    dead = still & (values.abs().sum(-1) <= ENTRY * floor)
     values = torch.where(still[:, None], 0.0, values)
     scale = scale_of(total, largest).clamp_min(torch.finfo(torch.float64).tiny)
     missed = torch.where(still, 0.0, (values.sum(-1) - total).abs())
@@ -47,6 +48,10 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
         completeness_error=error,
         entry_error=torch.where(still, 0.0, torch.full_like(error, torch.nan)),
         nodes=torch.full_like(columns, len(nodes)),
-        converged=(error <= rtol) | is_hidden(missed, floor, total, rtol),
-        status=tuple("zero_path" if dead else "fixed" for dead in still.tolist()),
+        converged=(error <= rtol) & ~still | dead | is_hidden(missed, floor, total, rtol),
+        status=tuple(_status(*each) for each in zip(still.tolist(), dead.tolist(), strict=True)),
     )
+
+
+def _status(still: bool, dead: bool) -> Status:
+    return "zero_path" if dead else "noise_limited" if still else "fixed"

@@ -73,15 +73,15 @@ class Integrand(Protocol):
         ...
 
     def parts(self, columns: Tensor) -> Parts | None:
-        """What moves inside the map near a = 0 and need not show in L; None where nothing is known to."""
+        """What happens inside the map near a = 0 and need not show in L; None where nothing is known to."""
         ...
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Where things happen on a path from zero that L need not show.
+    """Where things happen on a path that L need not show.
 
-    widths [columns]: of layers that are known; lengths: of parts of the map that are measured, as L is.
+    widths [columns]: of layers that are known or possible; lengths: of parts of the map that are measured, as L is.
     """
 
     widths: Tensor | None = None
@@ -154,6 +154,8 @@ class Quadrature(Protocol):
         ...
 
 
+ENTRY = 3.0
+"""The estimated error of a column's entries, all together, may be this many times its tolerance: it is an estimate."""
 NEGLIGIBLE = 1e-3
 """A total below this share of the largest L met is measured against that share, not against itself."""
 
