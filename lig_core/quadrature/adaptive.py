@@ -46,8 +46,8 @@ STEEP = 1 / 64
 """Where attention may switch within less than this, seven nodes may see nothing of it: L is probed there."""
 MIN_CUT = 1e-3
 EVEN = 1e-2
-"""The estimated error of entries may be ENTRY times the tolerance; fewer times towards this one, and from there on once:
-estimates are worse there."""
+"""The estimated error of entries may be ENTRY times the tolerance; from this tolerance on, where estimates are worse,
+once; between them it may grow with the root."""
 TRUST, TRUST_ALONE = 1.0, 2.0
 """K in K·D^1.5, the error expected of a rule that differs by D from the one before; with a witness, and without."""
 SLOW = 0.25
