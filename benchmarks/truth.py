@@ -236,9 +236,7 @@ def explained(kind: str, subject: Subject, text: str, drawn: random.Random, foun
             if any(c.certified and c.reference and c.error > DOUBTFUL for c in columns):
                 with double.computing():
                     precise = integrated(double, layer, wide, request, quadrature)
-                columns = with_causes(
-                    columns, [error_of(*pair) for pair in zip(rows(precise), rows(truth), strict=True)]
-                )
+                columns = with_causes(columns, errors_of(rows(precise), rows(truth)))
             yield from columns
 
 
@@ -301,13 +299,28 @@ def _rows(name: str, attribution: Attribution, heads: Sequence[int] = ()) -> lis
     ]
 
 
-def error_of(row: Row, truth: Row) -> float:
-    """Σ_i |value_i − truth_i| / Σ_i |truth_i|; 0 where both are 0, or nothing moves and the truth is rounding."""
-    size = float(truth.values.abs().sum())
+def error_of(row: Row, truth: Row, largest: float) -> float:
+    """Σ_i |value_i − truth_i|, relative to what the column's status promises; 0 where both are 0.
+
+    To Σ_i |truth_i|; of a `noise_limited` column to the largest total of its map, which is what it has converged by; of
+    a `zero_path`, on which nothing is said to move but rounding, to a thousandth of that (WRONG is 1e-5 of it then).
+    """
     missed = float((row.values - truth.values).abs().sum())
-    if row.status == "zero_path" and truth.status == "zero_path":
+    if missed == 0 or row.status == truth.status == "zero_path":
         return 0.0
-    return 0.0 if missed == 0 else missed / size if size > 0 else float("inf")
+    promised = {"noise_limited": largest, "zero_path": 1e-3 * largest}
+    size = max(float(truth.values.abs().sum()), promised.get(row.status, 0.0))
+    return missed / size if size > 0 else float("inf")
+
+
+def errors_of(found: list[Row], truth: list[Row]) -> list[float]:
+    """The error of each row, by its map's largest total."""
+    largest = {each.map: max(row.total for row in truth if row.map == each.map) for each in truth}
+    return [error_of(row, right, largest[right.map]) for row, right in zip(found, truth, strict=True)]
+
+
+def _moves(moved: list[Row], truth: list[Row]) -> list[float | None]:
+    return [error if row.converged else None for row, error in zip(moved, errors_of(moved, truth), strict=True)]
 
 
 def judged(
@@ -326,9 +339,10 @@ def judged(
     if name == "mlp":
         baseline += "" if request.u_node == "residual" else ", heads"
         baseline += "" if request.include_residual_connection else ", no bypass"
-    elsewhere = rows(moved) if moved is not None else None
-    for k, (row, right) in enumerate(zip(rows(maps), rows(truth), strict=True)):
-        move = error_of(elsewhere[k], right) if elsewhere is not None and elsewhere[k].converged else None
+    known = rows(truth)
+    errors = errors_of(rows(maps), known)
+    moves = [None] * len(known) if moved is None else _moves(rows(moved), known)
+    for row, right, error, move in zip(rows(maps), known, errors, moves, strict=True):
         yield Column(
             kind=kind,
             map=row.map,
@@ -338,7 +352,7 @@ def judged(
             status=row.status,
             certified=row.converged,
             reference=right.converged,
-            error=error_of(row, right),
+            error=error,
             entry_error=row.entry_error,
             completeness_error=row.completeness_error,
             nodes=row.nodes,

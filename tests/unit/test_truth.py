@@ -77,10 +77,13 @@ def test_lobatto_is_exact_for_polynomials() -> None:
 
 def test_a_column_is_judged_by_its_own_size() -> None:
     right = Row("layer", 0, None, torch.tensor([2.0, -1.0, 1.0]), 2.0, "fixed", True, None, None, None)
-    assert error_of(replace(right, values=torch.tensor([2.0, -1.02, 1.02])), right) == pytest.approx(0.01)
+    assert error_of(replace(right, values=torch.tensor([2.0, -1.02, 1.02])), right, 4.0) == pytest.approx(0.01)
     nothing = replace(right, values=torch.zeros(3), status="zero_path")
-    assert error_of(nothing, nothing) == 0
-    assert error_of(nothing, right) == 1
+    assert error_of(nothing, nothing, 4.0) == 0
+    assert error_of(nothing, right, 4.0) == 1
+    hidden, small = replace(nothing, status="noise_limited"), replace(right, values=1e-3 * right.values)
+    assert error_of(hidden, small, 4.0) == pytest.approx(1e-3)
+    assert error_of(nothing, small, 4.0) == pytest.approx(1.0)  # it said that nothing moves, and much does
 
 
 @pytest.fixture(scope="module")
