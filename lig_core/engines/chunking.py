@@ -48,7 +48,7 @@ class ChunkedIntegrand(ABC):
     num_sources: int
     start: Start
     dtype: torch.dtype
-    witnessed = False
+    witnessed = opaque = False
     device: torch.device
 
     def __init__(self, budget: Budget) -> None:

@@ -18,6 +18,8 @@ from lig_core.quadrature.integrand import Start
 class _DenseIntegrand(ChunkedIntegrand):
     """z→z' of a whole block; a column is a target token, a source a token."""
 
+    opaque = True
+
     def __init__(self, block: WholeBlock, targets: Tensor, base: Tensor, start: Start, budget: Budget) -> None:
         super().__init__(budget)
         self._block, self._targets, self._base = block, targets, base

@@ -201,19 +201,20 @@ class _Run:
 
     def path(self, columns: Tensor, grading: Grading, pieces: int = 1) -> list[_Panel]:
         """The whole path of some columns, in pieces of equal length on the graded axis."""
-        nothing = torch.zeros_like(self.total[columns])
-        return self.panels([k / pieces for k in range(pieces + 1)], columns, grading, nothing, self.total[columns])
+        whole = _Panel(0.0, 1.0, columns, torch.zeros_like(self.total[columns]), self.total[columns])
+        return self.panels([k / pieces for k in range(pieces + 1)], whole, grading)
 
-    def panels(
-        self, edges: list[float], columns: Tensor, grading: Grading, at_low: Tensor, at_high: Tensor
-    ) -> list[_Panel]:
-        """Panels between edges, with L at each, and what the witness grows by in each."""
+    def panels(self, edges: list[float], panel: _Panel, grading: Grading) -> list[_Panel]:
+        """A panel in parts, cut at all but the outer edges: with L at each, and what the witness grows by in each."""
         a, _ = grading(torch.tensor(edges, dtype=torch.float64))
-        lengths = [at_low, *(self.integrand.lengths(a[1:-1], columns) if len(a) > 2 else ()), at_high]
+        columns = panel.columns
+        inside = self.integrand.lengths(a[1:-1], columns) if len(a) > 2 else ()
+        lengths = [panel.at_low, *inside, panel.at_high]
         witnessed = self.integrand.witnessed
         growths = self.integrand.shares(a, columns).diff(dim=0) if witnessed else [None] * (len(a) - 1)
+        level = 1 if self.integrand.opaque else 0  # nothing but comparing rules tells then: more nodes to compare
         return [
-            _Panel(low, high, columns, before, after, growth=growth)
+            _Panel(low, high, columns, before, after, level, growth=growth)
             for (low, high), (before, after), growth in zip(pairwise(edges), pairwise(lengths), growths, strict=True)
         ]
 
@@ -314,10 +315,15 @@ class _Run:
             active = following
 
     def refined(self, panel: _Panel, grading: Grading) -> list[_Panel]:
-        """The panel ready for the next rule, or cut around the interval that its nodes resolve worst."""
+        """The panel ready for the next rule, or cut around the interval that its nodes resolve worst.
+
+        Where that is, L tells; where L is right and entries are not, nothing does: the panel is halved.
+        """
         if panel.level + 1 < len(self.rule.sizes):
             return [panel]
         assert panel.lengths is not None and panel.slopes is not None
+        if self.is_of_entries(panel):
+            return self.panels([panel.low, (panel.low + panel.high) / 2, panel.high], panel, grading)
         gaps = panel.t.diff()
         grown = panel.lengths.diff(dim=0)
         missed = (grown - gaps[:, None] * (panel.slopes[1:] + panel.slopes[:-1]) / 2).abs()
@@ -326,12 +332,19 @@ class _Run:
         cuts = [float(panel.t[k]) for k in (worst, worst + 1) if 0 < k < len(panel.t) - 1]
         cuts = [t for t in cuts if MIN_CUT < t < 1 - MIN_CUT] or [0.5]
         edges = [panel.low, *(panel.low + panel.width * t for t in cuts), panel.high]
-        return self.panels(edges, panel.columns, grading, panel.at_low, panel.at_high)
+        return self.panels(edges, panel, grading)
+
+    def is_of_entries(self, panel: _Panel) -> bool:
+        """True if a panel fails by its entries more than by its sums."""
+        assert panel.end_error is not None and panel.inner_error is not None and panel.entry_error is not None
+        c, tiny = panel.columns, torch.finfo(self.total.dtype).tiny
+        of_sums = self.error(panel.end_error, panel.inner_error) / self.tolerance[c].clamp_min(tiny)
+        return bool((panel.entry_error / self.entry_tolerance[c].clamp_min(tiny)).max() > of_sums.max())
 
     def result(self) -> Attribution:
         still, dead = self.still, self.dead
         values = torch.where(still[:, None], 0.0, self.values)
-        error = self.error(self.end_error, self.inner_error)
+        error = torch.where(still, self.total, self.error(self.end_error, self.inner_error))
         scale = scale_of(self.total, self.largest)
         entry_scale, room = self.entry_scale, 1 + 1e-9
         within_rtol = (error <= self.rule.rtol * scale * room) & (
@@ -339,12 +352,13 @@ class _Run:
         )
         reached = (error <= self.tolerance * room) & (self.entry_error <= self.entry_tolerance * room)
         status: list[Status] = []
-        within_rtol &= ~still
-        for nothing, fine, rounding, stuck in zip(
-            dead.tolist(), within_rtol.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
+        for nothing, unseen, fine, rounding, stuck in zip(
+            dead.tolist(), still.tolist(), within_rtol.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
         ):
             if nothing:
                 status.append("zero_path")
+            elif unseen:
+                status.append("noise_limited")
             elif fine:
                 status.append("ok")
             elif rounding:
@@ -360,7 +374,7 @@ class _Run:
             completeness_error=torch.where(still, 0.0, completeness),
             entry_error=torch.where(still, 0.0, entries),
             nodes=self.nodes,
-            converged=within_rtol | dead | is_hidden(error, self.floor, self.total, self.rule.rtol),
+            converged=(within_rtol & ~still) | dead | is_hidden(error, self.floor, self.total, self.rule.rtol),
             status=tuple(status),
         )
 

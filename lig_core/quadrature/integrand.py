@@ -50,6 +50,7 @@ class Integrand(Protocol):
     start: Start
     dtype: torch.dtype  # the precision that L is computed in
     witnessed: bool  # whether there is a witness
+    opaque: bool  # whether nothing is known of what happens inside: neither a witness nor parts
 
     @property
     def reference(self) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lig_core.quadrature import Adaptive, Attribution, GaussLegendre, Integrand, Quadrature, Sums
 from lig_core.quadrature.adaptive import _crossing
-from lig_core.quadrature.integrand import Start
+from lig_core.quadrature.integrand import Parts, Start
 from tests.support.captum_trapezoid import RiemannTrapezoid
 from tests.support.closeness import assert_close
 
@@ -74,12 +74,21 @@ class Known:
     """Columns of terms, one term per source."""
 
     def __init__(
-        self, columns: Sequence[Sequence[Term]], start: Start = "measured", dtype: torch.dtype = torch.float64
+        self,
+        columns: Sequence[Sequence[Term]],
+        start: Start = "measured",
+        dtype: torch.dtype = torch.float64,
+        *,
+        witnessed: bool = False,
+        opaque: bool = False,
+        widths: float | None = None,
     ) -> None:
+        """The terms are their own witness, where there is one; `widths` is what parts of the map say."""
         self.columns, self.start, self.dtype = columns, start, dtype
+        self._widths = widths
         self.num_columns, self.num_sources = len(columns), len(columns[0])
         self.reference = torch.zeros(len(columns), dtype=torch.float64)
-        self.witnessed = False
+        self.witnessed, self.opaque = witnessed, opaque
         self.asked_at: list[float] = []
 
     @property
@@ -96,17 +105,18 @@ class Known:
     def totals(self) -> Tensor:
         return self.lengths(torch.ones(1, dtype=torch.float64), torch.arange(self.num_columns))[0]
 
-    def shares(self, a: float, columns: Tensor) -> Tensor:
-        raise NotImplementedError
+    def shares(self, a: Tensor, columns: Tensor) -> Tensor:
+        return self._over_sources("value", a, columns)
 
-    def parts(self, columns: Tensor) -> None:
-        return None
+    def parts(self, columns: Tensor) -> Parts | None:
+        return None if self._widths is None else Parts(widths=torch.full((len(columns),), self._widths))
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         self.asked_at += a.tolist()
         assert (a > 0).all()  # L has a kink there
         rates = self._over_sources("slope", a, columns)
-        return Sums(self.lengths(a, columns), rates.sum(-1), torch.einsum("mk,kci->mci", weights, rates))
+        weighted = torch.einsum("mk,kci->mci", weights, rates)
+        return Sums(self.lengths(a, columns), rates.sum(-1), weighted, weighted.clone() if self.witnessed else None)
 
 
 def error(found: Attribution, integrand: Known) -> Tensor:
@@ -201,14 +211,22 @@ def test_a_path_on_which_nothing_moves_gives_0_and_says_so() -> None:
         assert float(found.completeness_error[0]) == 0
 
 
-def test_a_column_of_rounding_alone_is_a_zero_path() -> None:
-    """float32 noise below what rounding in F allows, with a spurious unit direction as gradient."""
-    tiny = Term(lambda a: 4e-7 * (a > 0).to(a), torch.ones_like)
-    integrand = Known([[tiny, tiny]], dtype=torch.float32)
-    integrand.reference = torch.ones(1, dtype=torch.float64)
-    found = Adaptive().integrate(integrand)
-    assert found.status == ("zero_path",)
-    assert not found.values.any()
+@pytest.mark.parametrize("start", ["shared", "grouped", "measured"])
+@pytest.mark.parametrize("rule", [Adaptive(), GaussLegendre(8)], ids=lambda rule: rule.name)
+def test_a_column_that_moves_by_rounding_alone_is_a_zero_path_unless_its_sources_hide_each_other(
+    rule: Quadrature, start: Start
+) -> None:
+    """float32 noise below what rounding in F allows; a gradient of no length, and a spurious unit direction as one."""
+    noise = Term(lambda a: 4e-7 * (a > 0).to(a), lambda a: torch.full_like(a, 1e-7))
+    spurious = Term(noise.value, torch.ones_like)
+    integrand = Known([[noise, noise], [spurious, spurious], [power(1.0), power(2.0)]], start, torch.float32)
+    integrand.reference = torch.ones(3, dtype=torch.float64)
+    found = rule.integrate(integrand)
+    assert found.status[:2] == ("zero_path", "noise_limited")
+    assert not found.values[:2].any()
+    assert found.converged.tolist() == [True, True, True]  # beside a column as large as the third
+    integrand.columns[2] = integrand.columns[0]
+    assert rule.integrate(integrand).converged.tolist() == [True, False, True]
 
 
 def noisy(amplitude: float) -> Term:
@@ -337,7 +355,7 @@ class Linear:
 
     start: Start = "measured"
     dtype = torch.float64
-    witnessed = False
+    witnessed = opaque = False
 
     def __init__(self, sources: int = 5, targets: int = 4, dims: int = 3) -> None:
         generator = torch.Generator().manual_seed(1)
