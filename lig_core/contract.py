@@ -231,13 +231,12 @@ class Certificate(BaseModel):
     (relative to the total, or to a thousandth of the largest value the path met if that is more). `entry_error`
     estimates, to a factor of about 3, how far the entries themselves are off: Σ_i |error of entry i| relative to
     Σ_i |entry i|; null for a fixed rule, which makes no estimate. Both are about the integral of this block at this z:
-    how far rounding of z itself moves a column is not in them. `status` is ok, zero_path (neither
-    L nor any contribution moves by more than rounding does: all are 0), noise_limited (rounding alone hides whether it
-    met `rtol`), discontinuous, budget, or
-    fixed (a fixed rule, judged by the same tolerance, not refined). `converged`: the error is within `rtol`, that of
-    the entries within three times as much; or rounding alone may have made it, and all that rounding can make in this
-    column is within `rtol` of the largest total among the map's columns that were asked for. Entries of targets that
-    were not asked for are null.
+    how far rounding of z itself moves a column is not in them. `status` is ok, zero_path (neither L nor any
+    contribution moves by more than rounding does: all are 0), noise_limited (rounding alone hides whether it met
+    `rtol`), discontinuous, budget, or fixed (a fixed rule, judged by the same tolerance, not refined). `converged`: the
+    error is within `rtol`, that of the entries within three times as much; or rounding alone may have made it, and all
+    that rounding can make in this column is within `rtol` of the largest total among the map's columns that were asked
+    for. Entries of targets that were not asked for are null.
     """
 
     total: list[float | None]
