@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures \
+.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures viewer \
   architectures folders bench bench-service bench-worker faults stops soak fuzz clean
 
 help: ## what can be made
@@ -71,6 +71,14 @@ metrics: $(VENV)/.runtime ## write docs/metrics.md
 figures: $(VENV)/.runtime ## draw docs/figures/ from a result that is computed
 	$(BIN)/python -m generate.figures
 
+viewer/node_modules: viewer/package-lock.json
+	npm ci --prefix viewer --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+viewer: viewer/node_modules ## build lig_core/result/viewer/bundle.js and .css from viewer/, which needs node
+	npm run --silent --prefix viewer check
+	npm run --silent --prefix viewer build
+
 client: $(VENV)/.dev ## write lig_core/client/sync.py, the client that blocks, from the one that does not
 	$(BIN)/python -m generate.client
 
@@ -111,4 +119,4 @@ folders: $(VENV)/.dev ## FOLDERS of models altered in one place each, drawn from
 	$(BIN)/python -m tests.models.altered_folders --seed $(or $(SEED),1) --count $(FOLDERS)
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(OLDEST) out .lig build *.egg-info
+	rm -rf $(VENV) $(OLDEST) viewer/node_modules out .lig build *.egg-info

@@ -10,7 +10,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from lig_core.errors import NotConverged
-from lig_core.result.page import render_page
+from lig_core.result.viewer.page import render_page
 from service.app import create_app
 from service.keys.keyring import new_key
 from service.settings import Settings
