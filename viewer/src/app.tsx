@@ -107,7 +107,7 @@ export function App({ shell }: { shell: Shell }) {
       if (!v) return;
       const turn = (step: number): void => { const next = v.result.layers[v.result.layers.indexOf(v.layer) + step]; if (next !== undefined) go({ layer: next }, false); };
       const heads = ["sum", ...v.heads.map(String)];
-      const head = (step: number): void => { if (v.heads.length) go({ map: "att", head: heads[(heads.indexOf(v.head) + step + heads.length) % heads.length] }, false); };
+      const head = (step: number): void => { if (v.name !== "att") return void (v.names.includes("att") && go({ map: "att" }, false)); go({ head: heads[(heads.indexOf(v.head) + step + heads.length) % heads.length] }, false); };
       const act: Record<string, () => void> = {
         PageUp: () => turn(1), PageDown: () => turn(-1), "[": () => head(-1), "]": () => head(1), t: () => go({ forward: !v.state.forward }),
         s: () => go({ special: !v.state.special }), f: () => zoom(0), Escape: () => go({ pin: -1, second: -1 }),
@@ -135,7 +135,8 @@ export function App({ shell }: { shell: Shell }) {
   useEffect(() => { if (live && state.view === "compare") ask("jobs?limit=50").then((page) => setJobs(page.jobs)).catch(complain); }, [state.view, state.b]);
   return (
     <>
-      <header class="top">
+      <header>
+      <div class="top">
         {live ? (
           <>
             <h1><a href="./">LIG</a></h1>
@@ -145,8 +146,9 @@ export function App({ shell }: { shell: Shell }) {
           </>
         ) : <h1 class="text" id="text" dir="auto">{a?.head.text}</h1>}
         <button type="button" class="plain" aria-label="Keys and what is seen" onClick={() => setHelp(true)}>?</button>
-      </header>
+      </div>
       <Facts result={a} status={status} progress={progress} cancel={live && running && state.job ? () => ask(`jobs/${state.job}/cancel`, { method: "POST" }).catch(complain) : null} live={live} />
+      </header>
       {problem ? <div id="problem" role="alert">{problem}</div> : null}
       {view ? (
         <main class={`views ${state.view}`}>

@@ -19,7 +19,7 @@ export function Compare({ view, choices, explain }: { view: View; choices: Choic
   return (
     <section class="panel pane compare" aria-labelledby="compare-title">
       <header><h2 id="compare-title">Compare</h2></header>
-      <div class="stage scroll" tabIndex={0} role="region" aria-labelledby="compare-title">
+      <div class="stage scroll" tabIndex={0}>
         <label class="field">b is
           <select id="b" value={state.b} onChange={(e) => go({ b: e.currentTarget.value, side: "d" })}>
             <option value="">choose…</option>

@@ -9,7 +9,7 @@ export function Heads({ view }: { view: View }) {
   return (
     <section class="panel pane" aria-labelledby="heads-title">
       <header><h2 id="heads-title">Heads of layer {layer}: attention z → u</h2></header>
-      <div class="stage scroll" tabIndex={0} role="region" aria-labelledby="heads-title">
+      <div class="stage scroll" tabIndex={0}>
         {missing && !heads.length ? <p class="empty">{missing}</p> : !heads.length ? <p class="empty">Loading…</p> : (
           <div class="grid">
             {heads.map((head) => {

@@ -30,7 +30,7 @@ export function Sentence({ view }: { view: View }) {
       onClick={(e) => { const at = (e.target as HTMLElement).closest("button"); if (at) pin(view, Number(at.dataset.token), e.shiftKey); }}>
       {result.labels.map((label, k) => {
         const part = square ? (state.forward ? share(map!, state.pin, k) : share(map!, k, state.pin)) : NaN;
-        const tint = present(part) && Math.abs(part) < Infinity ? Math.round(70 * Math.min(1, Math.sqrt(Math.abs(part)))) : 0;
+        const tint = present(part) && Math.abs(part) < Infinity ? Math.round(45 * Math.min(1, Math.sqrt(Math.abs(part)))) : 0;
         return (
           <button key={k} type="button" data-token={k} title={`${label.raw} · ${k}`}
             class={`token${label.special ? " special" : ""}${words && k && words[k] === words[k - 1] ? " joined" : ""}${k === state.pin ? " pin" : ""}${k === state.second ? " second" : ""}`}

@@ -2,6 +2,7 @@
 
 import random
 from functools import cache
+from itertools import pairwise
 
 import pytest
 
@@ -26,4 +27,4 @@ def test_as_many_tokens_as_there_can_be_correspond_in_order(letters: str) -> Non
         pairs = align(a, b)
         assert len(pairs) == longest(a, b)
         assert all(a[i] == b[j] for i, j in pairs)
-        assert all(i < k and j < m for (i, j), (k, m) in zip(pairs, pairs[1:], strict=False))
+        assert all(i < k and j < m for (i, j), (k, m) in pairwise(pairs))
