@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures viewer \
+.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures pictures viewer \
   architectures folders bench bench-service bench-worker faults stops soak fuzz clean
 
 help: ## what can be made
@@ -70,6 +70,9 @@ metrics: $(VENV)/.runtime ## write docs/metrics.md
 
 figures: $(VENV)/.runtime ## draw docs/figures/ from a result that is computed
 	$(BIN)/python -m generate.figures
+
+pictures: $(VENV)/.dev ## take docs/figures/*.png of the viewer, from results that are computed; needs Chromium
+	$(BIN)/python -m generate.pictures
 
 viewer/node_modules: viewer/package-lock.json
 	npm ci --prefix viewer --ignore-scripts --no-audit --no-fund --loglevel=error

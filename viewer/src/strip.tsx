@@ -6,9 +6,15 @@ import { go } from "./state";
 import type { View } from "./view";
 
 export function Strip({ view }: { view: View }) {
-  const { result, maps, layer, state } = view;
+  const { result, maps, layer, state } = view, ref = useRef<HTMLElement>(null);
+  useLayoutEffect(() => {
+    const box = ref.current!, chosen = box.querySelector<HTMLElement>("[aria-pressed=true]");
+    if (!chosen) return;
+    const [room, at] = [box.getBoundingClientRect(), chosen.getBoundingClientRect()];
+    box.scrollBy(Math.min(0, at.left - room.left) + Math.max(0, at.right - room.right), Math.min(0, at.top - room.top) + Math.max(0, at.bottom - room.bottom));
+  }, [layer, result]);
   return (
-    <nav class="strip panel" aria-label="Layers">
+    <nav ref={ref} class="strip panel" aria-label="Layers">
       {result.layers.map((each, k) => {
         const map = maps[k], bad = map?.converged.filter((c) => c === false).length ?? 0;
         return (

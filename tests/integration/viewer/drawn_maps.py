@@ -83,7 +83,8 @@ def drawn_colours(page, rows, columns):
           const { data, width } = c.getContext("2d").getImageData(0, 0, c.width, c.height), all = [];
           for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) {
             const x = Number(d.left) - Number(d.x) + j * cell + at, y = Number(d.top) - Number(d.y) + i * cell + at;
-            all.push(x < width && y < c.height ? data.slice(4 * (y * width + x), 4 * (y * width + x) + 4) : [0, 0, 0, 0]);
+            const k = 4 * (y * width + x);
+            all.push(x < width && y < c.height ? data.slice(k, k + 4) : [0, 0, 0, 0]);
           }
           return all.flatMap((p) => [...p]);
         }""",

