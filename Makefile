@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures pictures viewer \
-  architectures folders bench bench-service bench-worker faults stops soak fuzz clean
+  architectures folders bench bench-service bench-worker bench-viewer faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -97,6 +97,9 @@ bench-service: $(VENV)/.dev ## accepted posts a second, latencies, overhead, ove
 
 bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes benchmarks/warm_worker.md
 	$(BIN)/python -m benchmarks.warm_worker
+
+bench-viewer: $(VENV)/.dev ## opening, switching, hovering in Chromium; writes benchmarks/viewer.md
+	$(BIN)/python -m benchmarks.viewer
 
 JOBS ?= 450
 MINUTES ?= 5

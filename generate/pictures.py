@@ -45,6 +45,7 @@ PICTURES = (
 
 
 def main() -> None:
+    """Take every picture whose model is here."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decoder", default=DECODER, help="a name or a folder")
     models = {ENCODER: ENCODER, DECODER: parser.parse_args().decoder}

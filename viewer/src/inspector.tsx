@@ -1,5 +1,5 @@
 /** What feeds the pinned token at this layer, with exact values, and the certificate. */
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { useHover } from "./hooks";
 import { Kind, MapView, share } from "./maps";
 import { digits, listed, percent, plural, present, small } from "./numbers";
@@ -25,8 +25,8 @@ export function Inspector({ view }: { view: View }) {
 function Column({ map, target, layer, second }: { map: MapView; target: number; layer: number; second: boolean }) {
   const [all, setAll] = useState(false), { i } = useHover(), count = map.columns.length;
   const value = (row: number): number => map.values[row * count + target];
-  const order = map.rows.map((_, row) => row).filter((row) => !Number.isNaN(value(row)) && map.kind(row, target) !== Kind.Masked)
-    .sort((a, b) => Math.abs(value(b)) - Math.abs(value(a)));
+  const order = useMemo(() => map.rows.map((_, row) => row).filter((row) => !Number.isNaN(value(row)) && map.kind(row, target) !== Kind.Masked)
+    .sort((a, b) => Math.abs(value(b)) - Math.abs(value(a))), [map, target]);
   const listing = all ? order : order.slice(0, STRONGEST), rest = order.slice(listing.length);
   const largest = Math.max(...order.map((row) => Math.abs(value(row))), 0) || 1;
   const failed = map.converged[target] === false;

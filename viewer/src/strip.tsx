@@ -34,12 +34,13 @@ export function Strip({ view }: { view: View }) {
 export function Thumb({ map, view, size = 144 }: { map: MapView; view: View; size?: number }) {
   const ref = useRef<HTMLCanvasElement>(null), { state } = view;
   const end = limit(map, state.scale / 100, state.share, state.special);
+  const picture = cells(map, end, state.share);
   useLayoutEffect(() => {
-    const picture = cells(map, end, state.share), canvas = ref.current!, pen = canvas.getContext("2d")!;
+    const canvas = ref.current!, pen = canvas.getContext("2d")!;
     canvas.width = size;
     canvas.height = size;
     pen.imageSmoothingEnabled = picture.width > size;
     pen.drawImage(picture, 0, 0, size, size);
-  });
+  }, [picture, size]);
   return <canvas ref={ref} aria-hidden="true" />;
 }
