@@ -1,4 +1,4 @@
-"""Measures the viewer in Chromium: `python -m benchmarks.viewer` writes benchmarks/viewer.md. Figures are of this machine."""
+"""Measures the viewer in Chromium, on this machine: `python -m benchmarks.viewer` writes benchmarks/viewer.md."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ SWITCH = """async (layer) => {
 HOVER = """async (moves) => {
   const map = document.getElementById('map'), box = map.getBoundingClientRect(), start = performance.now();
   for (let k = 0; k < moves; k++) {
-    const at = { clientX: box.left + 100 + (k * 37) % (box.width - 110), clientY: box.top + 100 + (k * 53) % (box.height - 110) };
-    map.dispatchEvent(new PointerEvent('pointermove', { ...at, bubbles: true }));
+    const clientX = box.left + 100 + (k * 37) % (box.width - 110);
+    const clientY = box.top + 100 + (k * 53) % (box.height - 110);
+    map.dispatchEvent(new PointerEvent('pointermove', { clientX, clientY, bubbles: true }));
     await new Promise(requestAnimationFrame);
   }
   return 1000 * moves / (performance.now() - start);
@@ -84,8 +85,9 @@ def main() -> None:
     table = [heads, ["---"] * len(heads), *lines]
     rows = "\n".join(f"| {' | '.join(row)} |" for row in table)
     FILE.write_text(
-        "# The viewer\n\nOne file each, in headless Chromium without a GPU, at 1366 × 768, written by `make bench-viewer`; "
-        "what else ran on the machine is in the figures; in parentheses, the processor's time of the page's thread alone.\n\n{rows}\n",
+        "# The viewer\n\nOne file each, in headless Chromium without a GPU, at 1366 × 768, written by "
+        "`make bench-viewer`. What else ran on the machine is in the figures; in parentheses stands the processor's "
+        f"time of the page's thread alone.\n\n{rows}\n",
         encoding="utf-8",
     )
     print(rows)

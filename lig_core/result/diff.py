@@ -76,8 +76,9 @@ class DiffResult(BaseModel):
     tokens: list[str] = Field(description="a's.")
     token_labels: list[str]
     alignment: list[tuple[int, int]] | None = Field(
+        None,
         description="Where the tokens differ: pairs of a's and b's indices of those that are the same, as an edit "
-        "script keeps them (a longest common subsequence). null: all are the same, one by one."
+        "script keeps them (a longest common subsequence). null: all are the same, one by one.",
     )
     unaligned: Alone = Field(description="The indices of tokens that are in one of the two alone.")
     a: Side
