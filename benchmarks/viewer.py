@@ -84,12 +84,11 @@ def main() -> None:
     heads = ["tokens × layers", "file", "opened, all drawn", "layer switched", "hover, frames/s", "nodes"]
     table = [heads, ["---"] * len(heads), *lines]
     rows = "\n".join(f"| {' | '.join(row)} |" for row in table)
-    FILE.write_text(
-        "# The viewer\n\nOne file each, in headless Chromium without a GPU, at 1366 × 768, written by "
-        "`make bench-viewer`. What else ran on the machine is in the figures; in parentheses stands the processor's "
-        f"time of the page's thread alone.\n\n{rows}\n",
-        encoding="utf-8",
+    about = (
+        "One file each, in headless Chromium without a GPU, at 1366 × 768, written by `make bench-viewer`. What else ran on "
+        "the machine is in the figures; in parentheses stands the processor's time of the page's thread alone."
     )
+    FILE.write_text(f"# The viewer\n\n{about}\n\n{rows}\n", encoding="utf-8")
     print(rows)
 
 
