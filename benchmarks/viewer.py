@@ -85,8 +85,9 @@ def main() -> None:
     table = [heads, ["---"] * len(heads), *lines]
     rows = "\n".join(f"| {' | '.join(row)} |" for row in table)
     about = (
-        "One file each, in headless Chromium without a GPU, at 1366 × 768, written by `make bench-viewer`. What else ran on "
-        "the machine is in the figures; in parentheses stands the processor's time of the page's thread alone."
+        "One file each, in headless Chromium without a GPU, at 1366 × 768, written by `make bench-viewer`. "
+        "What else ran on the machine is in the figures; in parentheses stands the processor's time of the page's "
+        "thread alone."
     )
     FILE.write_text(f"# The viewer\n\n{about}\n\n{rows}\n", encoding="utf-8")
     print(rows)
