@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures \
-  architectures smollm2 folders bench bench-service bench-worker truth faults stops soak fuzz clean
+.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures pictures viewer \
+  architectures smollm2 folders bench bench-service bench-worker bench-viewer truth faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -75,6 +75,17 @@ metrics: $(VENV)/.runtime ## write docs/metrics.md
 figures: $(VENV)/.runtime ## draw docs/figures/ from a result that is computed
 	$(BIN)/python -m generate.figures
 
+pictures: $(VENV)/.dev ## take docs/figures/*.png of the viewer, from results that are computed; needs Chromium
+	$(BIN)/python -m generate.pictures
+
+viewer/node_modules: viewer/package-lock.json
+	npm ci --prefix viewer --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+viewer: viewer/node_modules ## build lig_core/result/viewer/bundle.js and .css from viewer/, which needs node
+	npm run --silent --prefix viewer check
+	npm run --silent --prefix viewer build
+
 client: $(VENV)/.dev ## write lig_core/client/sync.py, the client that blocks, from the one that does not
 	$(BIN)/python -m generate.client
 
@@ -97,6 +108,9 @@ bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes b
 SMOLLM2 ?= smollm2
 truth: $(VENV)/.dev ## 10,000 columns drawn from SEED, judged in float64 by another rule; fails if a certificate is false
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --smollm2 $(SMOLLM2) $(SEED:%=--seed %)
+
+bench-viewer: $(VENV)/.dev ## opening, switching, hovering in Chromium; writes benchmarks/viewer.md
+	$(BIN)/python -m benchmarks.viewer
 
 JOBS ?= 450
 MINUTES ?= 5
@@ -122,4 +136,4 @@ folders: $(VENV)/.dev ## FOLDERS of models altered in one place each, drawn from
 	$(BIN)/python -m tests.models.altered_folders --seed $(or $(SEED),1) --count $(FOLDERS)
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(OLDEST) out .lig .cache build *.egg-info
+	rm -rf $(VENV) $(OLDEST) viewer/node_modules out .lig .cache build *.egg-info

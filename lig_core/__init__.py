@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     from lig_core.errors import NotConvergedWarning
     from lig_core.loading.describe import describe_boundaries
     from lig_core.method import explain
+    from lig_core.result.viewer.show import show
 
-__all__ = ["ExplainRequest", "LIGConfig", "NotConvergedWarning", "__version__", "describe_boundaries", "explain"]
+__all__ = [
+    "ExplainRequest",
+    "LIGConfig",
+    "NotConvergedWarning",
+    "__version__",
+    "describe_boundaries",
+    "explain",
+    "show",
+]
 __version__ = version("lig-service")
 
 
@@ -44,4 +53,8 @@ def __getattr__(name: str) -> Any:
         from lig_core.config import LIGConfig
 
         return LIGConfig
+    if name == "show":
+        from lig_core.result.viewer.show import show
+
+        return show
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

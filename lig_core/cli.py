@@ -6,6 +6,8 @@ So is a result that has not converged; with `--on-unconverged fail` there is exi
 from __future__ import annotations
 
 import sys
+import tempfile
+import webbrowser
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points, version
@@ -145,6 +147,33 @@ def explain(
 
 
 @app.command()
+def view(
+    file: Annotated[Path, typer.Argument(help="A result: .json, .ndjson, .npz or .safetensors.")],
+    other: Annotated[Path | None, typer.Argument(help="Another result, to compare with it.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layer indices, comma-separated [default: all].")] = None,
+    maps: Annotated[str | None, typer.Option(help="att, mlp, layer, composed; comma-separated [default: all].")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The page to write [default: one that is opened at once].")
+    ] = None,
+) -> None:
+    """Look at a saved result, or at two: one HTML page, which loads nothing."""
+    with _errors_in_one_line():
+        from lig_core.result.saved import read_result
+        from lig_core.result.select import Selection, select
+        from lig_core.result.viewer.page import write_comparison, write_page
+
+        selection = Selection.parse(layers=layers, maps=maps)
+        results = [select(read_result(path), selection) for path in (file, other) if path is not None]
+        parts = write_page(results[0].head, results[0]) if other is None else write_comparison(*results)
+        page = output or Path(tempfile.mkdtemp(prefix="lig-")) / f"{file.stem}.html"
+        with page.open("wb") as written:
+            written.writelines(parts)
+        _say_written(page, len(results[0].indices))
+        if output is None:
+            webbrowser.open(page.absolute().as_uri())
+
+
+@app.command()
 def boundaries(
     models: Annotated[list[str], typer.Argument(help="Models to describe.")],
     weights: Annotated[
@@ -245,7 +274,7 @@ def _write(result: dict[str, Any], output: Path | None) -> None:
         return
     suffix = output.suffix
     if suffix == ".html":
-        from lig_core.result.page import render_page
+        from lig_core.result.viewer.page import render_page
 
         output.write_text(render_page(orjson.loads(_json(result))), encoding="utf-8")
     elif suffix in FORMATS_OF_BYTES:

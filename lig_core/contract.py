@@ -274,16 +274,29 @@ class TokenMap(BaseModel):
     top: list[TopEntry] | None = None
     certificate: Certificate
     token_to_token: list[dict[str, Any]] | None = None
+    zero_self: bool | None = Field(
+        None,
+        description="Whether a token's contribution to itself is 0 by definition of the baseline, as it is of "
+        "`self_input_token`: no measured value, then. The same stands in z2u and in `composed`.",
+    )
 
 
 class LayerResult(BaseModel):
-    """The maps of one layer. `z2z` is the layer map; `targets` holds z2u and u2z per target token."""
+    """The maps of one layer, and what its mask leaves to be seen.
+
+    `z2z` is the layer map; `targets` holds z2u and u2z per target token."""
 
     layer_idx: int
     replay_error: float | None = Field(
         None,
         description="How far a replay of the block at z was from the model's own output, before anything was "
         "attributed: the largest difference, relative to the largest output.",
+    )
+    visible: list[tuple[int, int] | None] | None = Field(
+        None,
+        description="The first and the last source that each target sees: what lies outside is masked, and its "
+        "entries in the maps from z are 0 because of that. Null for targets that were not asked for; not there where "
+        "each target sees every source, or where it is not known.",
     )
     z2z: TokenMap | None = None
     composed: dict[str, Any] | None = None

@@ -31,6 +31,7 @@ from lig_core.result.arrays import LayerArrays
 from lig_core.result.render import document, plain
 from lig_core.result.unconverged import warn_unconverged
 from lig_core.result.verdict import Verdict
+from lig_core.result.viewer.show import Explanation
 from lig_core.result.words import Words
 
 
@@ -92,7 +93,8 @@ def _explain(
     card = find_model(request.model)
     request = request.named(card.name)
     check_against_model(request, card)
-    result = plain(run(request, load_model(card, device=device, dtype=request.dtype), progress=progress))
+    computed = run(request, load_model(card, device=device, dtype=request.dtype), progress=progress)
+    result = Explanation(plain(computed))
     warn_unconverged(request.on_unconverged, result, stacklevel=3)
     return result
 
@@ -184,6 +186,7 @@ def explain_layer(integrate: Integrator, request: ExplainRequest) -> LayerMaps:
         att=(att.only(head) if att is not None and head is not None else att) if "att" in maps else None,
         mlp=(mlp or mlp_heads) if "mlp" in maps else None,
         composed=composed,
+        visible=integrate.visible(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Programs that tests need and pip does not bring: a browser, a Redis, an nginx, curl and jq.
+"""Programs that tests need and pip does not bring: a browser, a Redis, an nginx, curl, jq and npm.
 
 `python -m tests.programs` brings what is missing, where it can: as root, through apt-get. `require` gives a test its
 program, or skips the test and says how to get it; under CI=true, where nobody reads that, the test fails.
@@ -90,6 +90,7 @@ PROGRAMS = {
         partial(find_installed, "nginx"), "nginx-light", "`apt-get install nginx-light`, or `brew install nginx`"
     ),
     "curl": Program(partial(find_installed, "curl"), "curl", "`apt-get install curl`, or `brew install curl`"),
+    "npm": Program(partial(find_installed, "npm"), "npm", "`apt-get install npm`, or `brew install node`"),
     "jq": Program(partial(find_installed, "jq"), "jq", "`apt-get install jq`, or `brew install jq`"),
 }
 

@@ -23,8 +23,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 IMPLEMENTATION = "lig"
-BLOCKED = -9e3
-"""A logit below this stands for a mask: models write -1e4, the dtype's least number or −∞."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +112,29 @@ def logit_range(call: AttentionCall) -> Tensor:
     logits = call.query @ repeat_groups(call.key, call.query.shape[1]).transpose(-1, -2) * call.scale
     if call.bias is not None:
         logits = logits + call.bias
-    seen = logits > BLOCKED
-    lowest, highest = logits.masked_fill(~seen, torch.inf).amin(-1), logits.masked_fill(~seen, -torch.inf).amax(-1)
+    hidden = masked(logits)
+    lowest, highest = logits.masked_fill(hidden, torch.inf).amin(-1), logits.masked_fill(hidden, -torch.inf).amax(-1)
     return (highest - lowest).clamp_min(0)
+
+
+def masked(logits: Tensor) -> Tensor:
+    """True for the logits that are so low that they stand for a mask."""
+    return logits < torch.finfo(logits.dtype).min / 1e6
+
+
+def visible_range(call: AttentionCall, targets: Tensor) -> Tensor | None:
+    """The first and the last source that each target sees in some head [2, targets], itself among them.
+
+    None where every target sees every source, and where some target does not see all between its first and last.
+    """
+    if call.bias is None:
+        return None
+    count = call.key.shape[-2]
+    seen = (~masked(call.bias[0])).any(0).expand(count, count)[targets].cpu()  # [targets, sources]
+    seen = seen | (torch.arange(count) == targets.cpu()[:, None])  # the residual connection has no mask
+    ends = torch.stack([seen.int().argmax(-1), count - 1 - seen.flip(-1).int().argmax(-1)])
+    whole = bool((ends[1] - ends[0] + 1 == seen.sum(-1)).all())
+    return ends if whole and not bool(seen.all()) else None
 
 
 def attend(call: AttentionCall) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lig_core.blocks.attention import AttentionCall, attend, intercept
+from lig_core.blocks.attention import AttentionCall, attend, intercept, masked
 from lig_core.blocks.block import (
     REPLAY_TOLERANCE,
     Block,
@@ -24,7 +24,7 @@ from lig_core.blocks.block import (
     verified_attention,
 )
 from lig_core.blocks.capture import BlockCall, Tiling, first_tensor
-from lig_core.blocks.softmax_tap import find_tap, masked
+from lig_core.blocks.softmax_tap import find_tap
 from lig_core.errors import UnsupportedModel
 
 UNFIT = (RuntimeError, ValueError)

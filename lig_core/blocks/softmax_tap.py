@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lig_core.blocks.attention import AttentionCall, Handler, repeat_groups
+from lig_core.blocks.attention import AttentionCall, Handler, masked, repeat_groups
 from lig_core.errors import UnsupportedModel
 
 SOFTMAX = {torch.softmax, torch.nn.functional.softmax, torch.Tensor.softmax}
@@ -83,11 +83,6 @@ class SoftmaxCall:
         products = self.products
         assert products is not None
         return torch.where(masked(self.logits), self.logits, self.logits - scale * products).detach()
-
-
-def masked(logits: Tensor) -> Tensor:
-    """True for the logits that are so low that they stand for a mask."""
-    return logits < torch.finfo(logits.dtype).min / 1e6
 
 
 def find_tap(replay: Callable[[Tensor], Tensor], block: nn.Module, z: Tensor) -> SoftmaxTap:

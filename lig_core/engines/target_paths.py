@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lig_core.blocks.attention import probabilities
+from lig_core.blocks.attention import masked, probabilities
 from lig_core.blocks.block import Block, relative_error
 from lig_core.blocks.laws import LAW_TOLERANCE, PathLaws
-from lig_core.blocks.softmax_tap import masked
 from lig_core.engines.pair_law import PairLogits, Quadratic
 from lig_core.engines.pairwise import PairwiseTargetPath
 from lig_core.engines.path import Mixed, Path, PathAt, TargetPath, bias_rows, for_heads, share_rates, without_self

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lig_core.blocks.attention import attention_weights
+from lig_core.blocks.attention import attention_weights, visible_range
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.laws import PathLaws
 from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
@@ -99,6 +99,10 @@ class Integrator(ABC):
     @abstractmethod
     def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
         """u→z' with u the concatenated head outputs; z's own residual is held fixed."""
+
+    def visible(self) -> Tensor | None:
+        """The first and the last source that each target sees [2, targets]; None: all of them, or not known."""
+        return None
 
     def layer(self, baseline: LayerBaseline) -> LayerMap:
         """z→z' of the whole block."""
@@ -236,6 +240,10 @@ class SplitBlockIntegrator(Integrator):
         )
         attribution = self.quadrature.integrate(integrand)
         return MlpMap(attribution, per_head=attribution.values.unflatten(1, shape).sum(-1))
+
+    @override
+    def visible(self) -> Tensor | None:
+        return visible_range(self.block.attention, self.targets)
 
     def _path(self, zero: bool, heads: Tensor) -> Path:
         return (zero_path if zero else target_path)(self.block, self.laws, heads)

@@ -26,6 +26,7 @@ class LayerMaps:
     att: HeadMap | None = None
     mlp: MlpMap | None = None
     composed: Composition | None = None
+    visible: Tensor | None = None
 
 
 def layer_arrays(
@@ -34,6 +35,8 @@ def layer_arrays(
     """One layer's maps as arrays of the model's precision."""
     precision = np.dtype(str(dtype).removeprefix("torch."))
     arrays: dict[str, Array] = {"targets": np.array(targets, np.int64)}
+    if maps.visible is not None:
+        arrays["visible"] = _array(maps.visible, np.int64)
     engines = {}
     if maps.layer is not None:
         arrays["z2z"] = _array(maps.layer.attribution.values.T, precision)

@@ -1,6 +1,8 @@
 """One layer's maps as NumPy arrays: their names, their axes, their bytes.
 
     targets               [target]                the token that each column is about, ascending
+    visible               [first or last, target] the first and the last source that the target sees; not there where
+                                                  each sees all, or where it is not known
     z2z                   [source, target]        the layer map, z→z'
     att                   [head, source, target]  z→u
     att.heads             [head]                  the attention head that each row is about, ascending
@@ -61,6 +63,7 @@ NAMES: Mapping[MapName, str] = {"att": "att", "mlp": "mlp", "layer": "z2z", "com
 def _axes() -> dict[str, tuple[str, ...]]:
     axes = dict(MAPS) | {
         "targets": ("target",),
+        "visible": ("end", "target"),
         "att.heads": ("head",),
         "mlp.per_head": ("any head", "target"),
         "mlp.difference": ("target",),

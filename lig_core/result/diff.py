@@ -1,10 +1,13 @@
-"""Two results side by side: b less a, where they hold the same maps of the same layers of the same tokens."""
+"""Two results side by side: b less a, where they hold the same maps of the same layers.
+
+Where their tokens differ, those that an edit script keeps are compared; the others are named.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -12,10 +15,12 @@ from pydantic import BaseModel, Field
 
 from lig_core.contract import Receipt
 from lig_core.errors import NotComparable
+from lig_core.result.alignment import align
 from lig_core.result.arrays import MAPS, Array, Head, LayerArrays, Result
 from lig_core.result.render import spread, to_json
 from lig_core.result.select import listed
 
+Composed = Literal["product", "conserving"]
 TOP = 10
 """The number of a map's largest changes that are listed."""
 
@@ -42,9 +47,10 @@ class MapDiff(BaseModel):
     pearson: float | None = Field(description="Correlation of all entries; null where a or b is constant.")
     top: list[Change] = Field(description="The entries that changed most, largest first.")
     heads: list[int] | None = Field(None, description="In att: the head of each of `difference`'s parts.")
-    difference: list[Any] = Field(
+    difference: list[Any] | None = Field(
+        None,
         description="b − a: `[source][target]`, in att `[head][source][target]`, in mlp `[dimension][target]`; "
-        "null in columns of targets that are not in both."
+        "null in columns of targets and rows of sources that are not in both. Not there with `difference=false`.",
     )
 
 
@@ -57,11 +63,24 @@ class Side(BaseModel):
     receipt: Receipt
 
 
-class DiffResult(BaseModel):
-    """Two results aligned by layer and map, both about the same tokens."""
+class Alone(BaseModel):
+    """The tokens that one of the results has alone."""
 
-    tokens: list[str]
+    a: list[int]
+    b: list[int]
+
+
+class DiffResult(BaseModel):
+    """Two results aligned by layer, map and token. Indices of tokens are a's."""
+
+    tokens: list[str] = Field(description="a's.")
     token_labels: list[str]
+    alignment: list[tuple[int, int]] | None = Field(
+        None,
+        description="Where the tokens differ: pairs of a's and b's indices of those that are the same, as an edit "
+        "script keeps them (a longest common subsequence). null: all are the same, one by one.",
+    )
+    unaligned: Alone = Field(description="The indices of tokens that are in one of the two alone.")
     a: Side
     b: Side
     settings: dict[str, tuple[Any, Any]] = Field(
@@ -72,13 +91,22 @@ class DiffResult(BaseModel):
     )
 
 
-def diff(a: Result, b: Result, *, top: int = TOP) -> tuple[dict[str, Any], Iterator[tuple[int, dict[str, Any]]]]:
+def diff(
+    a: Result, b: Result, *, top: int = TOP, composed: Composed | None = None, difference: bool = True
+) -> tuple[dict[str, Any], Iterator[tuple[int, dict[str, Any]]]]:
     """A DiffResult without `layers`, and its layers one after the other, computed as they are asked for.
 
-    Matrices in it are NumPy arrays. Raises NotComparable at once when the tokens differ or nothing is shared. A map is
-    shared where both hold it for some target in common, and with as many dimensions.
+    Matrices in it are NumPy arrays, left out without `difference`. With `composed`, b's composition of this kind is
+    set beside a's layer map. Raises NotComparable at once when no token or no map is shared. A map is shared where
+    both hold it for some target in common, and with as many dimensions.
     """
-    _require_same_tokens(a.head, b.head)
+    alignment = _alignment(a.head, b.head)
+    if composed is not None:
+        b = _changed(b, lambda layer: _as_layer_map(layer, composed))
+    if alignment is not None:
+        a = _changed(a, lambda layer: _kept(layer, {i: i for i, _ in alignment}))
+        b = _changed(b, lambda layer: _kept(layer, {j: i for i, j in alignment}))
+    sources = range(len(a.head["tokens"])) if alignment is None else [i for i, _ in alignment]
     indices = [index for index in a.indices if index in set(b.indices)]
     if not indices:
         raise NotComparable(
@@ -95,16 +123,29 @@ def diff(a: Result, b: Result, *, top: int = TOP) -> tuple[dict[str, Any], Itera
     head = {
         "tokens": a.head["tokens"],
         "token_labels": a.head["token_labels"],
+        "alignment": alignment,
+        "unaligned": _unaligned(a.head, b.head, alignment),
         "a": _side(a.head),
         "b": _side(b.head),
-        "settings": _settings(a.head, b.head),
+        "settings": _settings(a.head, b.head) | ({"map": ("layer", f"composed.{composed}")} if composed else {}),
     }
-    return head, ((index, _layer(a.head["tokens"], a.load(index), b.load(index), top)) for index in indices)
+
+    def compared(index: int) -> dict[str, Any]:
+        return {
+            name: _Pair(name, a.head["tokens"], sources, one.targets, one.heads, one[name], two[name]).document(
+                top, difference
+            )
+            for name, (one, two) in _shared(a.load(index), b.load(index)).items()
+        }
+
+    return head, ((index, compared(index)) for index in indices)
 
 
-def write_diff(a: Result, b: Result, *, top: int = TOP) -> Iterator[bytes]:
+def write_diff(
+    a: Result, b: Result, *, top: int = TOP, composed: Composed | None = None, difference: bool = True
+) -> Iterator[bytes]:
     """A DiffResult as JSON, one layer in memory at a time; raises as `diff` does, before anything is written."""
-    head, layers = diff(a, b, top=top)
+    head, layers = diff(a, b, top=top, composed=composed, difference=difference)
 
     def written() -> Iterator[bytes]:
         between = b""
@@ -117,16 +158,41 @@ def write_diff(a: Result, b: Result, *, top: int = TOP) -> Iterator[bytes]:
     return written()
 
 
-def _require_same_tokens(a: Head, b: Head) -> None:
+def _alignment(a: Head, b: Head) -> list[tuple[int, int]] | None:
     if a["tokens"] == b["tokens"]:
-        return
-    lengths = len(a["tokens"]), len(b["tokens"])
-    pairs = enumerate(zip(a["tokens"], b["tokens"], strict=False))
-    where = next((f"token {k} is '{x}' in a and '{y}' in b" for k, (x, y) in pairs if x != y), "one is the longer")
-    raise NotComparable(
-        f"the tokens differ (a has {lengths[0]}, b has {lengths[1]}; {where}); compare results of one text, "
-        "by models of one tokenizer, both by tokens or both by words"
-    )
+        return None
+    alignment = align(a["tokens"], b["tokens"])
+    if not alignment:
+        raise NotComparable(
+            f"the two have no token in common (a has {len(a['tokens'])}, b has {len(b['tokens'])}); compare results by "
+            "models of one tokenizer, both by tokens or both by words"
+        )
+    return alignment
+
+
+def _unaligned(a: Head, b: Head, alignment: Sequence[tuple[int, int]] | None) -> dict[str, list[int]]:
+    if alignment is None:
+        return {"a": [], "b": []}
+    kept = [{pair[side] for pair in alignment} for side in (0, 1)]
+    counts = len(a["tokens"]), len(b["tokens"])
+    return {name: [k for k in range(counts[side]) if k not in kept[side]] for side, name in enumerate("ab")}
+
+
+def _changed(result: Result, change: Callable[[LayerArrays], LayerArrays]) -> Result:
+    """A result whose layers are changed as they are loaded."""
+    return replace(result, load=lambda index: change(result.load(index)))
+
+
+def _kept(layer: LayerArrays, to: Mapping[int, int]) -> LayerArrays:
+    """A layer's tokens that are keys of `to`, called as it says."""
+    layer = layer.take("target", [k for k, token in enumerate(layer.targets) if token in to])
+    layer = layer.take("source", sorted(to))
+    return replace(layer, arrays={**layer.arrays, "targets": np.array([to[t] for t in layer.targets], np.int64)})
+
+
+def _as_layer_map(layer: LayerArrays, composed: Composed) -> LayerArrays:
+    name = f"composed.{composed}"
+    return replace(layer, arrays={"targets": layer["targets"]} | ({"z2z": layer[name]} if name in layer else {}))
 
 
 def _side(head: Head) -> dict[str, Any]:
@@ -141,13 +207,6 @@ def _settings(a: Head, b: Head) -> dict[str, tuple[Any, Any]]:
     names = dict.fromkeys([*sides[0], *sides[1]])
     pairs = {name: (sides[0].get(name), sides[1].get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _layer(tokens: list[str], a: LayerArrays, b: LayerArrays, top: int) -> dict[str, Any]:
-    return {
-        name: _Pair(name, tokens, one.targets, one.heads, one[name], two[name]).document(top)
-        for name, (one, two) in _shared(a, b).items()
-    }
 
 
 def _shared(a: LayerArrays, b: LayerArrays) -> Mapping[str, tuple[LayerArrays, LayerArrays]]:
@@ -168,16 +227,17 @@ def _common(axis: str, layer: LayerArrays, other: list[int]) -> LayerArrays:
 
 @dataclass(frozen=True)
 class _Pair:
-    """One map of both results, over the same targets and heads."""
+    """One map of both results, over the same sources, targets and heads."""
 
     name: str
     tokens: list[str]
+    sources: Sequence[int]
     targets: list[int]
     heads: list[int]
     a: Array
     b: Array
 
-    def document(self, top: int) -> dict[str, Any]:
+    def document(self, top: int, matrix: bool) -> dict[str, Any]:
         a, b = self.a.astype(np.float64), self.b.astype(np.float64)
         difference = b - a
         l2, size = float(np.linalg.norm(difference)), float(np.linalg.norm(a))
@@ -189,8 +249,12 @@ class _Pair:
         }
         if self.name == "att":
             document["heads"] = self.heads
-        rounded = difference.astype(np.result_type(self.a, self.b))
-        return document | {"difference": spread(rounded, self.targets, len(self.tokens))}
+        if not matrix:
+            return document
+        rounded, count = difference.astype(np.result_type(self.a, self.b)), len(self.tokens)
+        if "source" in MAPS[self.name] and len(self.sources) < count:
+            rounded = spread(rounded.swapaxes(-1, -2), self.sources, count).swapaxes(-1, -2)
+        return document | {"difference": spread(rounded, self.targets, count)}
 
     def _changes(self, difference: Array, top: int) -> list[dict[str, Any]]:
         size = np.abs(difference).ravel()
@@ -203,7 +267,8 @@ class _Pair:
         target = self.targets[axes["target"]]
         where: dict[str, Any] = {"target": target, "target_token": self.tokens[target]}
         if "source" in axes:
-            where |= {"source": axes["source"], "source_token": self.tokens[axes["source"]]}
+            source = self.sources[axes["source"]]
+            where |= {"source": source, "source_token": self.tokens[source]}
         if "dimension" in axes:
             where["dimension"] = axes["dimension"]
         if "head" in axes:

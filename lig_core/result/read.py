@@ -17,7 +17,7 @@ _TYPES = {"nodes": np.int64, "converged": np.bool_, "status": np.uint8}
 def from_document(result: Mapping[str, Any]) -> tuple[dict[str, Any], Iterator[LayerArrays]]:
     """The head and the layers of a whole document. Selections of the largest have no way back: ValueError."""
     head = {name: value for name, value in result.items() if name not in ("layers", *KEYS)}
-    dtype = np.dtype(head["config"]["dtype"])
+    dtype = np.dtype(head.get("config", {}).get("dtype", "float32"))
     return head, (_layer(layer, dtype) for layer in result["layers"].values())
 
 
@@ -26,6 +26,8 @@ def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
     z2z, composed = layer.get("z2z"), layer.get("composed")
     arrays: dict[str, Array] = {"targets": np.array(_targets(layer), np.int64)}
     targets = arrays["targets"].tolist()
+    if layer.get("visible") is not None:
+        arrays["visible"] = np.array([layer["visible"][token] for token in targets], np.int64).T.reshape(2, -1)
     engines = {}
     if z2z is not None:
         arrays["z2z"] = _matrix(z2z, targets, dtype)

@@ -22,6 +22,8 @@ from lig_core.result.verdict import Verdict
 
 Document = dict[str, Any]
 
+ITB = "self_input_token"
+"""The baseline under which a token's contribution to itself is 0 by definition: on its path it does not move."""
 LAYER_DESCRIPTION = "Integrated Gradients from the block input to the block output, matrix[source][target]"
 ATT_DESCRIPTION = "Integrated Gradients from the block input to each head's output, per source token"
 MLP_DESCRIPTIONS = {
@@ -85,6 +87,8 @@ class _Layer:
     def document(self) -> Document:
         maps = self.layer.maps
         document: Document = {"layer_idx": self.layer.index, "replay_error": self.layer.replay_error}
+        if "visible" in self.layer:
+            document["visible"] = self._column(self.layer["visible"].T.tolist())
         if "layer" in maps:
             document["z2z"] = self._layer_map()
         if "composed" in maps:
@@ -118,6 +122,7 @@ class _Layer:
         return {
             "baseline": self._config["baseline_layer"],
             "description": LAYER_DESCRIPTION,
+            "zero_self": self._config["baseline_layer"] == ITB,
             **matrix,
             "certificate": {
                 **{name: self._column(values) for name, values in columns.items()},
@@ -133,6 +138,7 @@ class _Layer:
         baselines = {name: self._config[f"baseline_{name}"] for name in ("att", "mlp", "layer")}
         return {
             "baseline_pair": baselines,
+            "zero_self": baselines["att"] == ITB,
             "converged": self._column(self.layer["composed.converged"].tolist()),
             "product": self._composition("composed.product"),
             "conserving": self._composition("composed.conserving"),
@@ -178,6 +184,7 @@ class _Layer:
         about = {
             "baseline": self._config["baseline_att"],
             "description": ATT_DESCRIPTION,
+            "zero_self": self._config["baseline_att"] == ITB,
             "engine": self.layer.engines["att"],
             "quadrature": self.layer.quadrature,
         }

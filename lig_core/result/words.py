@@ -59,6 +59,8 @@ class Words:
         merged: dict[str, Array] = {"targets": np.array(whole, np.int64)}
         if "att.heads" in layer:
             merged["att.heads"] = layer["att.heads"]
+        if "visible" in layer:
+            merged["visible"] = self._visible(layer["visible"], columns)
         for name in ("z2z", "att", "mlp"):
             if name in layer:
                 merged |= self._map(layer, name, columns)
@@ -68,6 +70,12 @@ class Words:
             merged["composed.converged"] = _join(layer["composed.converged"], columns, _all)
             merged |= {name: self._values(layer, name, columns).astype(layer[name].dtype) for name in COMPOSITIONS}
         return replace(layer, arrays=merged)
+
+    def _visible(self, visible: Array, columns: Groups) -> Array:
+        """A word is seen where one of its tokens is."""
+        word = np.array([w for w, group in enumerate(self.groups) for _ in group], np.int64)
+        ends = [[word[visible[0, group].min()], word[visible[1, group].max()]] for group in columns]
+        return np.array(ends, np.int64).T.reshape(2, -1)
 
     def _map(self, layer: LayerArrays, name: str, columns: Groups) -> dict[str, Array]:
         """A map with its certificate."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +11,15 @@ from starlette.datastructures import Headers
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header, parse_etags
 
-from lig_core.result.formats import FORMATS, Format, Layers, write_json
-from lig_core.result.page import write_page
+from lig_core.result.formats import FORMATS, Format, Layers
+from lig_core.result.viewer.page import write_page
 from service.http.errors import NotAcceptable
 from service.http.streaming import gzipped, zstandard_compressed
 
 Coding = Callable[[Iterable[bytes]], Iterator[bytes]]
 
 
-def _write_html(head: Mapping[str, Any], layers: Layers) -> Iterator[bytes]:
-    return write_page(head, write_json(head, layers))
-
-
-HTML = Format("text/html", ".html", _write_html)
+HTML = Format("text/html", ".html", write_page)
 RESULT_FORMATS: Mapping[str, Format] = {form.media_type: form for form in (*FORMATS.values(), HTML)}
 """By media type, the default first."""
 TEXT = {"application/json", "application/x-ndjson", "text/html"}
@@ -50,12 +46,18 @@ class Form:
         return f'"{hashlib.sha256(described.encode()).hexdigest()[:32]}"'
 
 
+def media_type(headers: Headers, offered: Collection[str]) -> str:
+    """The one of these media types that a request likes best, JSON where it does not say; raises NotAcceptable."""
+    accepted = headers.get("accept")
+    best = parse_accept_header(accepted, MIMEAccept).best_match(offered) if accepted else "application/json"
+    if best is None:
+        raise NotAcceptable(f"there is no '{accepted}'; accept one of {', '.join(offered)}")
+    return best
+
+
 def negotiate(headers: Headers) -> Form:
     """The form that a request likes best; raises NotAcceptable."""
-    accepted = headers.get("accept")
-    best = parse_accept_header(accepted, MIMEAccept).best_match(RESULT_FORMATS) if accepted else "application/json"
-    if best is None:
-        raise NotAcceptable(f"there is no '{accepted}'; accept one of {', '.join(RESULT_FORMATS)}")
+    best = media_type(headers, RESULT_FORMATS)
     codings = parse_accept_header(headers.get("accept-encoding"))
     coding = max(CODINGS, key=codings.quality) if best in TEXT else "identity"
     return Form(RESULT_FORMATS[best], coding if codings.quality(coding) > 0 else "identity")

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from lig_core.result.page import page_script, script_source
+from lig_core.result.viewer.page import LIVE, empty_page, page_policy, script_source
 
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -36,13 +36,7 @@ def install(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     async def viewer() -> HTMLResponse:
-        # The result is a page of its own in a frame, and inherits this policy: its script must be allowed here too.
-        own, shown = script_source(_page("viewer.html")), page_script()
-        return html_response(
-            _page("viewer.html"),
-            f"default-src 'none'; script-src {own} {shown}; style-src 'unsafe-inline'; img-src data:; "
-            "connect-src 'self'; frame-src blob:; base-uri 'none'; form-action 'none'",
-        )
+        return html_response(empty_page(), page_policy(LIVE))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -17,6 +17,8 @@ from service.jobs.job import Job, JobStatus, Page
 from service.openapi.examples import EXAMPLES
 
 LONGEST_RETRY_SECONDS = 30
+TEXT_CHARACTERS = 120
+"""Of the explained text that stand in a job."""
 
 
 class JobLinks(BaseModel):
@@ -43,6 +45,10 @@ class JobResource(BaseModel):
 
     id: str
     status: JobStatus
+    model: str = Field(description="As it was asked for.")
+    text: str = Field(
+        description=f"The first {TEXT_CHARACTERS} characters of what is explained; of tokens, with spaces between."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -111,6 +117,8 @@ def _shown(job: Job, root: str, result: bytes | None = None) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": job.id,
         "status": job.status,
+        "model": job.request.model,
+        "text": _beginning(job.request.subject),
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -134,6 +142,10 @@ def _shown(job: Job, root: str, result: bytes | None = None) -> dict[str, Any]:
     if job.error is not None:
         shown["problem"] = job_problem(job, job.error, root)
     return shown
+
+
+def _beginning(subject: str | list[str]) -> str:
+    return (subject if isinstance(subject, str) else " ".join(subject))[:TEXT_CHARACTERS]
 
 
 def _seconds_left(job: Job) -> int:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from lig_core.result.arrays import LayerArrays, Result
 from lig_core.result.formats import write_json
 from service.http.errors import JobHasNoResult, JobNotFinished
 from service.jobs.job import Job, JobStatus, JobStore
 
 
-def stored_result(jobs: JobStore, job: Job) -> Result:
-    """The result of a job; raises JobNotFinished, JobHasNoResult, ResultExpired. Loading a layer may raise the last."""
-    _require_success(job)
+def stored_result(jobs: JobStore, job: Job, layers: Collection[int] | None = None) -> Result:
+    """The result of a job; raises JobNotFinished, JobHasNoResult, ResultExpired. Loading a layer may raise the last.
+
+    Of a running job, where it is asked for some `layers` that are done, those.
+    """
     indices = [layer.index for layer in job.layers]
+    if job.status is not JobStatus.RUNNING or layers is None or not {*layers} <= {*indices}:
+        _require_success(job)
     return Result(jobs.read_head(job), indices, lambda index: LayerArrays.from_bytes(jobs.read_layer(job, index)))
 
 
@@ -37,4 +43,6 @@ def _require_success(job: Job) -> None:
         raise JobHasNoResult(f"the job failed: {job.error['detail']}")
     if job.status is JobStatus.CANCELLED:
         raise JobHasNoResult("the job was cancelled; send the request again")
-    raise JobNotFinished(f"the job is {job.status}; wait with GET …/v1/jobs/{job.id}?wait=60")
+    done = ", ".join(str(layer.index) for layer in job.layers)
+    partly = f", or ask for layers that are done with ?layers=: {done}" if done else ""
+    raise JobNotFinished(f"the job is {job.status}; wait with GET …/v1/jobs/{job.id}?wait=60{partly}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path, Query
 
@@ -143,7 +143,14 @@ EVENTS_CONTENT: dict[str, Any] = {"text/event-stream": {"schema": EVENT, "exampl
 FirstJob = Annotated[str, Query(description="The `id` of a job.", examples=[JOB_ID])]
 SecondJob = Annotated[str, Query(description="The `id` of the job to compare with it.", examples=[JOB_ID[::-1]])]
 Top = Annotated[int, Query(ge=0, le=10_000, description="How many of the largest changes of each map to list.")]
-DIFF_CONTENT: dict[str, Any] = {"application/json": {"example": EXAMPLES["diff"]}}
+Composition = Annotated[
+    Literal["", "product", "conserving"],
+    Query(
+        description="Set b's composition of this kind beside a's layer map: with `a` as `b`, direct against composed."
+    ),
+]
+WithDifference = Annotated[bool, Query(description="Put the matrices of differences into the answer.")]
+DIFF_CONTENT: dict[str, Any] = {"application/json": {"example": EXAMPLES["diff"]}, "text/html": {"schema": TEXT}}
 
 # Models
 Model = Annotated[str, Path(description="As in `model` of a request.", examples=["minilm"])]

@@ -22,7 +22,7 @@ from rich.table import Table
 from lig_core.client import Client
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.errors import LigError
-from lig_core.result.page import render_page
+from lig_core.result.viewer.page import render_page
 
 TEXT = "The cat sat on the mat."
 STRONGEST = 3

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from lig_core.result.diff import DiffResult, write_diff
-from lig_core.result.select import Selection, select
+from lig_core.result.select import select
+from lig_core.result.viewer.page import page_policy, write_comparison
+from service.http.negotiation import HTML, media_type
+from service.http.pages import page_headers
 from service.http.problems import responses
 from service.http.streaming import StreamedResponse, in_pieces
 from service.jobs.job import JobStore
 from service.jobs.stored_result import stored_result
 from service.keys.guard import Owner
-from service.openapi.words import DIFF_CONTENT, FirstJob, Layers, Maps, SecondJob, Top
+from service.openapi.words import DIFF_CONTENT, Composition, FirstJob, Layers, Maps, SecondJob, Top, WithDifference
 from service.routes.results import Part
 
 
@@ -29,11 +32,13 @@ def router(jobs: JobStore) -> APIRouter:
         responses={
             200: {
                 "model": DiffResult,
-                "description": "b less a, map by map, of what both hold.",
+                "description": "b less a, map by map, of what both hold: a and b may differ in text, model or options. "
+                "HTML is a page to look at, which loads nothing.",
                 "content": DIFF_CONTENT,
             },
             **responses(
                 "job_not_found",
+                "not_acceptable",
                 "job_not_finished",
                 "job_has_no_result",
                 "not_comparable",
@@ -45,15 +50,29 @@ def router(jobs: JobStore) -> APIRouter:
         },
     )
     async def compare(
-        owner: Owner, a: FirstJob, b: SecondJob, layers: Layers = "", maps: Maps = "", top_k: Top = 10
+        request: Request,
+        owner: Owner,
+        a: FirstJob,
+        b: SecondJob,
+        layers: Layers = "",
+        maps: Maps = "",
+        top_k: Top = 10,
+        composed: Composition = "",
+        difference: WithDifference = True,
     ) -> Response:
-        """Of each map that both hold: the difference, its L2 norm, the correlation, and what changed most."""
+        """Of each map that both hold: the difference, its L2 norm, the correlation, and what changed most. Where the
+        tokens differ, those that an edit script keeps are compared, and the others named."""
+        chosen = media_type(request.headers, DIFF_CONTENT)
         selection = Part(layers=layers, maps=maps).selection()
-        parts = await run_in_threadpool(_open, owner, a, b, selection, top_k)
-        return StreamedResponse(in_pieces(parts), media_type="application/json")
 
-    def _open(owner: str, a: str, b: str, selection: Selection, top: int) -> Iterator[bytes]:
-        one, other = (select(stored_result(jobs, jobs.get(owner, job_id)), selection) for job_id in (a, b))
-        return write_diff(one, other, top=top)
+        def opened() -> Iterator[bytes]:
+            one, other = (select(stored_result(jobs, jobs.get(owner, job_id)), selection) for job_id in (a, b))
+            if chosen == HTML.media_type:
+                return write_comparison(one, other)
+            return write_diff(one, other, top=top_k, composed=composed or None, difference=difference)
+
+        headers = page_headers(page_policy()) if chosen == HTML.media_type else {}
+        parts = await run_in_threadpool(opened)
+        return StreamedResponse(in_pieces(parts), media_type=chosen, headers={"Vary": "Accept", **headers})
 
     return routes

@@ -11,8 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from lig_core.contract import ExplainResult
-from lig_core.result.page import page_policy
 from lig_core.result.select import Selection, select
+from lig_core.result.viewer.page import page_policy
 from service.http.negotiation import HTML, Form, has_it, negotiate
 from service.http.pages import page_headers
 from service.http.problems import responses
@@ -71,7 +71,8 @@ def router(jobs: JobStore) -> APIRouter:
         },
     )
     async def read_result(request: Request, owner: Owner, job_id: JobId, part: Annotated[Part, Depends()]) -> Response:
-        """All of it, or the layers, targets, heads and maps that are asked for. If a part of it is lost while it is
+        """All of it, or the layers, targets, heads and maps that are asked for; of a running job, layers that are done,
+        where `layers` names them. If a part of it is lost while it is
         sent, the connection is cut."""
         form, selection = negotiate(request.headers), part.selection()
         job = await run_in_threadpool(jobs.get, owner, job_id)
@@ -89,7 +90,7 @@ def router(jobs: JobStore) -> APIRouter:
         )
 
     def _open(job: Job, selection: Selection, form: Form) -> Iterator[bytes]:
-        result = select(stored_result(jobs, job), selection)
+        result = select(stored_result(jobs, job, selection.layers), selection)
         return form.write(result.head, result)
 
     return routes

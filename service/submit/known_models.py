@@ -66,13 +66,13 @@ class KnownModels:
     def find(self, name: str) -> KnownModel:
         """The model of this name, if it may be asked for.
 
-        Raises InvalidRequest and ModelNotAllowed that point at `/model`, ModelNotFound, UnsupportedModel where its
+        Raises InvalidRequest, ModelNotAllowed and ModelNotFound that point at `/model`, UnsupportedModel where its
         config rules it out, and NotReady where a folder's files are being read.
         """
         known = self._models.get(name)
         if known is None or not known.fresh:
             at, reference = time.monotonic(), self._resolve(name, "/model")
-            card = self._card(reference)
+            card = self._requested(reference)
             require_loadable(card)
             known = KnownModel(
                 reference,
@@ -99,6 +99,12 @@ class KnownModels:
         reference = resolve(name, settings.models_folder, lambda folder: folder in held(), pointer=pointer)
         refuse_others(str(reference), settings.allowed_models, pointer)
         return reference
+
+    def _requested(self, reference: ModelReference) -> ModelCard:
+        try:
+            return self._card(reference)
+        except ModelNotFound as error:
+            raise ModelNotFound(error.detail, errors=[FieldError("/model", error.detail)]) from error
 
     def _card(self, reference: ModelReference) -> ModelCard:
         if reference.kind == "hub":

@@ -57,6 +57,7 @@ def made_layer(
         "head": len(heads),
         "any head": max(MODEL_HEADS, len(heads)),
         "dimension": dimensions,
+        "end": 2,
     }
     arrays = {}
     for name, axes in AXES.items():
@@ -73,6 +74,7 @@ def made_layer(
             arrays[name] = random.integers(1, 500, size=shape)
         else:
             arrays[name] = random.uniform(0.1, 2.0, size=shape)
+    arrays["visible"] = np.array([[0] * len(targets), targets], np.int64)  # none sees what comes after it
     arrays |= {"targets": np.array(targets, np.int64), "att.heads": np.array(heads, np.int64)}
     arrays["composed.product.pearson"][0] = np.nan
     arrays["z2z"][1, 0] = np.nan

@@ -102,7 +102,7 @@ LAYER_MAPS, MLP_MAPS = (select(A, Selection(maps=[name])) for name in ("layer", 
 @pytest.mark.parametrize(
     ("a", "b", "says"),
     [
-        (A, OTHER_TOKENS, "token 0 is '.CLS.' in a and 'a' in b"),
+        (A, OTHER_TOKENS, "no token in common"),
         (A, of(made_layer(1)), "a holds 0, 2, b holds 1"),
         (LAYER_MAPS, MLP_MAPS, "a holds layer of targets 0 to 4, b holds mlp"),
         (select(A, Selection(targets=[1])), select(A, Selection(targets=[2])), "of targets 1, b .* of targets 2"),
@@ -112,6 +112,36 @@ LAYER_MAPS, MLP_MAPS = (select(A, Selection(maps=[name])) for name in ("layer", 
 def test_what_has_nothing_in_common_is_refused_at_once(a: Result, b: Result, says: str) -> None:
     with pytest.raises(NotComparable, match=says):
         write_diff(a, b)
+
+
+def test_of_texts_that_differ_the_same_tokens_are_compared_and_the_others_named() -> None:
+    layer, kept = made_layer(), [0, 2, 3, 4]
+    a = of(finite(layer))
+    shorter = layer.take("source", kept).take("target", kept)
+    arrays = {**finite(shorter).arrays, "targets": np.arange(4), "z2z": a.load(0)["z2z"][np.ix_(kept, kept)] + 1}
+    b = Result.of({**a.head, "tokens": [a.head["tokens"][k] for k in kept]}, [replace(shorter, arrays=arrays)])
+    found = shown(a, b)
+    assert found["alignment"] == [[0, 0], [2, 1], [3, 2], [4, 3]]
+    assert found["unaligned"] == {"a": [1], "b": []}
+    difference = np.array(found["layers"]["0"]["z2z"]["difference"], float)
+    assert np.isnan(difference[1]).all()
+    assert np.isnan(difference[:, 1]).all()
+    assert_close(difference[np.ix_(kept, kept)], np.ones((4, 4)), 1e-6)
+    assert {change["source"] for change in found["layers"]["0"]["z2z"]["top"]} <= {*kept}
+    assert shown(b, a)["unaligned"] == {"a": [], "b": [1]}
+
+
+def test_direct_is_set_against_composed() -> None:
+    result = of(finite(made_layer()))
+    found = shown(result, result, composed="product")
+    assert list(found["layers"]["0"]) == ["z2z"]
+    layer = result.load(0)
+    assert_close(np.array(found["layers"]["0"]["z2z"]["difference"]), layer["composed.product"] - layer["z2z"], 1e-5)
+    assert found["settings"] == {"map": ["layer", "composed.product"]}
+
+
+def test_the_matrices_can_be_left_out() -> None:
+    assert "difference" not in shown(A, B, difference=False)["layers"]["0"]["z2z"]
 
 
 def test_a_number_that_is_none_is_null() -> None:

@@ -110,8 +110,39 @@ def test_files_have_names_and_pages_have_a_policy(api, path):
     page = api.get(path, headers={"Accept": "text/html"})
     assert "content-disposition" not in page.headers
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
-    embedded = page.text.partition('<script type="application/json" id="result">')[2].partition("</script>")[0]
-    assert json.loads(embedded) == json.loads(DOCUMENT)
+    embedded = page.text.partition('<script type="application/json" id="results">')[2].partition("</script>")[0]
+    assert json.loads(embedded)["results"][0]["head"] == json.loads(json.dumps(made_head()))
+
+
+def test_layers_of_a_running_job_are_there_once_they_are_done(api, jobs):
+    job = api.post("/v1/explain", json={"text": "The dog sat.", "model": "minilm"}).json()["id"]
+    run = jobs.start(job)
+    jobs.by_hand.add_part(run, "head", json.dumps(made_head()).encode())
+    jobs.by_hand.add_arrays(run, made_layer(0))
+    found = api.get(f"/v1/jobs/{job}/result?layers=0&maps=layer")
+    assert (found.status_code, list(found.json()["layers"])) == (200, ["0"])
+    for query in ("", "?layers=0,2"):
+        refused = api.get(f"/v1/jobs/{job}/result{query}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "job_not_finished")
+        assert "?layers=: 0" in refused.json()["detail"]
+
+
+def test_two_results_are_a_page_too(api, path):
+    job = path.split("/")[3]
+    page = api.get(f"/v1/diff?a={job}&b={job}", headers={"Accept": "text/html"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    embedded = page.text.partition('<script type="application/json" id="results">')[2].partition("</script>")[0]
+    assert len(json.loads(embedded)["results"]) == 2
+    assert api.get(f"/v1/diff?a={job}&b={job}", headers={"Accept": "image/png"}).status_code == 406
+    found = api.get(f"/v1/diff?a={job}&b={job}&composed=product&difference=false&layers=2").json()["layers"]["2"]
+    assert list(found) == ["z2z"]
+    assert "difference" not in found["z2z"] or found["z2z"]["difference"] is None
+
+
+def test_an_unknown_model_is_pointed_at(api):
+    answer = api.post("/v1/explain", json={"text": "cat", "model": "no/such-model"})
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/model"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""A saved result, read back from a file in any of its formats."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from safetensors.numpy import load
+
+from lig_core.errors import InvalidRequest
+from lig_core.result.arrays import Array, LayerArrays, Result
+from lig_core.result.read import from_document
+
+Tensors = dict[str, Array]
+
+
+def read_result(path: Path) -> Result:
+    """The result in a .json, .ndjson, .npz or .safetensors file; raises InvalidRequest where there is none in it."""
+    readers = {".json": _json, ".ndjson": _ndjson, ".npz": _npz, ".safetensors": _safetensors}
+    if path.suffix not in readers:
+        raise InvalidRequest(f"'{path.name}' does not say its format; results are in {', '.join(readers)} files")
+    try:
+        return readers[path.suffix](path)
+    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise InvalidRequest(f"'{path.name}' is no result as lig writes it: {error}") from error
+
+
+def _json(path: Path) -> Result:
+    head, layers = from_document(orjson.loads(path.read_bytes()))
+    return Result.of(head, layers)
+
+
+def _ndjson(path: Path) -> Result:
+    head, *layers, _verdict = map(orjson.loads, path.read_bytes().splitlines())
+    return Result.of(*from_document({**head["head"], "layers": {str(one["layer"]): one["maps"] for one in layers}}))
+
+
+def _npz(path: Path) -> Result:
+    with np.load(path) as found:
+        names = [name for name in found.files if name.startswith("layers.")]
+        about = {name: orjson.loads(found[name].item()) for name in names if name.endswith(".about")}
+        tensors = {name: found[name] for name in names if name not in about}
+        return _of(orjson.loads(found["head"].item()), about, tensors)
+
+
+def _safetensors(path: Path) -> Result:
+    data = path.read_bytes()
+    # The library reads metadata from files only. A header is its length in 8 bytes, then JSON.
+    metadata = orjson.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    about = {name: orjson.loads(text) for name, text in metadata.items() if name.endswith(".about")}
+    return _of(orjson.loads(metadata["head"]), about, load(data))
+
+
+def _of(head: dict[str, Any], about: dict[str, Any], tensors: Tensors) -> Result:
+    """Tensors are called `layers.<layer>.<name>`, what is about a layer `layers.<layer>.about`."""
+    by_layer: dict[int, Tensors] = defaultdict(dict)
+    for name, array in tensors.items():
+        _, layer, part = name.split(".", 2)
+        by_layer[int(layer)][part] = array
+    described = sorted(about.values(), key=lambda one: one["index"])
+    return Result.of(head, [LayerArrays(arrays=by_layer[one["index"]], **one) for one in described])

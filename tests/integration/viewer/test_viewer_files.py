@@ -1,0 +1,319 @@
+"""A result's file in a browser, offline: every cell, every way to read it, what it says of certificates and zeros."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+
+from lig_core.result.arrays import CERTIFICATE
+from lig_core.result.render import document, plain
+from lig_core.result.viewer.page import write_comparison
+from lig_core.result.viewer.show import show
+from tests import programs
+from tests.integration.viewer.drawn_maps import (
+    NAN,
+    changed,
+    drawn_colours,
+    drawn_result,
+    expected_colours,
+    theme,
+)
+from tests.support.made_results import made_result
+from tests.support.places import ROOT
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\u202e"
+MOST_NODES = 5000
+
+
+def hover(page, i, j):
+    box, cells = page.locator("#map").bounding_box(), page.locator("#cells")
+    left, top, cell = (float(cells.get_attribute(f"data-{name}")) for name in ("left", "top", "cell"))
+    page.mouse.move(box["x"] + left + (j + 0.5) * cell, box["y"] + top + (i + 0.5) * cell)
+
+
+def click(page, i, j, **options):
+    hover(page, i, j)
+    for key in options.get("keys", ()):
+        page.keyboard.down(key)
+    page.mouse.down()
+    page.mouse.up()
+    for key in options.get("keys", ()):
+        page.keyboard.up(key)
+
+
+@pytest.mark.parametrize("count", [6, 41, 200, 360, 512])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_cell_is_drawn_in_its_colour(open_file, count, scheme):
+    result = drawn_result(count, layers=1)
+    size = {"width": 1920, "height": 1080}
+    page = open_file(result, "scale=100", color_scheme=scheme, viewport=size)
+    page.locator("#cells[data-end]").wait_for(state="attached")
+    values, drawn = result.load(0)["z2z"], drawn_colours(page, count, count)
+    assert (drawn[..., 3] == 255).all()
+    end = float(page.get_attribute("#cells", "data-end"))
+    assert end == pytest.approx(np.abs(values).max(), rel=1e-6)
+    np.testing.assert_allclose(drawn[..., :3], expected_colours(values, end, theme(page)), atol=2)
+    assert page.evaluate("document.getElementsByTagName('*').length") < MOST_NODES
+
+
+def test_of_many_layers_every_one_is_there_and_few_nodes(open_file):
+    page = open_file(drawn_result(512, layers=3), "pin=200&least=0&k=8&path=0")
+    page.locator("#flow .edge").first.wait_for(state="attached")
+    assert page.locator(".strip canvas").count() == 3
+    assert page.evaluate("document.getElementsByTagName('*').length") < MOST_NODES
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_masked_cells_own_terms_and_what_was_not_asked_for_are_told_apart(open_file, scheme):
+    result = drawn_result(8, layers=1, causal=True)
+    result = changed(result, 0, **{"z2z.status": np.array([1, *[0] * 7], np.uint8)})
+    page = open_file(result, color_scheme=scheme)
+    page.locator("#cells[data-end]").wait_for(state="attached")
+    drawn, colours = drawn_colours(page, 8, 8), theme(page)
+    below = np.tril_indices(8, -1)
+    np.testing.assert_allclose(drawn[below][:, :3], np.broadcast_to(colours["masked"], (28, 3)), atol=2)
+    assert np.abs(colours["masked"] - colours["zero"]).max() > 10
+    legend = page.inner_text(".legend")
+    assert "masked" in legend
+    assert "0 by definition" in legend
+    hover(page, 5, 2)
+    assert "masked" in page.inner_text("#readout")
+    hover(page, 3, 3)
+    assert "0 by definition" in page.inner_text("#readout")
+
+
+def test_targets_that_were_not_asked_for_are_no_values(open_file):
+    result = drawn_result(6, layers=1)
+    layer = result.load(0).take("target", [1, 4])
+    page = open_file(type(result).of(result.head, [layer]))
+    page.locator("#cells[data-end]").wait_for(state="attached")
+    drawn = drawn_colours(page, 6, 6)
+    assert [bool(alpha) for alpha in drawn[0, :, 3]] == [False, True, False, False, True, False]
+    hover(page, 0, 0)
+    assert "not asked for" in page.inner_text("#readout")
+
+
+def test_the_exact_value_its_share_and_the_certificate_are_read_out(open_file):
+    result = drawn_result(6, layers=1)
+    result = changed(result, 0, **{"z2z.converged": np.array([1, 1, 0, 1, 1, 1], bool)})
+    page = open_file(result)
+    hover(page, 1, 2)
+    value = float(result.load(0)["z2z"][1, 2])
+    readout = page.inner_text("#readout")
+    assert f"{value:.6g}".rstrip("0") in readout
+    assert "▲ not converged" in readout
+    assert "▲ 1 of 6 targets not converged: 2" in page.inner_text("#summary")
+    click(page, 1, 2)
+    shown = page.inner_text(".inspector .first")
+    assert "Into “token2” 2" in shown
+    assert "error 1.0e-5" in shown
+    assert ("entries ≈ 1.0e-4" in shown) == ("entry_error" in CERTIFICATE)
+    assert page.locator("#flow .edge.unconverged").count() > 0
+    assert "pin=2" in page.url
+
+
+def test_the_flow_is_made_of_the_largest_shares_of_each_layer(open_file):
+    result = drawn_result(6, layers=2)
+    page = open_file(result, "pin=3&k=1&least=0&path=0")
+    top, bottom = result.load(1)["z2z"], result.load(0)["z2z"]
+    first = int(np.abs(top[:, 3]).argmax())
+    titles = page.locator("#flow .edge title").all_text_contents()
+    assert any(t.startswith(f"layer 1: “token{first}” {first} → “token3” 3") for t in titles)
+    for target in (first, 3):
+        source = int(np.abs(bottom[:, target]).argmax())
+        assert any(t.startswith(f"layer 0: “token{source}” {source} → “token{target}” {target}") for t in titles)
+    assert page.locator("#flow .stem").count() == 2  # own terms have no value in these maps
+    page.keyboard.press("t")
+    assert "Flow from" in page.inner_text("#flow-title")
+    target = int(np.abs(bottom[3]).argmax())
+    said = f"layer 0: “token3” 3 → “token{target}” {target}"
+    assert any(t.startswith(said) for t in page.locator("#flow .edge title").all_text_contents())
+    assert "no certificate" in page.inner_text(".controls")
+
+
+def test_a_second_token_is_pinned_beside_the_first(open_file):
+    page = open_file(drawn_result(6))
+    click(page, 1, 2)
+    click(page, 1, 4, keys=["Shift"])
+    assert page.locator(".inspector .second h2").inner_text().startswith("Into “token4”")
+    assert page.locator("#flow g.second .edge").count() > 0
+    assert "pin=2" in page.url
+    assert "second=4" in page.url
+    page.keyboard.press("Escape")
+    assert page.locator(".inspector .first").count() == 0
+
+
+def test_layers_heads_maps_and_scale_are_chosen(open_file):
+    page = open_file(drawn_result(6, layers=3, heads=2))
+    assert "Layer 2" in page.inner_text("#map-title")
+    page.locator(".strip button").last.click()
+    assert "Layer 0" in page.inner_text("#map-title")
+    page.select_option("#map-name", "att")
+    assert "all heads summed" in page.inner_text("#map-title")
+    page.check("[name=view][value=heads]")
+    page.locator(".grid button").nth(1).click()
+    assert "head 1" in page.inner_text("#map-title")
+    page.select_option("#scale", "100")
+    assert "scale=100" in page.url
+    for _ in range(2):
+        page.go_back()
+    page.wait_for_function("document.getElementById('map-title').textContent.includes('summed')")
+
+
+@pytest.mark.parametrize("name", ["layer", "product", "conserving", "att", "mlp"])
+def test_every_map_of_a_result_is_shown(open_file, name):
+    page = open_file(made_result(), f"map={name}")
+    page.locator("#cells").wait_for(state="attached")
+    assert page.input_value("#map-name") == name
+    assert page.locator("#summary").inner_text()
+
+
+@pytest.mark.parametrize(
+    "view", ["layer=99&pin=77&map=x&head=9&view=?", "pin=NaN&k=-1&scale=0", "b=nobody&view=compare"]
+)
+def test_a_link_that_makes_no_sense_still_shows_something(open_file, view):
+    page = open_file(drawn_result(6), view)
+    page.locator("#map-title").wait_for()
+
+
+def test_a_reload_shows_the_same(open_file):
+    page = open_file(drawn_result(6), "pin=2&second=4&layer=0&forward=1&special=1&share=1&k=3")
+    before = (page.inner_text("#flow-title"), page.inner_text("#map-title"), page.url)
+    page.reload()
+    page.locator("#flow").wait_for()
+    assert (page.inner_text("#flow-title"), page.inner_text("#map-title"), page.url) == before
+    assert page.is_checked("#special")
+    assert page.is_checked("#share")
+
+
+def saved(page, panel, name):
+    with page.expect_download() as download:
+        page.locator(f"[aria-label='Save the {panel}'] button", has_text=name).click()
+    return download.value
+
+
+def test_what_is_saved_holds_what_is_drawn(open_file):
+    result = drawn_result(6, tokens=["a", 'say "x"', "<b>", "d,e", "f", "g"])
+    page = open_file(result, "pin=2&layer=1")
+    values = result.load(1)["z2z"]
+    rows = list(csv.DictReader(io.StringIO(saved(page, "map", "CSV").path().read_text())))
+    assert len(rows) == 36
+    for row in rows:
+        i, j = int(row["source"]), int(row["target"])
+        assert np.float32(row["value"]) == values[i, j]
+        assert float(row["share"]) == pytest.approx(float(values[i, j]) / 2)
+        assert row["source_token"] == result.head["tokens"][i]
+    document = json.loads(saved(page, "map", "JSON").path().read_text())
+    assert np.array_equal(np.array(document["matrix"], np.float32), values)
+    assert (document["layer"], document["map"], document["tokens"]) == (1, "layer", result.head["tokens"])
+    assert document["certificate"]["total"] == [2.0] * 6
+    for panel in ("flow", "map"):
+        svg = saved(page, panel, "SVG").path().read_text()
+        assert svg.startswith("<svg")
+        assert "&lt;b&gt;" in svg or "&#60;b&#62;" in svg
+        assert "<script" not in svg
+        assert saved(page, panel, "PNG").path().read_bytes().startswith(b"\x89PNG")
+
+
+def test_hostile_tokens_stay_text(open_file):
+    tokens = [HOSTILE, "ok", "\n", " ", "x" * 300, "[CLS]"]
+    page = open_file(drawn_result(6, tokens=tokens), "pin=0&second=4&view=flow")
+    assert HOSTILE in page.inner_text(".sentence")
+    assert page.locator("img").count() == 0
+    assert "↵" in page.inner_text(".sentence")
+    assert page.locator(".sentence .special").count() == 1
+    saved(page, "flow", "SVG")
+    saved(page, "map", "SVG")
+
+
+def test_the_keyboard_alone_reads_a_map(open_file):
+    result = drawn_result(6, layers=3, heads=2)
+    page = open_file(result)
+    page.keyboard.press("PageDown")
+    assert "Layer 1" in page.inner_text("#map-title")
+    page.keyboard.press("PageUp")
+    page.keyboard.press("]")
+    assert "all heads summed" in page.inner_text("#map-title")
+    page.keyboard.press("]")
+    assert "head 0" in page.inner_text("#map-title")
+    page.keyboard.press("[")
+    page.keyboard.press("s")
+    assert page.is_checked("#special")
+    page.keyboard.press("?")
+    assert page.locator("dialog").is_visible()
+    page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="detached")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "map":
+            break
+    assert page.evaluate("document.activeElement.id") == "map"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert "“token1” 1 → “token1” 1" in page.inner_text("#readout")
+    page.keyboard.press("Enter")
+    assert "Into “token1”" in page.inner_text(".inspector .first")
+    page.keyboard.press("+")
+    page.keyboard.press("f")
+
+
+def test_two_texts_are_compared_by_the_tokens_that_are_the_same(new_context, tmp_path):
+    a = drawn_result(4, tokens=["the", "trophy", "is", "large"])
+    b = drawn_result(3, tokens=["the", "is", "small"], seed=1)
+    file = tmp_path / "two.html"
+    file.write_bytes(b"".join(write_comparison(a, b)))
+    page = new_context(viewport={"width": 1366, "height": 768}).new_page()
+    page.goto(f"{file.as_uri()}#layer=1&scale=100")
+    page.locator(".texts").wait_for()
+    assert [mark.strip() for mark in page.locator(".texts mark").all_inner_texts()] == ["trophy", "large", "small"]
+    with page.expect_download() as download:
+        page.locator("[aria-label='Save the map'] button", has_text="JSON").click()
+    matrix = json.loads(download.value.path().read_text())["matrix"]
+    x, y = a.load(1)["z2z"].astype(float), b.load(1)["z2z"].astype(float)
+    expected = np.full((4, 4), NAN)
+    expected[np.ix_([0, 2], [0, 2])] = y[:2, :2] - x[np.ix_([0, 2], [0, 2])]
+    np.testing.assert_allclose(np.array(matrix, float), expected)
+    page.locator(".compare .segments label", has_text=re.compile("^b$")).click()
+    assert page.inner_text("#map-title").startswith("b · ")
+
+
+def test_a_notebooks_frame_shows_a_map(new_context, tmp_path):
+    result = drawn_result(12)
+    file = tmp_path / "notebook.html"
+    html = show(plain(document({**result.head}, list(result))), height=500)._repr_html_()
+    file.write_text(f'<meta charset="utf-8"><div style="width:700px">{html}</div>')
+    page = new_context(viewport={"width": 800, "height": 600}).new_page()
+    page.goto(file.as_uri())
+    frame = page.frame_locator("iframe")
+    frame.locator("#cells[data-end]").wait_for(state="attached")
+    box = frame.locator("#map").bounding_box()
+    assert box["width"] > 200
+    visible = 500 - (box["y"] - page.locator("iframe").bounding_box()["y"])
+    assert visible > 150
+    frame.locator(".sentence button").nth(3).click()
+    assert "Into “token3”" in frame.locator(".inspector .first").inner_text()
+
+
+@pytest.mark.parametrize("width", [360, 700, 1366, 3840])
+def test_nothing_is_wider_than_the_window(open_file, width):
+    page = open_file(drawn_result(41, heads=2), "pin=2&view=heads", viewport={"width": width, "height": 800})
+    page.locator("#map").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(
+    "options", [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}], ids=str
+)
+@pytest.mark.parametrize("view", ["pin=2&second=4", "view=heads&map=att", "view=compare&b=product&side=d"])
+def test_axe_finds_nothing(open_file, options, view):
+    programs.require("npm")
+    axe = ROOT / "viewer/node_modules/axe-core/axe.min.js"
+    assert axe.exists(), "run: make viewer"
+    page = open_file(made_result(), view, **options)
+    page.locator("#map").wait_for()
+    page.evaluate(axe.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    assert [f"{each['id']}: {[node['html'][:120] for node in each['nodes']]}" for each in found] == []

@@ -1,0 +1,33 @@
+"""A saved result reads back as it was, whatever its format."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lig_core.errors import InvalidRequest
+from lig_core.result.formats import FORMATS
+from lig_core.result.saved import read_result
+from tests.support.made_results import made_result
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_format_reads_back(tmp_path: Path, name: str, dtype: str) -> None:
+    result = made_result(dtype=dtype)
+    path = tmp_path / f"result.{name}"
+    path.write_bytes(b"".join(FORMATS[name].write(result.head, list(result))))
+    found = read_result(path)
+    assert (found.head, list(found.indices)) == (result.head, list(result.indices))
+    for one, other in zip(found, result, strict=True):
+        assert one.arrays.keys() == other.arrays.keys()
+        for tensor, array in other.arrays.items():
+            np.testing.assert_array_equal(one[tensor], array, err_msg=tensor)
+            assert one[tensor].dtype == array.dtype, tensor
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.ndjson", "a.npz", "a.safetensors", "a.txt"])
+def test_what_is_no_result_says_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"[]")
+    with pytest.raises(InvalidRequest, match=name):
+        read_result(tmp_path / name)
