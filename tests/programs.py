@@ -1,4 +1,4 @@
-"""Programs that tests need and pip does not bring: a browser, a Redis, an nginx, curl, jq and npm.
+"""Programs that tests need and pip does not bring: a browser, a Redis, an nginx, curl, jq, npm, and npm's packages.
 
 `python -m tests.programs` brings what is missing, where it can: as root, through apt-get. `require` gives a test its
 program, or skips the test and says how to get it; under CI=true, where nobody reads that, the test fails.
@@ -25,6 +25,7 @@ PLAYWRIGHTS_PLACES = (".cache/ms-playwright", "Library/Caches/ms-playwright")
 """Under the home folder, on Linux and macOS."""
 PLAYWRIGHTS_BROWSERS = ("chrome", "headless_shell", "chrome-headless-shell", "*.app/Contents/MacOS/*")
 
+NODE_PACKAGES = Path(__file__).parents[1] / "viewer/node_modules"
 APT_OPTIONS = (
     "DPkg::Lock::Timeout=120",
     "Acquire::Retries=2",
@@ -114,8 +115,24 @@ def require(name: str) -> Path:
     return path
 
 
+def require_packages() -> Path:
+    """The folder of what the viewer is built and tested with; without it, as without a program."""
+    require("npm")
+    if not NODE_PACKAGES.is_dir():
+        (pytest.fail if in_ci() else pytest.skip)("needs the viewer's packages: `make viewer/node_modules`")
+    return NODE_PACKAGES
+
+
 def bring() -> None:
     """Install what is missing; where that is not possible, say in a line each what is."""
+    _bring_programs()
+    if found("npm") is not None and not NODE_PACKAGES.is_dir():
+        command = ["make", "--no-print-directory", "viewer/node_modules"]
+        if subprocess.run(command, cwd=NODE_PACKAGES.parents[1], check=False).returncode != 0:
+            print("tests: npm could not bring the viewer's packages", file=sys.stderr)
+
+
+def _bring_programs() -> None:
     missing = [name for name in PROGRAMS if found(name) is None]
     if not missing:
         return

@@ -43,24 +43,31 @@ def find_layout(block: Block) -> Layout:
 
 def _step(block: Block) -> Step | None:
     """Whether what the attention module projects after its mixing are head outputs, or what a step made of them."""
-    ran: list[tuple[nn.Module, Tensor]] = []
+    if block.wiring.residual is None:
+        return None
+    given, others = (_given(block, heads) for heads in (block.heads_out, block.heads_out.flip(0)))
+    projected = [x for x, other in zip(given, others, strict=True) if not _same(other, x)]
+    mixed = block.heads_out.flatten(1)
+    if not projected or any(x.shape == mixed.shape and _same(x, mixed) for x in projected):
+        return None
+    return "gate" if _affine(lambda o: block.residual_stream(o, block.z), block.heads_out) else "norm"
+
+
+def _given(block: Block, heads: Tensor) -> list[Tensor]:
+    """The inputs [rows, ..] of the linear maps in the attention module, when it goes on from head outputs."""
+    inputs: list[Tensor] = []
+
+    def note(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        inputs.append(args[0].reshape(-1, args[0].shape[-1])[: len(heads)].clone())
+
     linears = [m for m in block.attention.module.modules() if linear_width(m) is not None]
-
-    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
-        ran.append((module, args[0]))
-
     handles = [linear.register_forward_pre_hook(note) for linear in linears]
     try:
-        block.finish(block.heads_out, block.z)
+        block.finish(heads, block.z)
     finally:
         for handle in handles:
             handle.remove()
-    mixed = block.heads_out.flatten(1)
-    projected = [x.reshape(-1, x.shape[-1])[: len(mixed)] for m, x in ran if m not in block.wiring.projections]
-    projected = [x for x in projected if x.shape == mixed.shape]
-    if not projected or any(_same(x, mixed) for x in projected) or block.wiring.residual is None:
-        return None
-    return "gate" if _affine(lambda o: block.residual_stream(o, block.z), block.heads_out) else "norm"
+    return inputs
 
 
 def _norms(block: Block, step: Step | None) -> Norms | None:

@@ -13,10 +13,8 @@ MOST_COMPRESSED = 34_000
 
 
 def test_it_is_made_of_the_sources_to_the_byte(tmp_path):
+    programs.require_packages()
     npm = programs.require("npm")
-    if not (ROOT / "viewer/node_modules").exists():
-        install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", "viewer"]
-        subprocess.run(install, cwd=ROOT, check=True, capture_output=True)
     build = [npm, "run", "--silent", "--prefix", "viewer", "build"]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, env={**os.environ, "OUT": str(tmp_path)})
     for name in NAMES:

@@ -22,7 +22,6 @@ from tests.integration.viewer.drawn_maps import (
     theme,
 )
 from tests.support.made_results import made_result
-from tests.support.places import ROOT
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u202e"
 MOST_NODES = 5000
@@ -309,9 +308,7 @@ def test_nothing_is_wider_than_the_window(open_file, width):
 )
 @pytest.mark.parametrize("view", ["pin=2&second=4", "view=heads&map=att", "view=compare&b=product&side=d"])
 def test_axe_finds_nothing(open_file, options, view):
-    programs.require("npm")
-    axe = ROOT / "viewer/node_modules/axe-core/axe.min.js"
-    assert axe.exists(), "run: make viewer"
+    axe = programs.require_packages() / "axe-core/axe.min.js"
     page = open_file(made_result(), view, **options)
     page.locator("#map").wait_for()
     page.evaluate(axe.read_text(encoding="utf-8"))

@@ -43,10 +43,17 @@ class Powers(ChunkedIntegrand):
         self._check(a, columns)
         return a[:, None] ** 2 * (columns + 1)
 
-    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         self._check(a, columns)
         slope = 2 * a[:, None] * (columns + 1)
-        return a[:, None] ** 2 * (columns + 1), (slope / 3)[..., None].expand(-1, -1, 3)
+        rates = (slope / 3)[..., None].expand(-1, -1, 3)
+        return a[:, None] ** 2 * (columns + 1), rates, -rates if self.witnessed else None
+
+
+class Witnessed(Powers):
+    """The witness takes what the map gives."""
+
+    witnessed = True
 
 
 def check(integrand: Powers) -> None:
@@ -55,13 +62,17 @@ def check(integrand: Powers) -> None:
     found = integrand.accumulate(NODES, COLUMNS, WEIGHTS)
     assert_close(found.lengths, lengths, ROUNDING)
     assert_close(found.slopes, slopes, ROUNDING)
-    assert_close(found.weighted, (WEIGHTS @ slopes / 3)[..., None].expand(-1, -1, 3), ROUNDING)
+    weighted = (WEIGHTS @ slopes / 3)[..., None].expand(-1, -1, 3)
+    assert_close(found.weighted, weighted, ROUNDING)
+    if found.witness is not None:
+        assert_close(found.witness, -weighted, ROUNDING)
     assert_close(integrand.lengths(NODES, COLUMNS), lengths, ROUNDING)
 
 
+@pytest.mark.parametrize("kind", [Powers, Witnessed])
 @pytest.mark.parametrize("pairs", [1, 2, 3, 5, 7, 14, 15, 100])
-def test_chunks_hold_at_most_what_the_budget_allows_and_sum_to_the_whole(pairs: int) -> None:
-    integrand = Powers(Budget(pairs * MEGABYTE))
+def test_chunks_hold_at_most_what_the_budget_allows_and_sum_to_the_whole(pairs: int, kind: type[Powers]) -> None:
+    integrand = kind(Budget(pairs * MEGABYTE))
     check(integrand)
     assert max(integrand.sizes) <= pairs
     assert sum(integrand.sizes) == 2 * 15

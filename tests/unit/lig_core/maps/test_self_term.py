@@ -146,6 +146,7 @@ def attribution(values: Tensor, converged: list[bool]) -> Attribution:
         values=values,
         total=values.sum(-1),
         completeness_error=torch.zeros(count),
+        entry_error=torch.zeros(count),
         nodes=torch.zeros(count, dtype=torch.long),
         converged=torch.tensor(converged),
         status=tuple("ok" if fine else "budget" for fine in converged),
