@@ -241,9 +241,13 @@ def _explain_there(request: ExplainRequest, client: Client, output: Path | None)
     except KeyboardInterrupt:
         _cancel(job, client)
     require_success(job)
-    if output is not None and output.suffix in FORMATS_OF_BYTES:
-        client.download(job["id"], output)
-        _say_written(output, layers_in(output))
+    if output is not None and output.suffix in (*FORMATS_OF_BYTES, ".html"):
+        if output.suffix == ".html":  # the service makes the page: here may be none of what it takes
+            output.write_bytes(client.result(job["id"], format="html"))
+            _say_written(output, job["progress"]["total"])
+        else:
+            client.download(job["id"], output)
+            _say_written(output, layers_in(output))
         missed = f"columns of the result missed rtol {request.rtol:g}; `unconverged` in {output} tells where"
         _tell_unconverged(request, missed if job.get("converged") is False else None)
     else:

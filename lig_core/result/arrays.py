@@ -159,6 +159,9 @@ class LayerArrays:
         # The library reads metadata from files only. A header is its length in 8 bytes, then JSON.
         header = orjson.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         arrays = dict(sorted(load(data).items()))  # the library has another order each time
+        for name in MAPS:  # a result that was stored before entries were estimated
+            if f"{name}.total" in arrays and f"{name}.entry_error" not in arrays:
+                arrays[f"{name}.entry_error"] = np.full_like(arrays[f"{name}.total"], np.nan)
         return cls(arrays=arrays, **orjson.loads(header["__metadata__"]["about"]))
 
 

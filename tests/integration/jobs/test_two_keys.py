@@ -40,6 +40,8 @@ KNOW_NO_JOB = {
 NAME_A_JOB = {"job_id", "a", "b"}
 NAME_A_PLACE = {"cursor", "group", "after", "Last-Event-ID", "Idempotency-Key"}
 NAME_NOTHING = {"wait", "embed", "limit", "status", "layers", "maps", "targets", "heads", "top_k", "model"} | {
+    "composed",
+    "difference",
     "Prefer",
     "Cache-Control",
 }

@@ -9,6 +9,7 @@ import shutil
 import pytest
 from fastapi.testclient import TestClient
 
+from lig_core.models.bundled.packages import BUNDLED, bundled_identity
 from lig_core.models.identity import folder_digest
 from lig_core.models.references import ModelReference
 from lig_core.serving.queue import names
@@ -289,7 +290,8 @@ def test_workers_tell_what_they_have_and_notice_what_becomes_of_it(redis, tmp_pa
     announcer = Announcer(redis, "lig", models)
     announcer.tell()
     digest = folder_digest(models / "read")
-    assert redis.hgetall(key) == {b"minilm": b"0.1.0", b"read": digest.encode(), b"named": b""}
+    bundled = {name.encode(): bundled_identity(name).encode() for name in BUNDLED}
+    assert redis.hgetall(key) == {b"read": digest.encode(), b"named": b"", **bundled}
     assert 0 < redis.ttl(key) <= 24 * 3600
     (models / "read" / "model.safetensors").write_text("other")
     announcer.tell()
