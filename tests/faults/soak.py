@@ -58,7 +58,8 @@ END_SECONDS = 180.0
 ANSWER_SECONDS = 60.0
 """How long all APIs may refuse or be silent."""
 GROWTH = {"rss": (1.05, 0), "fds": (1.10, 2)}
-"""How much the last quarter of a process's life may exceed the first, as a factor or by so much; medians of each."""
+"""How much the end of a process's life may exceed its beginning, as a factor or by so much: medians of its quarters; of
+processes with models, whose memory swings by a third with the jobs that they run, the most of its halves."""
 LEAST_SAMPLES = 24
 """Of a process that is compared with itself."""
 SPARED = ("rss API 1", "rss worker 1", "rss models 1", "rss worker 2")
@@ -219,6 +220,10 @@ class Life:
     ended: float
     values: dict[str, list[float]] = field(default_factory=lambda: {"rss": [], "fds": []})
 
+    @property
+    def minutes(self) -> float:
+        return (self.ended - self.began) / 60
+
 
 class Lives:
     """What was measured of each process of a stack; one that was started anew is another one."""
@@ -246,12 +251,13 @@ class Lives:
         return models in self._full
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Of each role the process that lived longest: medians of its life's first and last quarter."""
+        """Of each role the process that lived longest: its life's beginning and end."""
         longest: dict[str, Life] = {}
         for (name, _), life in self._lives.items():
             longest[name] = max(longest.get(name, life), life, key=lambda each: len(each.values["rss"]))
         return {
-            f"{kind} {name}": figure(kind, values) | {"minutes": round((life.ended - life.began) / 60, 1)}
+            f"{kind} {name}": figure(kind, values, swings=name.startswith("models"))
+            | {"minutes": round(life.minutes, 1)}
             for name, life in sorted(longest.items())
             for kind, values in life.values.items()
             if len(values) >= LEAST_SAMPLES
@@ -268,10 +274,11 @@ class Lives:
                     life.values[kind].append(value)
 
 
-def figure(kind: str, values: Sequence[float]) -> dict[str, Any]:
+def figure(kind: str, values: Sequence[float], *, swings: bool) -> dict[str, Any]:
     """Whether what was measured one after the other stayed flat."""
-    quarter, (factor, more) = max(1, len(values) // 4), GROWTH[kind]
-    first, last = statistics.median(values[:quarter]), statistics.median(values[-quarter:])
+    part, of_part = (len(values) // 2, max) if swings else (len(values) // 4, statistics.median)
+    first, last = of_part(values[: max(1, part)]), of_part(values[-max(1, part) :])
+    factor, more = GROWTH[kind]
     return {
         "first": round(first),
         "last": round(last),
@@ -412,11 +419,12 @@ Results and failures were kept for {KEPT_SECONDS} s; the cache of events held 1 
 
 API 1, worker 1 with its models, and worker 2 were never killed, but for the models of worker 2; they lived through \
 every outage and freeze. Of the others the process that lived longest is shown, where it lived long enough. Medians of \
-the first and the last quarter of a process's life, after {WARM_UP_SECONDS:g} s of warming up.
+the first and the last quarter of a process's life, after {WARM_UP_SECONDS:g} s of warming up; of processes with models,
+whose memory swings with the jobs that they run, the most of its first and its last half.
 Flat: no more than {GROWTH["rss"][0] - 1:.0%} more memory, {GROWTH["fds"][0] - 1:.0%} or {GROWTH["fds"][1]} more \
 descriptors.
 
-{rows(["what", "minutes alive", "first quarter", "last quarter", "most", "flat"], lines)}
+{rows(["what", "minutes alive", "beginning", "end", "most", "flat"], lines)}
 
 Redis held {left["at_end"]} keys at the end, and {left["after_expiry"]} when the last results had expired \
 ({EXPIRY_SECONDS:g} s after the last job), {len(left["of_jobs"])} of them of a job.

@@ -251,6 +251,7 @@ def test_a_section_of_the_report_takes_its_place_and_leaves_the_others(tmp_path)
 
 def test_the_soak_sees_growth_and_another_text_s_result():
     flat, grown = [100.0] * 20, [100.0 + number for number in range(20)]
-    assert soak.figure("rss", flat)["flat"] and not soak.figure("rss", grown)["flat"]
+    for swings in (False, True):
+        assert soak.figure("rss", flat, swings=swings)["flat"] and not soak.figure("rss", grown, swings=swings)["flat"]
     result = {"tokens": ["[CLS]", "word", "word", "35", "##7", "[SEP]"]}
     assert soak.is_of(result, "word word 357") and not soak.is_of(result, "word word 358")
