@@ -284,7 +284,8 @@ class TokenMap(BaseModel):
 class LayerResult(BaseModel):
     """The maps of one layer, and what its mask leaves to be seen.
 
-    `z2z` is the layer map; `targets` holds z2u and u2z per target token."""
+    `z2z` is the layer map; `targets` holds z2u and u2z per target token.
+    """
 
     layer_idx: int
     replay_error: float | None = Field(

@@ -40,15 +40,15 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
     dead = still & (values.abs().sum(-1) <= ENTRY * floor)
     values = torch.where(still[:, None], 0.0, values)
     scale = scale_of(total, largest).clamp_min(torch.finfo(torch.float64).tiny)
-    missed = torch.where(still, 0.0, (values.sum(-1) - total).abs())
+    missed = torch.where(dead, 0.0, (values.sum(-1) - total).abs())
     error = missed / scale
     return Attribution(
         values=values,
         total=total,
         completeness_error=error,
-        entry_error=torch.where(still, 0.0, torch.full_like(error, torch.nan)),
+        entry_error=torch.where(dead, 0.0, torch.full_like(error, torch.nan)),
         nodes=torch.full_like(columns, len(nodes)),
-        converged=(error <= rtol) & ~still | dead | is_hidden(missed, floor, total, rtol),
+        converged=((error <= rtol) & ~still) | dead | is_hidden(missed, floor, total, rtol),
         status=tuple(_status(*each) for each in zip(still.tolist(), dead.tolist(), strict=True)),
     )
 

@@ -30,6 +30,7 @@ _ADDED_BY = {
 
 
 SAME_NODE = 1e-12
+"""Nodes closer than this are one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def gauss_patterson(*sizes: int) -> tuple[NestedRule, ...]:
         cumulative = _cumulative(x)
         nodes = torch.tensor((x + 1) / 2)
         known = rules[-1].nodes if rules else nodes[:0]
-        fresh = torch.tensor([k for k, t in enumerate(nodes) if not torch.isclose(known, t, atol=1e-12).any()])
+        fresh = torch.tensor([k for k, t in enumerate(nodes) if not ((known - t).abs() < SAME_NODE).any()])
         rules.append(NestedRule(nodes, cumulative[-1], cumulative, fresh))
     return tuple(rules)
 

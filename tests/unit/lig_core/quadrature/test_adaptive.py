@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lig_core.quadrature import Adaptive, Attribution, GaussLegendre, Integrand, Quadrature, Sums
-from lig_core.quadrature.adaptive import _crossing
 from lig_core.quadrature.integrand import Parts, Start
+from lig_core.quadrature.planning import crossing
 from tests.support.captum_trapezoid import RiemannTrapezoid
 from tests.support.closeness import assert_close
 
@@ -396,8 +396,8 @@ def test_of_a_linear_map_every_rule_gives_the_exact_answer(rule: Quadrature) -> 
 def test_a_crossing_is_interpolated_on_logarithms() -> None:
     grid = torch.tensor([1e-4, 1e-2, 1.0], dtype=torch.float64)
     lengths = grid[:, None] ** torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)  # the last is 1 throughout
-    widths, at_once = _crossing(grid, lengths, torch.full((3,), 0.2, dtype=torch.float64))
+    widths, at_once = crossing(grid, lengths, torch.full((3,), 0.2, dtype=torch.float64))
     assert_close(widths, [0.2, 0.04, 1e-4], ROUNDING)
     assert at_once.tolist() == [False, False, True]
-    never, _ = _crossing(grid, lengths[:, :1], torch.full((1,), 2.0, dtype=torch.float64))
+    never, _ = crossing(grid, lengths[:, :1], torch.full((1,), 2.0, dtype=torch.float64))
     assert never.tolist() == [1.0]

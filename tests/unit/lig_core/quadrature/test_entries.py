@@ -18,7 +18,7 @@ from benchmarks.population import Subject, altered, tiny
 from benchmarks.reference import Reference
 from benchmarks.truth import WRONG, errors_of, integrated, rows
 from lig_core.contract import parse_request
-from lig_core.quadrature import Adaptive, adaptive
+from lig_core.quadrature import Adaptive, refinement
 from lig_core.quadrature.integrand import Start
 from tests.unit.lig_core.quadrature.test_adaptive import Known, Term, left_layer, power, wave
 
@@ -64,7 +64,7 @@ def test_opposite_events_that_no_sum_shows_are_seen(case: str, monkeypatch: pyte
     exact = Known([opposed(f)]).exact
     assert found.status == ("ok",)
     assert error(found, exact) <= WRONG / 3
-    monkeypatch.setattr(adaptive, "entry_rtol", lambda rtol: math.inf)  # by the sums alone
+    monkeypatch.setattr(refinement, "entry_rtol", lambda rtol: math.inf)  # by the sums alone
     blind = Adaptive().integrate(Known([opposed(f)], start))
     assert blind.status == ("ok",)
     assert error(blind, exact) > WRONG / 3
