@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import truth
+from benchmarks import judgement
+from benchmarks.judgement import WRONG, Column, Found, Row, error_of
 from benchmarks.population import tiny, tiny_text
 from benchmarks.reference import AGREEMENT, NODES, Reference, gauss_lobatto
-from benchmarks.truth import WRONG, Column, Found, Row, error_of, explained, row
+from benchmarks.truth import explained
+from benchmarks.truth_report import row
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.quadrature.integrand import Start
 from tests.support.closeness import assert_close
@@ -109,7 +111,7 @@ def test_columns_of_an_ordinary_model_are_certified_and_right(columns: list[Colu
 
 
 def test_a_false_certificate_is_counted(columns: list[Column], monkeypatch: pytest.MonkeyPatch) -> None:
-    computed = truth.rows
+    computed = judgement.rows
 
     def falsified(maps: object) -> list[Row]:
         """As computed, but in single precision 3 % too much."""
@@ -118,7 +120,7 @@ def test_a_false_certificate_is_counted(columns: list[Column], monkeypatch: pyte
             for r in computed(maps)  # type: ignore[arg-type]
         ]
 
-    monkeypatch.setattr(truth, "rows", falsified)
+    monkeypatch.setattr(judgement, "rows", falsified)
     drawn = random.Random(5)
     subject = tiny(drawn, "bert")
     false = list(explained("tiny", subject, tiny_text(drawn, 7), drawn, Found()))

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
+from benchmarks.judgement import WRONG, errors_of, rows
 from benchmarks.population import Subject, altered, tiny
 from benchmarks.reference import Reference
-from benchmarks.truth import WRONG, errors_of, integrated, rows
+from benchmarks.truth import integrated
 from lig_core.contract import parse_request
 from lig_core.quadrature import Adaptive, refinement
 from lig_core.quadrature.integrand import Start
