@@ -156,13 +156,25 @@ class LayerArrays:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """The layer that `to_bytes` wrote, bit for bit; the tensors by name."""
-        # The library reads metadata from files only. A header is its length in 8 bytes, then JSON.
-        header = orjson.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        arrays = dict(sorted(load(data).items()))  # the library has another order each time
-        for name in MAPS:  # a result that was stored before entries were estimated
-            if f"{name}.total" in arrays and f"{name}.entry_error" not in arrays:
-                arrays[f"{name}.entry_error"] = np.full_like(arrays[f"{name}.total"], np.nan)
-        return cls(arrays=arrays, **orjson.loads(header["__metadata__"]["about"]))
+        return cls.stored(load(data), orjson.loads(metadata_of(data)["about"]))
+
+    @classmethod
+    def stored(cls, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Self:
+        """The layer of stored tensors and what is about it; those of an earlier version lack the errors of entries."""
+        held = dict(sorted(arrays.items()))  # the safetensors library has another order each time
+        for name in MAPS:
+            if f"{name}.total" in held and f"{name}.entry_error" not in held:
+                held[f"{name}.entry_error"] = np.full_like(held[f"{name}.total"], np.nan)
+        return cls(arrays=held, **about)
+
+
+def metadata_of(data: bytes) -> dict[str, str]:
+    """The metadata in the safetensors format, whose library reads them from files only.
+
+    A header is its length in 8 bytes, then JSON.
+    """
+    metadata: dict[str, str] = orjson.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    return metadata
 
 
 @dataclass(frozen=True)

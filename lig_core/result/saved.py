@@ -12,7 +12,7 @@ import orjson
 from safetensors.numpy import load
 
 from lig_core.errors import InvalidRequest
-from lig_core.result.arrays import Array, LayerArrays, Result
+from lig_core.result.arrays import Array, LayerArrays, Result, metadata_of
 from lig_core.result.read import from_document
 
 Tensors = dict[str, Array]
@@ -49,8 +49,7 @@ def _npz(path: Path) -> Result:
 
 def _safetensors(path: Path) -> Result:
     data = path.read_bytes()
-    # The library reads metadata from files only. A header is its length in 8 bytes, then JSON.
-    metadata = orjson.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    metadata = metadata_of(data)
     about = {name: orjson.loads(text) for name, text in metadata.items() if name.endswith(".about")}
     return _of(orjson.loads(metadata["head"]), about, load(data))
 
@@ -62,4 +61,4 @@ def _of(head: dict[str, Any], about: dict[str, Any], tensors: Tensors) -> Result
         _, layer, part = name.split(".", 2)
         by_layer[int(layer)][part] = array
     described = sorted(about.values(), key=lambda one: one["index"])
-    return Result.of(head, [LayerArrays(arrays=by_layer[one["index"]], **one) for one in described])
+    return Result.of(head, [LayerArrays.stored(by_layer[one["index"]], one) for one in described])

@@ -27,7 +27,7 @@ TITLE_CHARACTERS = 80
 """Longest part of the explained text that goes into the page's title."""
 MOST_BYTES = 20_000_000
 """Of maps in one page."""
-IMPORTANCE: tuple[MapName, ...] = ("layer", "composed", "att", "mlp")
+PRECEDENCE: tuple[MapName, ...] = ("layer", "composed", "att", "mlp")
 """The maps, those first that have room first."""
 
 LIVE = "connect-src 'self'"
@@ -89,7 +89,7 @@ def _written(results: Sequence[Result], alignment: Sequence[tuple[int, int]] | N
             {
                 "head": dict(result.head),
                 "layers": list(result.indices),
-                "parts": [name for name in IMPORTANCE if name in held],
+                "parts": [name for name in PRECEDENCE if name in held],
                 "held": held,
                 "verdict": verdict.document(),
             }
@@ -105,7 +105,7 @@ def _fitting(result: Result, room: int) -> dict[str, list[int]]:
         return {}
     first = result.load(result.indices[0])
     held: dict[str, list[int]] = {}
-    for name in IMPORTANCE:
+    for name in PRECEDENCE:
         if name in first.maps:
             size = len(_only(first, name).to_bytes()) * 4 // 3
             count = min(len(result.indices), room // size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,16 @@ def test_tensors_are_read_in_the_same_order_every_time() -> None:
     data = made_layer().to_bytes()
     orders = {tuple(LayerArrays.from_bytes(data).arrays) for _ in range(10)}
     assert len(orders) == 1
+
+
+def test_a_layer_that_was_stored_before_entries_were_estimated_is_read_and_its_errors_are_null() -> None:
+    layer = made_layer()
+    old = replace(layer, arrays={name: x for name, x in layer.arrays.items() if not name.endswith(".entry_error")})
+    read = LayerArrays.from_bytes(old.to_bytes())
+    assert set(read.arrays) == set(layer.arrays)
+    shown = plain(document(made_result().head, [read]))["layers"][str(layer.index)]
+    assert set(shown["z2z"]["certificate"]["entry_error"]) == {None}
+    assert plain(document(made_result().head, [layer]))["layers"][str(layer.index)] != shown
 
 
 def test_a_slice_has_bytes_too() -> None:
