@@ -22,11 +22,12 @@ def read_result(path: Path) -> Result:
     """The result in a .json, .ndjson, .npz or .safetensors file; raises InvalidRequest where there is none in it."""
     readers = {".json": _json, ".ndjson": _ndjson, ".npz": _npz, ".safetensors": _safetensors}
     if path.suffix not in readers:
-        raise InvalidRequest(f"'{path.name}' does not say its format; results are in {', '.join(readers)} files")
+        raise InvalidRequest(f"'{path.name}' is none of the files that a result is read from: {', '.join(readers)}")
     try:
         return readers[path.suffix](path)
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise InvalidRequest(f"'{path.name}' is no result as lig writes it: {error}") from error
+        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise InvalidRequest(f"'{path.name}' is no result as lig writes it: {why}") from error
 
 
 def _json(path: Path) -> Result:

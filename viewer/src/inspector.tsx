@@ -81,7 +81,7 @@ function Certificate({ map, view }: { map: MapView; view: View }) {
         {map.diagnostic ? <>mean ‖layer − composed‖ {digits(mean(map.diagnostic.distance), 3)}, normalised {digits(mean(map.diagnostic.normalised), 3)}, mean Pearson {digits(mean(map.diagnostic.pearson), 3)}</> : null}
       </p>
       <p class="small soft">{map.diagnostic ? "Converged: every map that is composed or compared with met its tolerance."
-        : "A column sums to its total up to the completeness error. It is about one layer: products along a path have no certificate."}</p>
+        : "A column sums to its total up to the completeness error. This is about the integral of one layer at its z: neither rounding of z nor products along a path have a certificate."}</p>
     </section>
   );
 }

@@ -31,3 +31,9 @@ def test_what_is_no_result_says_so(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"[]")
     with pytest.raises(InvalidRequest, match=name):
         read_result(tmp_path / name)
+
+
+def test_what_a_result_lacks_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1}')
+    with pytest.raises(InvalidRequest, match="it lacks 'layers'"):
+        read_result(tmp_path / "a.json")
