@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,11 @@ for _name in [name for name in os.environ if name.startswith(("LIG_", "HF_")) or
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs the hub
 os.environ["HF_ASSETS_CACHE"] = str(Path(__file__).parents[1] / ".cache" / "assets")  # what is converted, once for all
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' matrices are small, and tests run side by side
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts in the background so, and children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _ignored in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_ignored) is signal.SIG_IGN:
+        signal.signal(_ignored, signal.SIG_DFL)
 
 hypothesis.settings.register_profile(
     "steady",

@@ -27,7 +27,7 @@ from lig_core.serving.queue.job_errors import JobDamaged, JobTimedOut
 from lig_core.serving.queue.moves import Done, Moves, Place, Run, Started
 from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.redis_faults import damaged, queue_damaged
-from lig_core.serving.queue.upkeep import keys_of_queue, set_aside, tidy
+from lig_core.serving.queue.upkeep import keys_of_queue, server_time, set_aside, tidy
 from worker.patience import complain, patiently
 from worker.take.model_process import ModelProcess, ProcessDied
 from worker.take.registration import ALIVE_SECONDS, Registration, WorkerState
@@ -262,14 +262,19 @@ class LeaseWorker:
             self._sign_at = time.monotonic() + ALIVE_SECONDS / RENEWALS_PER_LEASE
             self._answered()
         if time.monotonic() >= self._tidy_at:
-            tidy(self._brief, self._queue, leases_count=time.monotonic() - self._steady_since >= self._lease)
+            now = server_time(self._brief)
+            self._answered()
+            steady_for = time.monotonic() - self._steady_since
+            tidy(self._brief, self._queue, now, leases_count=steady_for >= self._lease + RETRY_SECONDS)
             self._registration.forget_dead()
             self._tidy_at = time.monotonic() + self._lease / RENEWALS_PER_LEASE
             self._answered()
 
     def _answered(self) -> None:
+        # A lease is renewed several times before it ends: where it ended unrenewed because nobody could reach Redis,
+        # nobody was answered for most of it.
         now = time.monotonic()
-        if not self._steady or now - self._answered_at > self._lease:  # frozen, it could not see others renew theirs
+        if not self._steady or now - self._answered_at > self._lease / 2:
             self._steady_since = now
         self._answered_at = now
 

@@ -25,10 +25,12 @@ HEAL_SECONDS = 60
 log = logging.getLogger(__name__)
 
 
-def tidy(redis: Redis, queue: str, *, leases_count: bool = True) -> None:
-    """One round. `leases_count`: whether whoever lives has had the time to renew its leases."""
+def tidy(redis: Redis, queue: str, time: float, *, leases_count: bool = True) -> None:
+    """One round, of what was over at the server's `time`: what Redis is busy with meanwhile makes nothing late.
+
+    `leases_count`: whether at that time whoever lives had been able to renew its leases.
+    """
     set_aside(redis, queue, keys_of_queue(queue))
-    time = server_time(redis)
     if leases_count:
         take_over(redis, queue, time)
     give_back_popped(redis, queue, time)

@@ -12,7 +12,7 @@ from generate.metrics import FILE, table
 from lig_core.serving.queue import names
 from lig_core.serving.queue.counters import COUNTERS, HISTOGRAMS
 from lig_core.serving.queue.names import Field
-from lig_core.serving.queue.upkeep import take_over, tidy
+from lig_core.serving.queue.upkeep import server_time, take_over, tidy
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
 from service.metrics import queue_numbers
@@ -134,7 +134,7 @@ def test_a_line_that_was_lost_is_counted_anew(api, by_hand, redis):
     redis.zrem(names.key("line", QUEUE, "interactive"), first.computation)
     redis.delete(names.key("line", QUEUE, "bulk"))
     redis.hset(names.key("costs", QUEUE), "interactive", 99)
-    tidy(redis, QUEUE)
+    tidy(redis, QUEUE, server_time(redis))
     page = Page(api)
     assert page.of("queue_length") == {"interactive": 2, "bulk": 1}
     assert page.of("queue_cost_seconds") == {"interactive": 5, "bulk": 4}

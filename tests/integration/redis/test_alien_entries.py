@@ -8,7 +8,7 @@ import pytest
 
 from lig_core.serving.queue import names
 from lig_core.serving.queue.names import Field
-from lig_core.serving.queue.upkeep import ASIDE, keys_of_queue, tidy
+from lig_core.serving.queue.upkeep import ASIDE, keys_of_queue, server_time, tidy
 from tests.running.submitting import submit
 from tests.running.waiting import ended, wait_until
 
@@ -213,5 +213,5 @@ def test_members_that_name_nothing_leave_where_workers_look(by_hand, plant, plac
     b = by_hand()
     for member in GARBAGE:
         plant.redis.zadd(names.key(place, "lig"), {member: 0})
-    tidy(b.redis, "lig")
+    tidy(b.redis, "lig", server_time(b.redis))
     assert plant.redis.zcard(names.key(place, "lig")) == 0

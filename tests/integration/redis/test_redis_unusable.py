@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -14,7 +16,7 @@ from redis import Redis
 
 from lig_core.serving.queue import names
 from lig_core.serving.queue.moves import Moves, Run
-from lig_core.serving.queue.upkeep import tidy
+from lig_core.serving.queue.upkeep import server_time, tidy
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
 from service.process.embedded import embedded_redis
@@ -23,6 +25,8 @@ from tests.running.processes import child_of
 from tests.running.redis_states import STATES, frozen, full
 from tests.running.submitting import runs, submit
 from tests.running.waiting import PATIENCE, ended, wait_until
+from worker.take.lease_worker import RETRY_SECONDS, LeaseWorker
+from worker.take.stopping import Stopping
 
 QUICK = {"LIG_REDIS_TIMEOUT": "0.5"}
 LONGER_THAN_TWO_TRIES = 3.0
@@ -226,11 +230,47 @@ def test_leases_that_nobody_could_renew_are_left_alone(by_hand):
     b.send_one("ada")
     run = Run("lig", b.take(), "a")
     assert Moves(b.redis, "lig").start(run, "w1", lease=-1)
-    tidy(b.redis, "lig", leases_count=False)
+    tidy(b.redis, "lig", server_time(b.redis), leases_count=False)
     assert b.moves.renew(run, 30)
     b.redis.zadd(run.place.key, {run.place.member: 0})
-    tidy(b.redis, "lig", leases_count=True)
+    tidy(b.redis, "lig", server_time(b.redis), leases_count=True)
     assert not b.moves.renew(run, 30)
+
+
+class Ready:
+    """In place of the process with the models: always ready, and it holds nothing."""
+
+    holds: ClassVar = {}
+
+    def make_ready(self, go_on):
+        return True
+
+
+@pytest.mark.parametrize("where", ["between two of its commands", "in one of its commands"])
+def test_a_worker_that_saw_nothing_of_an_outage_leaves_others_the_time_to_renew(by_hand, redis_url, where):
+    b, lease = by_hand(), 1.0
+    with Redis.from_url(redis_url, socket_timeout=30) as patient, ThreadPoolExecutor() as aside:
+        worker = LeaseWorker("lig", Ready(), patient, patient, lease=lease, stopping=Stopping(grace=0))
+        until = time.monotonic() + 2 * lease + RETRY_SECONDS
+        while time.monotonic() < until:
+            assert worker.take(wait=False) is None
+            time.sleep(0.05)
+        b.send_one("ada")
+        run = b.start(lease=lease)  # by another worker, which keeps no house
+        if where == "in one of its commands":
+            with frozen(b.redis):
+                waiting = aside.submit(worker.take, wait=False)
+                time.sleep(2 * lease)
+            waiting.result()
+        else:
+            time.sleep(2 * lease)
+        worker.take(wait=False)
+        assert b.moves.renew(run, lease)
+        until = time.monotonic() + 3 * lease + RETRY_SECONDS
+        while time.monotonic() < until:  # steady again, and this time nobody renews
+            worker.take(wait=False)
+            time.sleep(0.05)
+        assert not b.moves.renew(run, lease)
 
 
 def test_a_worker_told_to_stop_while_redis_is_away_stops(api, start_worker, redis, tmp_path):

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from lig_core.errors import LigError
 from lig_core.serving.queue import names
 from lig_core.serving.queue.moves import Done
-from lig_core.serving.queue.upkeep import take_over, tidy
+from lig_core.serving.queue.upkeep import server_time, take_over, tidy
 from service.app import create_app
 from service.jobs.job import JobStatus
 from service.jobs.redis_store import RqJobStore
@@ -121,7 +121,7 @@ def test_what_it_counts_follows_every_move(by_hand, redis, seed):
         lambda: of_a_run(lambda run: b.moves.crashed(run.place, run.computation)),
         lambda: of_a_run(lambda run: b.moves.give_back(run.place, run.computation, started=True)),
         lambda: of_a_run(lambda run: b.moves.spoil(run.computation)),
-        lambda: tidy(redis, QUEUE),
+        lambda: tidy(redis, QUEUE, server_time(redis)),
     ]
     most = {"rq_waiting": 0, "rq_running": 0}
     for _ in range(150):
@@ -142,7 +142,7 @@ def test_a_lease_as_earlier_versions_kept_it_is_taken_over(by_hand, redis):
     redis.zadd(names.key("rq_running", QUEUE), {place.member: 1.0})
     for _ in range(2):
         redis.delete(names.key("healed", QUEUE))
-        tidy(redis, QUEUE)
+        tidy(redis, QUEUE, server_time(redis))
     assert b.store.get("ada", job.id).status is JobStatus.QUEUED
 
 
@@ -167,7 +167,7 @@ def test_rq_s_own_worker_finds_no_job_and_takes_none_away(by_hand, rq, info, red
     rq(*command)
     assert {key: redis.dump(key) for key in before} == before
     assert b.store.load().workers == 0
-    tidy(redis, QUEUE)
+    tidy(redis, QUEUE, server_time(redis))
     assert info()[0] == {QUEUE: (4, 1, 0, 0)}
     b.finish(run)
     assert {run.computation, *(b.compute() for _ in jobs[1:])} == {job.computation for job in jobs}

@@ -7,7 +7,7 @@ import pytest
 from lig_core.errors import InvalidRequest
 from lig_core.serving.queue import counters, names
 from lig_core.serving.queue.names import Field
-from lig_core.serving.queue.upkeep import take_over, tidy
+from lig_core.serving.queue.upkeep import server_time, take_over, tidy
 from service.events.ids import later
 from service.http.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.jobs import redis_store
@@ -145,7 +145,7 @@ def test_an_expired_job_is_known_for_a_while_then_unknown(by_hand, redis):
     pass_time(redis, 2000)
     with pytest.raises(JobNotFound):
         b.store.get("ada", job.id)
-    tidy(redis, QUEUE)
+    tidy(redis, QUEUE, server_time(redis))
     for kind in ("job", "computation", "events", "jobs"):
         assert not redis.keys(names.key(kind, QUEUE, "*"))
 
