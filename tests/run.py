@@ -6,6 +6,7 @@ a skipped test has failed, but for those of `tests/gpu`.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -17,10 +18,21 @@ from xml.etree import ElementTree
 from tests import programs
 
 ROOT = Path(__file__).parents[1]
-SIDE_BY_SIDE = ("--numprocesses", "logical", "--maxprocesses", "8")
+PROCESSORS = os.cpu_count() or 1
+
+
+def side_by_side(processes: int) -> tuple[str, str]:
+    """Options of pytest for so many processes, within what a machine's memory holds."""
+    return "--numprocesses", str(min(processes, 8))
+
+
 SUITES = {
-    "unit": (*SIDE_BY_SIDE, "tests/unit"),
-    "integration": (*SIDE_BY_SIDE, "--dist", "loadfile", "tests/integration", "tests/gpu"),
+    "unit": (*side_by_side(PROCESSORS), "tests/unit"),
+    # These wait for half of their time, so there are two for each processor; the order is that of tests/integration.
+    "integration": (
+        *(*side_by_side(2 * PROCESSORS), "--dist", "loadfile", "--no-loadscope-reorder"),
+        *("tests/integration", "tests/gpu"),
+    ),
 }
 
 
