@@ -5,6 +5,7 @@ So is a result that has not converged; with `--on-unconverged fail` there is exi
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import webbrowser
@@ -27,6 +28,7 @@ from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import LigError, NotConverged
 from lig_core.models.catalog import check_against_model, find_model
 from lig_core.result.unconverged import complaint
+from lig_core.threads import thread_variables
 
 app = typer.Typer(
     name="lig",
@@ -97,6 +99,14 @@ def explain(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, or auto: spread over several [default: a GPU where there is one].")
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            envvar="LIG_THREADS",
+            min=1,
+            help="Threads to compute with on the CPU [default: OMP_NUM_THREADS, else the processors granted].",
+        ),
+    ] = None,
     server: Annotated[
         str | None, typer.Option(help="URL of a LIG service to compute on [default: compute here].")
     ] = None,
@@ -138,7 +148,7 @@ def explain(
             raise typer.BadParameter("--device is for computing here; the service chooses its own")
         if server is None:
             with _progress_bar() as report:
-                result = _explain_here(request, device, report)
+                result = _explain_here(request, device, threads, report)
             _write(result, output)
             _tell_unconverged(request, complaint(result))
         else:
@@ -187,6 +197,7 @@ def boundaries(
     A model that cannot be described keeps no other from it: it gets a line on standard error, with --json an object
     with its `error`, and the exit code is 2.
     """
+    os.environ.update(thread_variables(None, os.environ))
     from lig_core.loading.describe import describe_boundaries
 
     described: list[dict[str, Any]] = []
@@ -222,11 +233,12 @@ def _table(described: Iterable[dict[str, Any]]) -> Table:
     return table
 
 
-def _explain_here(request: ExplainRequest, device: str | None, report: Report) -> dict[str, Any]:
+def _explain_here(request: ExplainRequest, device: str | None, threads: int | None, report: Report) -> dict[str, Any]:
     card = find_model(request.model)
     request = request.named(card.name)
     check_against_model(request, card)
     report(Progress(phase="loading", done=0, total=0, unit="layers"))
+    os.environ.update(thread_variables(threads, os.environ))
     from lig_core.loading.loaded import load_model
     from lig_core.method import run
 

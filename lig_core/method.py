@@ -19,7 +19,8 @@ from lig_core.config import LIGConfig, with_plain_indices
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
-from lig_core.loading.loaded import LoadedModel, load_model
+from lig_core.loading.kept import kept_model, one_at_a_time
+from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.compose import Composition, compose
 from lig_core.maps.integrators import Integrator
 from lig_core.maps.tensors import LayerMaps, layer_arrays
@@ -39,7 +40,7 @@ def explain(
     text: str | None = None,
     *,
     tokens: list[str] | None = None,
-    model: str = "bert-base-uncased",
+    model: str | LoadedModel = "bert-base-uncased",
     num_steps: int | None = None,
     granularity: str | list[str] = "all",
     baseline_att: str = "self_input_token",
@@ -59,18 +60,23 @@ def explain(
 
     `tokens` stand in place of the text: the model's own, special ones included, as `tokens` of a result has them.
     num_steps None integrates adaptively to `rtol` (1e-3); a number takes that many Gauss-Legendre nodes.
-    device is `cpu` or `cuda`; None takes a GPU where there is one. `more` are the further fields of
-    `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords. `config` stands in place of all options.
+    device is `cpu` or `cuda`; None takes a GPU where there is one. Models stay loaded from call to call, in a fourth
+    of the device's memory; `model` may be one that is loaded, whose own device and dtype hold then. `more` are the
+    further fields of `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords. `config` stands in place of
+    all options.
     Matrices are [source][target]. Raises a LigError that says what to do. Where a column does not converge, it issues
     a NotConvergedWarning, once a call, that says in which maps, and what to do; on_unconverged 'ignore' silences it.
     """
     if config is not None:
         return _explain(config.request(text, tokens), config.device, progress)
+    given = None if isinstance(model, str) else model
+    if given is not None:
+        more["dtype"] = str(given.dtype).removeprefix("torch.")
     options = with_plain_indices(
         {
             "text": text,
             "tokens": tokens,
-            "model": model,
+            "model": model if isinstance(model, str) else model.card.name,
             "num_steps": num_steps,
             "granularity": granularity,
             "baseline_att": baseline_att,
@@ -84,16 +90,21 @@ def explain(
             **more,
         }
     )
-    return _explain(parse_request(options), device, progress)
+    return _explain(parse_request(options), device, progress, given)
 
 
 def _explain(
-    request: ExplainRequest, device: str | None, progress: Callable[[Progress], None] | None
+    request: ExplainRequest,
+    device: str | None,
+    progress: Callable[[Progress], None] | None,
+    given: LoadedModel | None = None,
 ) -> dict[str, Any]:
-    card = find_model(request.model)
+    card = given.card if given is not None else find_model(request.model)
     request = request.named(card.name)
     check_against_model(request, card)
-    computed = run(request, load_model(card, device=device, dtype=request.dtype), progress=progress)
+    with one_at_a_time:
+        model = given if given is not None else kept_model(card, device, request.dtype)
+        computed = run(request, model, progress=progress)
     result = Explanation(plain(computed))
     warn_unconverged(request.on_unconverged, result, stacklevel=3)
     return result

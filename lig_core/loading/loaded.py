@@ -190,7 +190,7 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     register()
     transformers.utils.logging.disable_progress_bar()
     torch.set_float32_matmul_precision("highest")  # TF32 costs three digits, which no map is allowed to lose
-    place, kind = _device(device), DTYPES[dtype]
+    place, kind = chosen_device(device), DTYPES[dtype]
     # The grouped kernels of routed experts have no float64.
     options: dict[str, Any] = {"experts_implementation": "eager"} if kind == torch.float64 else {}
     where = {"trust_remote_code": False, "local_files_only": True}
@@ -238,7 +238,7 @@ def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:
         return AutoModel.from_pretrained(source, attn_implementation="eager", **options)
 
 
-def _device(name: str | None) -> torch.device | None:
+def chosen_device(name: str | None) -> torch.device | None:
     """The device to compute on; None for several."""
     if name == "auto":
         if importlib.util.find_spec("accelerate") is None:

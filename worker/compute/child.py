@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from lig_core.errors import Cancelled, LigError
+from lig_core.loading.model_pool import ModelPool
 from lig_core.models.catalog import read_card
 from lig_core.models.references import resolve
 from lig_core.serving import logs
@@ -32,7 +33,6 @@ from worker.compute.backend import Backend
 from worker.compute.explainer import Explainer, error_document
 from worker.compute.interrupt import Interrupt
 from worker.compute.memory import resident_memory
-from worker.compute.model_pool import ModelPool
 from worker.compute.progress import ProgressReport
 from worker.connection import connect_briefly, connect_for_parts
 from worker.settings import PARENT_VARIABLE, Settings

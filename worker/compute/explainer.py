@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import Cancelled, LigError
+from lig_core.loading.model_pool import ModelPool
 from lig_core.models.catalog import ModelCard, check_against_model, read_card
 from lig_core.models.references import ModelReference, resolve
 from lig_core.result.arrays import LayerArrays
@@ -27,7 +28,6 @@ from lig_core.serving.queue.moves import Done, Moves, Part, Run
 from lig_core.serving.queue.names import Field, blob_key
 from lig_core.serving.queue.redis_faults import damaged
 from worker.compute.backend import Backend, Report, ShouldStop
-from worker.compute.model_pool import ModelPool
 from worker.patience import patiently
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Memory in bytes: of the machine, of this process, and of a model before it is loaded."""
+"""Memory of this process, in bytes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from lig_core.errors import UnsupportedModel
-from lig_core.models.catalog import ModelCard
-from lig_core.models.weight_files import numbers, weight_files
-
 BYTES_PER_RUSAGE = 1 if sys.platform == "darwin" else 1024
-
-
-def machine_memory() -> int:
-    """Physical memory of this machine, or what this container may use of it."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    allowed = limit.read_text().strip() if limit.is_file() else "max"
-    return physical if allowed == "max" else min(physical, int(allowed))
 
 
 def resident_memory() -> int:
@@ -30,11 +16,3 @@ def resident_memory() -> int:
     if statm.is_file():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_PER_RUSAGE
-
-
-def expected_bytes(card: ModelCard, bytes_per_number: int) -> int | None:
-    """Bytes of all parameters at that precision, by the headers of the weight files; None where none are sound here."""
-    try:
-        return sum(map(numbers, weight_files(card))) * bytes_per_number or None
-    except (SafetensorError, UnsupportedModel):  # damaged: loading says what is wrong with them
-        return None

@@ -37,17 +37,17 @@ def test_explaining_with_it_is_explaining_with_its_options(
 ) -> None:
     loaded = []
 
-    def load_model(*args: object, **how: object) -> LoadedModel:
-        loaded.append(how)
+    def kept_model(_card: object, device: str | None, dtype: str) -> LoadedModel:
+        loaded.append((device, dtype))
         return minilm
 
-    monkeypatch.setattr("lig_core.method.load_model", load_model)
+    monkeypatch.setattr("lig_core.method.kept_model", kept_model)
     options = {"model": "minilm", "layers": [1], "granularity": "layer", "rtol": 0.1, "device": "cpu"}
     with_options = explain("A cat sat.", **options)
     with_config = explain("A cat sat.", config=LIGConfig(**options), model="unheard of")
     assert_close_maps(with_config, with_options, 1e-4)
     assert with_config["config"] == with_options["config"]
-    assert loaded == [{"device": "cpu", "dtype": "float32"}] * 2
+    assert loaded == [("cpu", "float32")] * 2
 
 
 def test_what_is_wrong_in_it_is_refused_with_words() -> None:

@@ -124,7 +124,7 @@ def test_words_are_refused_where_tokens_do_not_tell_them() -> None:
 
 
 def test_explain_takes_them_by_name(minilm: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lig_core.method.load_model", lambda *args, **how: minilm)
+    monkeypatch.setattr("lig_core.method.kept_model", lambda *args, **how: minilm)
     told: dict[str, Any] = {"model": "minilm", "layers": [0], "granularity": "layer", "rtol": 0.1}
     by_text = explain("a cat", **told)
     assert_close_maps(explain(tokens=by_text["tokens"], **told), by_text, FLOAT32)

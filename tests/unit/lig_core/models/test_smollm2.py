@@ -137,7 +137,7 @@ def test_a_layer_is_explained_exactly(layer, models):
 
 def test_python_and_the_command_line_answer_alike(tmp_path, monkeypatch):
     loaded = load_model(find_model("smollm2"), device="cpu")  # once, for it takes a while
-    for place in ("lig_core.method.load_model", "lig_core.loading.loaded.load_model"):
+    for place in ("lig_core.method.kept_model", "lig_core.loading.loaded.load_model"):
         monkeypatch.setattr(place, lambda *args, **more: loaded)
     result = explain("The cat", model="smollm2", device="cpu", granularity="layer", layers=[7])
     assert result["tokens"] == ["The", "Ġcat"] and result["converged"]

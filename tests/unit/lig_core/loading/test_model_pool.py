@@ -6,11 +6,12 @@ import pytest
 from huggingface_hub import constants
 
 from lig_core.errors import ModelChanged, OutOfMemory
+from lig_core.loading.loader import Loader
+from lig_core.loading.memory import expected_bytes
+from lig_core.loading.model_pool import ModelPool
 from lig_core.models.catalog import ModelCard, find_model
 from lig_core.models.identity import model_identity
 from tests.support.closeness import assert_close
-from worker.compute.memory import expected_bytes
-from worker.compute.model_pool import ModelPool
 
 
 class CountingBackend:
@@ -160,10 +161,18 @@ def test_a_model_larger_than_the_budget_is_refused_with_what_to_do(name):
     assert pool.used == 0
 
 
-def test_the_expected_size_is_that_of_the_loaded_model():
-    from worker.compute.backend import Backend
+@pytest.mark.parametrize("name", ["a101", "x101"])
+def test_a_pool_that_is_not_strict_loads_what_is_larger_and_does_not_keep_it(name):
+    backend = CountingBackend()
+    pool = ModelPool(backend, None, 100, strict=False)
+    pool.get(card("a40"), "float32")
+    assert [pool.get(card(name), "float32").size for _ in range(2)] == [101, 101]
+    assert pool.used == 0
+    assert len(backend.loaded) == 3
 
-    backend = Backend()
+
+def test_the_expected_size_is_that_of_the_loaded_model():
+    backend = Loader()
     minilm = find_model("minilm")
     assert backend.expected_size(minilm, "float64") == 2 * backend.expected_size(minilm, "float32")
     measured = backend.size(backend.load(minilm, "cpu", "float32"))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lig_core.errors import ModelChanged, OutOfMemory
+from lig_core.loading.loader import Loader
 from lig_core.models.catalog import ModelCard
 from lig_core.models.identity import model_identity
-from worker.compute.backend import Backend
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,15 @@ class Loaded:
 class ModelPool:
     """Loaded models of one process, `budget` bytes at most; the one unused for longest goes first.
 
-    One whose files were replaced is let go of when it is asked for the next time, and loaded anew.
+    One whose files were replaced is let go of when it is asked for the next time, and loaded anew. One that is larger
+    than the budget is refused, or else, where the pool is not `strict`, loaded alone and not kept.
     """
 
-    def __init__(self, backend: Backend, device: str | None, budget: int) -> None:
+    def __init__(self, backend: Loader, device: str | None, budget: int, *, strict: bool = True) -> None:
         self.backend = backend
         self._device = device
         self._budget = budget
+        self._strict = strict
         self._loaded: OrderedDict[tuple[str, str], Loaded] = OrderedDict()
         self._measured: dict[tuple[str, str], int] = {}
 
@@ -52,7 +54,7 @@ class ModelPool:
         wanted: what identifies the content that it has to have; None: any.
 
         Raises ModelChanged where it has other content or changes while it is read, and OutOfMemory for one larger than
-        the budget.
+        the budget of a strict pool.
         """
         key, identity = (card.name, dtype), model_identity(card)
         self._let_go_of_stale(card.name, identity)
@@ -64,7 +66,10 @@ class ModelPool:
             )
         if key not in self._loaded:
             loading()
-            self._load(key, card, identity)
+            loaded = self._load(key, card, identity)
+            if loaded.size > self._budget:
+                return loaded
+            self._loaded[key] = loaded
         self._loaded.move_to_end(key)
         return self._loaded[key]
 
@@ -75,7 +80,7 @@ class ModelPool:
         if stale:
             self.backend.release()
 
-    def _load(self, key: tuple[str, str], card: ModelCard, identity: str | None) -> None:
+    def _load(self, key: tuple[str, str], card: ModelCard, identity: str | None) -> Loaded:
         # Room is made before loading: both at once might not fit.
         self._make_room(card, self._measured.get(key) or self.backend.expected_size(card, key[1]))
         model = self.backend.load(card, self._device, key[1])
@@ -87,11 +92,11 @@ class ModelPool:
             del model
             self.backend.release()
             raise
-        self._loaded[key] = Loaded(model, size, identity)
+        return Loaded(model, size, identity)
 
     def _make_room(self, card: ModelCard, need: int | None) -> None:
         """Evict until `need` bytes are free; all of it where nobody knows."""
-        if need is not None and need > self._budget:
+        if self._strict and need is not None and need > self._budget:
             raise OutOfMemory(
                 f"model '{card.name}' takes {need:,} bytes and this worker keeps {self._budget:,} at most; "
                 "raise LIG_MODEL_BUDGET, or ask for a smaller model or dtype"
