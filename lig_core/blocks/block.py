@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NoReturn, Self
 
 import torch
@@ -105,12 +106,12 @@ class WholeBlock:
         with torch.no_grad():
             return WholeBlock(call, tiling, _verified(call, call.replay(call.z, tiling)))
 
-    @property
+    @cached_property
     def z(self) -> Tensor:
         """Block input [tokens, hidden]."""
         return self.call.z[0]
 
-    @property
+    @cached_property
     def out(self) -> Tensor:
         """Block output z' [tokens, hidden]."""
         return self.call.out[0]

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,29 +71,17 @@ class ChunkedIntegrand(ABC):
         """The witness [nodes, columns, sources]."""
         raise NotImplementedError
 
-    def _totals(self, columns: Tensor) -> Tensor:
-        """L(1) [columns]; a witness is made here."""
-        return self._lengths(torch.ones(1, dtype=torch.float64, device=self.device), columns)[0]
-
     def totals(self) -> Tensor:
         """L_j(1) [columns], float64."""
-        result = torch.empty(self.num_columns, dtype=torch.float64)
+        return self.lengths(torch.ones(1, dtype=torch.float64), torch.arange(self.num_columns))[0]
 
-        def step(_: slice, part: slice) -> None:
-            result[part] = self._totals(torch.arange(self.num_columns, device=self.device)[part]).cpu().double()
-
-        self._for_chunks(1, self.num_columns, step)
-        return result
+    def growth(self) -> Tensor | None:
+        """None without a witness."""
+        return None
 
     def shares(self, a: Tensor, columns: Tensor) -> Tensor:
         """The witness q_ij(a) [nodes, columns, sources], float64."""
-        result = torch.empty(len(a), len(columns), self.num_sources, dtype=torch.float64)
-
-        def step(nodes: slice, part: slice) -> None:
-            result[nodes, part] = self._shares(a[nodes].to(self.device), columns[part].to(self.device)).cpu().double()
-
-        self._for_chunks(len(a), len(columns), step)
-        return result
+        return self._measured(self._shares, a, columns, self.num_sources)
 
     def parts(self, columns: Tensor) -> Parts | None:
         """Nothing known."""
@@ -102,42 +91,57 @@ class ChunkedIntegrand(ABC):
         """L_j(a) [nodes, columns], float64."""
         return self._measured(self._lengths, a, columns)
 
-    def _measured(self, function: Callable[[Tensor, Tensor], Tensor], a: Tensor, columns: Tensor) -> Tensor:
-        """A function of nodes and columns, in chunks: [nodes, columns], float64."""
-        result = torch.empty(len(a), len(columns), dtype=torch.float64)
+    def _measured(
+        self, function: Callable[[Tensor, Tensor], Tensor], a: Tensor, columns: Tensor, *shape: int
+    ) -> Tensor:
+        """A function of nodes and columns, in chunks: [nodes, columns, *shape], float64."""
+        a, columns = a.to(self.device), columns.to(self.device)
+        result = np.empty((len(a), len(columns), *shape))
 
         def step(nodes: slice, part: slice) -> None:
-            result[nodes, part] = function(a[nodes].to(self.device), columns[part].to(self.device)).cpu().double()
+            result[nodes, part] = function(_part(a, nodes), _part(columns, part)).cpu().numpy()
 
         self._for_chunks(len(a), len(columns), step)
-        return result
+        return torch.from_numpy(result)
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         """Rates at nodes a for the given columns, summed with weights [rules, nodes]."""
+        a, columns, weights = (x.to(self.device) for x in (a, columns, weights))
         shape = (len(a), len(columns))
-        lengths, slopes = (torch.empty(shape, dtype=torch.float64) for _ in range(2))
-        weighted = torch.zeros(len(weights), len(columns), self.num_sources, dtype=torch.float64)
-        witness = torch.zeros_like(weighted) if self.witnessed else None
+        lengths, slopes = np.empty(shape), np.empty(shape)
+        weighted = np.zeros((len(weights), len(columns), self.num_sources))
+        witness = np.zeros_like(weighted) if self.witnessed else None
 
         def step(nodes: slice, part: slice) -> None:
-            length, rate, share_rate = self._rates(a[nodes].to(self.device), columns[part].to(self.device))
-            lengths[nodes, part] = length.cpu().double()
-            slopes[nodes, part] = rate.sum(-1).cpu().double()
+            here = _part(a, nodes) if a.dim() == 1 else _part(_part(a, nodes).T, part).T
+            length, rate, share_rate = self._rates(here, _part(columns, part))
+            lengths[nodes, part] = length.cpu().numpy()
+            slopes[nodes, part] = rate.sum(-1).cpu().numpy()
             both = rate if share_rate is None else torch.cat([rate, share_rate], -1)
-            sums = torch.tensordot(weights[:, nodes].to(rate), both, 1).cpu().double()
+            factors = _part(weights.transpose(0, 1), nodes)  # [nodes, rules] or [nodes, rules, columns]
+            factors = factors if a.dim() == 1 else _part(factors.movedim(-1, 0), part)  # [columns, nodes, rules]
+            sums = _summed(factors.to(rate), both).cpu().numpy()
             weighted[:, part] += sums[..., : self.num_sources]
             if witness is not None:
                 witness[:, part] += sums[..., self.num_sources :]
 
         self._for_chunks(len(a), len(columns), step)
-        return Sums(lengths, slopes, weighted, witness)
+        sums = (lengths, slopes, weighted)
+        known = None if witness is None else torch.from_numpy(witness)
+        return Sums(*(torch.from_numpy(x) for x in sums), witness=known)
 
-    def _for_chunks(self, nodes: int, columns: int, step: Callable[[slice, slice], None]) -> None:
-        """Call `step` on every chunk; when memory runs out, halve the budget and redo that chunk in pieces."""
+    def _for_chunks(
+        self, nodes: int, columns: int, step: Callable[[slice, slice], None], size: int | None = None
+    ) -> None:
+        """Call `step` on every chunk; when memory runs out, halve the budget and redo that chunk in pieces.
+
+        A pair takes `size` bytes, `bytes_per_pair` where nothing is said.
+        """
+        size = self.bytes_per_pair() if size is None else size
         waiting = [(slice(0, nodes), slice(0, columns))]
         while waiting:
             chunk = waiting.pop()
-            pieces = list(_cut(*chunk, max(1, self._budget.size // self.bytes_per_pair())))
+            pieces = list(_cut(*chunk, max(1, self._budget.size // size)))
             for k, piece in enumerate(pieces):
                 self._budget.check()
                 try:
@@ -148,6 +152,19 @@ class ChunkedIntegrand(ABC):
                     self._budget.halve()
                     waiting += pieces[k:]
                     break
+
+
+def _part(x: Tensor, chosen: slice) -> Tensor:
+    """Some of x; all of it without a call."""
+    return x if chosen == slice(0, len(x)) else x[chosen]
+
+
+def _summed(weights: Tensor, rates: Tensor) -> Tensor:
+    """Σ_k w_k rate(a_k) [rules, columns, sources]: of rates [nodes, columns, sources] and weights [nodes, rules], or of
+    each column's own [columns, nodes, rules]."""
+    if weights.dim() == 2:
+        return (weights.T @ rates.flatten(1)).unflatten(-1, rates.shape[1:])
+    return (weights.transpose(1, 2) @ rates.transpose(0, 1)).transpose(0, 1)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -85,7 +85,8 @@ class DenseTarget(_DenseIntegrand):
         z, targets = self._block.z, self._targets[columns]
         start = z[targets][:, None].repeat(len(a), 1, 1)
         direction = z - start
-        nodes = a.to(self.dtype).repeat_interleave(len(columns))[:, None, None]
+        nodes = a if a.dim() == 2 else a[:, None].expand(-1, len(columns))
+        nodes = nodes.to(self.dtype).flatten()[:, None, None]
         return start + nodes * direction, direction, targets.repeat(len(a)), self._base[columns].repeat(len(a), 1)
 
     def _at_targets(self, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -14,16 +14,34 @@ Source: the chain rule applied to set-to-set IG (LIG, arXiv 2606.21564).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lig_core.blocks.attention import attention_weights, logit_range
 from lig_core.blocks.block import Block, WholeBlock, linear_width
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
-from lig_core.engines.path import Mixed, Path
+from lig_core.engines.path import Mixed, Path, own_nodes
 from lig_core.quadrature.integrand import Parts, Start
+
+ENDS = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The two ends of a path that mixes, from one attention.
+
+    base is F(z⁰); fixed the witness's vector [heads, targets, head_dim]: ∂L_j/∂o_j at a = 1; total L_j(1) [columns];
+    growth what the witness grows by [columns, sources]. The latter two are on the host, in float64.
+    """
+
+    base: Tensor
+    fixed: Tensor
+    total: Tensor
+    growth: Tensor
 
 
 class LayerIntegrand(ChunkedIntegrand):
@@ -37,15 +55,43 @@ class LayerIntegrand(ChunkedIntegrand):
         self.num_columns, self.num_sources = len(targets), block.num_tokens
         self.start: Start = "shared" if path.moving else "measured"
         self.dtype, self.device = block.z.dtype, block.z.device
-        start = torch.zeros(1, dtype=torch.float64, device=self.device)
-        self._base = self._outputs(start, targets)[0]  # F(z⁰) at the targets, [targets, hidden]
-        # ∂L_j/∂o_j at a = 1, the witness's vector: [heads, targets, head_dim]
-        self._fixed = self._base.new_zeros(path.num_heads, len(targets), block.heads_out.shape[-1])
+
+    @cached_property
+    def _ends(self) -> _Ends:
+        block = self._block
+        base = block.z.new_empty(len(self._targets), block.z.shape[-1])
+        fixed = block.z.new_empty(self._path.num_heads, len(self._targets), block.heads_out.shape[-1])
+        total, growth = np.empty(self.num_columns), np.empty((self.num_columns, self.num_sources))
+
+        def step(_: slice, part: slice) -> None:
+            rows = self._targets[part]
+            a = torch.tensor(ENDS, dtype=torch.float64, device=self.device)
+            mixed = self._path.at(a).attend(rows)
+            with torch.enable_grad():
+                heads = _as_rows(mixed.heads_out).detach().requires_grad_()
+                out = block.finish(heads, self._path.residual_input(a, rows).flatten(0, 1)).unflatten(0, (2, len(rows)))
+                base[part] = out[0].detach()
+                lengths = (out[1] - out[0].detach()).norm(dim=-1)
+                (c,) = torch.autograd.grad(lengths.sum(), heads)
+            fixed[:, part] = c.unflatten(0, (2, len(rows)))[1].transpose(0, 1)
+            total[part] = lengths.detach().cpu().numpy()
+            growth[part] = mixed.shares(fixed[None, :, part]).sum(1).diff(dim=0)[0].cpu().numpy()
+
+        self._for_chunks(1, self.num_columns, step, 2 * self.bytes_per_pair())
+        return _Ends(base, fixed, torch.from_numpy(total), torch.from_numpy(growth))
 
     @property
     def reference(self) -> Tensor:
         """‖block(z⁰)_j‖₂."""
-        return self._base.norm(dim=-1).cpu().double()
+        return self._ends.base.norm(dim=-1).cpu().double()
+
+    def totals(self) -> Tensor:
+        """L_j(1) [columns], float64."""
+        return self._ends.total
+
+    def growth(self) -> Tensor:
+        """Of the witness along the whole path [columns, sources], float64."""
+        return self._ends.growth
 
     def bytes_per_pair(self) -> int:
         """Attention's rows of scores, and the activations that the backward pass of post keeps."""
@@ -58,14 +104,7 @@ class LayerIntegrand(ChunkedIntegrand):
         return out.unflatten(0, (len(a), len(rows)))
 
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        return (self._outputs(a, self._targets[columns]) - self._base[columns]).norm(dim=-1)
-
-    def _totals(self, columns: Tensor) -> Tensor:
-        a = torch.ones(1, dtype=torch.float64, device=self.device)
-        mixed = self._path.at(a).attend(self._targets[columns])
-        lengths, c, _ = self._gradients(a, columns, mixed.heads_out)
-        self._fixed[:, columns] = c[0]
-        return lengths[0]
+        return (self._outputs(a, self._targets[columns]) - self._ends.base[columns]).norm(dim=-1)
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = self._targets[columns]
@@ -75,15 +114,15 @@ class LayerIntegrand(ChunkedIntegrand):
         if r is not None:
             own = (r * self._block.z[rows]).sum(-1)
             rate[:, torch.arange(len(rows), device=rows.device), rows] += own
-        return lengths, rate, mixed.share_rates(self._fixed[None, :, columns]).sum(1)
+        return lengths, rate, mixed.share_rates(self._ends.fixed[None, :, columns]).sum(1)
 
     def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
-        return self._path.at(a).attend(self._targets[columns]).shares(self._fixed[None, :, columns]).sum(1)
+        return self._path.at(a).attend(self._targets[columns]).shares(self._ends.fixed[None, :, columns]).sum(1)
 
     def _gradients(self, a: Tensor, columns: Tensor, heads_out: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """L [nodes, targets], ∂L_j/∂o_j like heads_out, and ∂L_j/∂z_j [nodes, targets, hidden] where z_j moves."""
         z = self._path.residual_input(a, self._targets[columns])  # [nodes, targets, hidden]
-        base = self._base[columns].expand_as(z).flatten(0, 1)
+        base = self._ends.base[columns].expand_as(z).flatten(0, 1)
         shape, inputs, r = z.shape[:2], [_as_rows(heads_out)], None
         if self._path.moving:
             inputs.append(z.flatten(0, 1))
@@ -122,14 +161,32 @@ class AttentionIntegrand(ChunkedIntegrand):
         self.num_columns, self.num_sources = len(targets) * path.num_heads, block.num_tokens
         self.start: Start = "shared" if path.moving else "measured"
         self.dtype, self.device = block.z.dtype, block.z.device
-        start = torch.zeros(1, dtype=torch.float64, device=self.device)
-        self._base = path.at(start).attend(targets).heads_out[0]  # [heads, targets, head_dim]
-        self._fixed = torch.zeros_like(self._base)  # the direction of o_j(1) − o_j(0), the witness's vector
+
+    @cached_property
+    def _ends(self) -> _Ends:
+        shape = (self._path.num_heads, len(self._targets))
+        base = self._block.z.new_empty(*shape, self._block.heads_out.shape[-1])
+        fixed = torch.empty_like(base)
+        total, growth = np.empty(shape), np.empty((*shape, self.num_sources))
+
+        def step(_: slice, part: slice) -> None:
+            a = torch.tensor(ENDS, dtype=torch.float64, device=self.device)
+            mixed = self._path.at(a).attend(self._targets[part])
+            base[:, part] = mixed.heads_out[0]
+            lengths, fixed[:, part] = _length_and_direction(mixed.heads_out[1] - mixed.heads_out[0])
+            total[:, part] = lengths.cpu().numpy()
+            growth[:, part] = mixed.shares(fixed[None, :, part]).diff(dim=0)[0].cpu().numpy()
+
+        self._for_chunks(1, len(self._targets), step, 2 * self._path.num_heads * self.bytes_per_pair())
+        by_column = (
+            torch.from_numpy(x.swapaxes(0, 1).reshape(self.num_columns, *x.shape[2:])) for x in (total, growth)
+        )
+        return _Ends(base, fixed, *by_column)
 
     @property
     def reference(self) -> Tensor:
         """‖o_j^h(0)‖₂."""
-        return self._base.norm(dim=-1).T.flatten().cpu().double()
+        return self._ends.base.norm(dim=-1).T.flatten().cpu().double()
 
     def bytes_per_pair(self) -> int:
         """Attention's rows of scores, for one head."""
@@ -149,37 +206,45 @@ class AttentionIntegrand(ChunkedIntegrand):
         return positions, place, columns % self._path.num_heads
 
     def _moved(self, heads_out: Tensor, positions: Tensor) -> Tensor:
-        return heads_out - self._base[:, positions]
+        return heads_out - self._ends.base[:, positions]
 
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
         positions, place, head = self._select(columns)
         heads_out = self._path.at(a).attend(self._targets[positions]).heads_out
         return self._moved(heads_out, positions).norm(dim=-1)[:, head, place]
 
-    def _totals(self, columns: Tensor) -> Tensor:
-        positions, place, head = self._select(columns)
-        end = torch.ones(1, dtype=torch.float64, device=self.device)
-        lengths, c = self._direction(self._path.at(end).attend(self._targets[positions]), positions)
-        self._fixed[:, positions] = c[0]
-        return lengths[0, head, place]
+    def totals(self) -> Tensor:
+        """L_j(1) [columns], float64."""
+        return self._ends.total
+
+    def growth(self) -> Tensor:
+        """Of the witness along the whole path [columns, sources], float64."""
+        return self._ends.growth
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        positions, place, head = self._select(columns)
+        a, positions, place, head = self._select_at(a, columns)
         mixed = self._path.at(a).attend(self._targets[positions])
         lengths, c = self._direction(mixed, positions)
-        share_rates = mixed.share_rates(self._fixed[None, :, positions])
+        share_rates = mixed.share_rates(self._ends.fixed[None, :, positions])
         return lengths[:, head, place], mixed.rates(c)[:, head, place], share_rates[:, head, place]
+
+    def _select_at(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Nodes, targets, each column's place among them and its head; a target counts once for each set of nodes."""
+        if a.dim() == 1:
+            return a, *self._select(columns)
+        sets, of_column = torch.unique(a, dim=1, return_inverse=True)
+        count = len(self._targets)
+        rows, place = torch.unique(of_column * count + columns // self._path.num_heads, return_inverse=True)
+        return sets[:, rows // count], rows % count, place, columns % self._path.num_heads
 
     def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
         positions, place, head = self._select(columns)
         mixed = self._path.at(a).attend(self._targets[positions])
-        return mixed.shares(self._fixed[None, :, positions])[:, head, place]
+        return mixed.shares(self._ends.fixed[None, :, positions])[:, head, place]
 
     def _direction(self, mixed: Mixed, positions: Tensor) -> tuple[Tensor, Tensor]:
         """L [nodes, heads, targets], and the unit vectors of o(a) − o(0)."""
-        moved = self._moved(mixed.heads_out, positions)
-        lengths = moved.norm(dim=-1)
-        return lengths, moved / lengths.unsqueeze(-1).clamp_min(torch.finfo(moved.dtype).tiny)
+        return _length_and_direction(self._moved(mixed.heads_out, positions))
 
 
 class MlpIntegrand(ChunkedIntegrand):
@@ -220,7 +285,8 @@ class MlpIntegrand(ChunkedIntegrand):
 
     def _here(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """u(a) as rows, the target token of each row, and F(u⁰) of each row."""
-        u = self._from[columns] + a.to(self.dtype)[:, None, None] * self._step[columns]
+        step = self._step[columns]
+        u = self._from[columns] + own_nodes(a, step.expand(len(a), -1, -1)) * step
         rows = self._targets[columns].repeat(len(a))
         return u.flatten(0, 1), rows, self._base[columns].repeat(len(a), 1)
 
@@ -273,6 +339,12 @@ def post_bytes(block: WholeBlock) -> int:
     """Bytes of about three times the outputs of every linear map, and eight hidden states, for one token."""
     widths = sum(linear_width(module) or 0 for module in block.call.module.modules())
     return (3 * widths + 8 * block.z.shape[-1]) * block.z.element_size()
+
+
+def _length_and_direction(moved: Tensor) -> tuple[Tensor, Tensor]:
+    """‖x‖ and x/‖x‖ of vectors x."""
+    lengths = moved.norm(dim=-1)
+    return lengths, moved / lengths.unsqueeze(-1).clamp_min(torch.finfo(moved.dtype).tiny)
 
 
 def _from_start(a: Tensor) -> Tensor:

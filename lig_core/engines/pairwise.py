@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lig_core.blocks.attention import repeat_groups
 from lig_core.blocks.block import Block, PairInputs
-from lig_core.engines.path import Mixed, PathAt, TargetPath, ZeroPath, add_own, share_rates, without_self
+from lig_core.engines.path import Mixed, PathAt, TargetPath, ZeroPath, add_own, own_nodes, share_rates, without_self
 
 
 class PairwisePath(ZeroPath):
@@ -97,7 +97,7 @@ class _PairwiseTargetAt:
         block = self.block
         start = block.z[rows][None, :, None]  # z_j, [1, targets, 1, hidden]
         direction = (block.z - start).expand(len(self.a), -1, -1, -1)  # [nodes, targets, sources, hidden]
-        here = start + self.a.to(block.z)[:, None, None, None] * direction
+        here = start + own_nodes(self.a, direction) * direction
         point, tangent = block.pair_inputs_with_tangent(here.flatten(0, 1), direction.flatten(0, 1))
         logits, logits_slope = (self._own_row(x.logits, rows) for x in (point, tangent))
         value, value_slope = (self._values(x.value, rows) for x in (point, tangent))

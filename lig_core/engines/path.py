@@ -68,7 +68,7 @@ class Path(ABC):
 
     @abstractmethod
     def at(self, a: Tensor) -> PathAt:
-        """The path at nodes a [nodes], float64."""
+        """The path at nodes a, float64: [nodes], or [nodes, targets] of the targets' own where these have paths."""
 
     @abstractmethod
     def source_widths(self) -> Tensor | None:
@@ -117,6 +117,12 @@ def for_heads(parts: Projections, heads: Tensor, num_heads: int) -> Projections:
     if len(heads) < num_heads:
         query, key, value = query[:, heads], key[:, heads], value[:, heads]
     return Projections(query, key, value)
+
+
+def own_nodes(a: Tensor, like: Tensor) -> Tensor:
+    """Nodes [nodes] or [nodes, targets] as factors of [nodes, targets, ...], typed as `like`."""
+    a = a.to(like.dtype)
+    return a.reshape(*a.shape, *(1,) * (like.dim() - a.dim()))
 
 
 def take_rows(x: Tensor, rows: Tensor) -> Tensor:

@@ -14,9 +14,19 @@ from torch import Tensor
 from lig_core.blocks.attention import masked, probabilities
 from lig_core.blocks.block import Block, relative_error
 from lig_core.blocks.laws import LAW_TOLERANCE, PathLaws
-from lig_core.engines.pair_law import PairLogits, Quadratic
+from lig_core.engines.pair_law import PairLogits, Quadratic, over_pairs
 from lig_core.engines.pairwise import PairwiseTargetPath
-from lig_core.engines.path import Mixed, Path, PathAt, TargetPath, bias_rows, for_heads, share_rates, without_self
+from lig_core.engines.path import (
+    Mixed,
+    Path,
+    PathAt,
+    TargetPath,
+    bias_rows,
+    for_heads,
+    own_nodes,
+    share_rates,
+    without_self,
+)
 
 PROBE = 0.37
 """The point of the path at which a closed form is checked against a replay."""
@@ -51,7 +61,7 @@ class _ReplayedAt:
         block, call = self.block, self.block.attention.of_heads(self.heads)
         start = block.z[rows][None, :, None]  # z_j, [1, targets, 1, hidden]
         direction = (block.z - start).expand(len(self.a), -1, -1, -1)  # [nodes, targets, sources, hidden]
-        here = start + self.a.to(block.z)[:, None, None, None] * direction
+        here = start + own_nodes(self.a, direction) * direction
         parts = block.project_with_tangent(here.flatten(0, 1), direction.flatten(0, 1))
         point, tangent = (for_heads(part, self.heads, block.num_heads) for part in parts)
         # Every target has keys and values of its own: batch over (node, target), one query each.
@@ -151,7 +161,7 @@ class _ClosedAt:
         weights, cap = probabilities(call, logits, bias)
         if cap is not None:
             slope = slope * cap
-        a, b = (x.to(weights)[:, None, None, None] for x in (self.a, b64))
+        a, b = (over_pairs(x, weights) for x in (self.a, b64))
         values, offset = path.values, path.value_offset
         own_values = values[:, :, rows]
         if path.sigma2 is None:

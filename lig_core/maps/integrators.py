@@ -170,6 +170,7 @@ class SplitBlockIntegrator(Integrator):
     ) -> None:
         super().__init__(targets, quadrature, budget)
         self.block, self.laws = block, laws
+        self._paths: dict[tuple[bool, tuple[int, ...]], Path] = {}
 
     @property
     @override
@@ -187,7 +188,7 @@ class SplitBlockIntegrator(Integrator):
         if self.block.crowded:
             dense = DenseZero if zero else DenseTarget
             return dense(self.block, self.targets, self.budget), "dense"
-        path = self._path(zero, self._every_head)
+        path = self._path(zero, range(self.num_heads))
         return LayerIntegrand(self.block, path, self.targets, self.budget), f"factored/{path.law}"
 
     @override
@@ -201,7 +202,7 @@ class SplitBlockIntegrator(Integrator):
             itb = self.att("self_input_token", heads)
             values = map_ratio(itb.attribution.values, self._self_weight(heads), self._tokens_by_head(heads))
             return replace(itb, attribution=itb.attribution.corrected(values))
-        path = self._path(baseline == "zero", torch.tensor(heads, device=self.block.z.device))
+        path = self._path(baseline == "zero", heads)
         integrand = AttentionIntegrand(self.block, path, self.targets, self.budget)
         return HeadMap(tuple(heads), self.quadrature.integrate(integrand), f"factored/{path.law}")
 
@@ -245,23 +246,24 @@ class SplitBlockIntegrator(Integrator):
     def visible(self) -> Tensor | None:
         return visible_range(self.block.attention, self.targets)
 
-    def _path(self, zero: bool, heads: Tensor) -> Path:
-        return (zero_path if zero else target_path)(self.block, self.laws, heads)
+    def _path(self, zero: bool, heads: Sequence[int]) -> Path:
+        """The path of some heads: one for all maps."""
+        key = (zero, tuple(heads))
+        if key not in self._paths:
+            chosen = torch.tensor(key[1], device=self.block.z.device)
+            self._paths[key] = (zero_path if zero else target_path)(self.block, self.laws, chosen)
+        return self._paths[key]
 
     def _heads_from_self(self) -> Tensor:
         """Head outputs at each target when every token is z_j: [targets, heads, head_dim]."""
         start = torch.zeros(1, dtype=torch.float64, device=self.block.z.device)
-        path = self._path(False, self._every_head)
+        path = self._path(False, range(self.num_heads))
         return path.at(start).attend(self.targets).heads_out[0].transpose(0, 1)
 
     def _self_weight(self, heads: Sequence[int]) -> Tensor:
         """Attention weight α_jj of each (target, head) column."""
         own = attention_weights(self.block.attention)[0].diagonal(dim1=-2, dim2=-1)  # [heads, tokens]
         return own[list(heads)][:, self.targets].T.flatten().cpu().double()
-
-    @property
-    def _every_head(self) -> Tensor:
-        return torch.arange(self.block.num_heads, device=self.block.z.device)
 
     def _tokens_by_head(self, heads: Sequence[int]) -> Tensor:
         return self._tokens.repeat_interleave(len(heads))

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lig_core.quadrature.integrand import ENTRY, Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
+from lig_core.quadrature.integrand import (
+    ENTRY,
+    TINY,
+    Attribution,
+    Integrand,
+    Status,
+    is_hidden,
+    rounding_floor,
+    scale_of,
+)
 from lig_core.quadrature.rules import gauss_legendre
 
 
@@ -31,24 +41,23 @@ class GaussLegendre:
 def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float) -> Attribution:
     """Σ_k w_k rate(a_k) for every column, with its completeness error."""
     columns = torch.arange(integrand.num_columns)
-    total = integrand.lengths(torch.ones(1, dtype=torch.float64), columns)[0]
+    total = integrand.lengths(torch.ones(1, dtype=torch.float64), columns)[0].numpy()
     sums = integrand.accumulate(nodes, columns, weights[None])
-    values = sums.weighted[0]
-    largest = torch.cat([total[None], sums.lengths]).amax(0)
+    values = sums.weighted[0].numpy()
+    largest = np.maximum(total, sums.lengths.numpy().max(0))
     floor = rounding_floor(integrand, total)
     still = largest <= floor
-    dead = still & (values.abs().sum(-1) <= ENTRY * floor)
-    values = torch.where(still[:, None], 0.0, values)
-    scale = scale_of(total, largest).clamp_min(torch.finfo(torch.float64).tiny)
-    missed = torch.where(dead, 0.0, (values.sum(-1) - total).abs())
-    error = missed / scale
+    dead = still & (np.abs(values).sum(-1) <= ENTRY * floor)
+    values = np.where(still[:, None], 0.0, values)
+    missed = np.where(dead, 0.0, np.abs(values.sum(-1) - total))
+    error = missed / np.maximum(scale_of(total, largest), TINY)
     return Attribution(
-        values=values,
-        total=total,
-        completeness_error=error,
-        entry_error=torch.where(dead, 0.0, torch.full_like(error, torch.nan)),
+        values=torch.from_numpy(values),
+        total=torch.from_numpy(total),
+        completeness_error=torch.from_numpy(error),
+        entry_error=torch.from_numpy(np.where(dead, 0.0, np.nan)),
         nodes=torch.full_like(columns, len(nodes)),
-        converged=((error <= rtol) & ~still) | dead | is_hidden(missed, floor, total, rtol),
+        converged=torch.from_numpy(((error <= rtol) & ~still) | dead | is_hidden(missed, floor, total, rtol)),
         status=tuple(_status(*each) for each in zip(still.tolist(), dead.tolist(), strict=True)),
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from lig_core.quadrature.integrand import Array
 
 WIDE = 0.5
 """A layer at least this wide needs no grading."""
@@ -25,10 +26,10 @@ class Grading:
     left: float = 1.0
     right: float = 1.0
 
-    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, t: Array) -> tuple[Array, Array]:
         """a and da/dt at t [nodes], float64."""
         if self.left >= WIDE and self.right >= WIDE:
-            return t, torch.ones_like(t)
+            return t, np.ones_like(t)
         if self.right >= WIDE:
             return _sinh(t, self.left)
         if self.left >= WIDE:
@@ -37,11 +38,11 @@ class Grading:
         low = math.log(self.left / (1 + self.right))
         high = math.log((1 + self.left) / self.right)
         x = low + (high - low) * t
-        grown = x.exp()
-        a = self.left * torch.expm1(x - low) / (1 + grown)
-        return a.clamp(0, 1), (high - low) * grown * (1 + self.left + self.right) / (1 + grown) ** 2
+        grown = np.exp(x)
+        a = self.left * np.expm1(x - low) / (1 + grown)
+        return a.clip(0, 1), (high - low) * grown * (1 + self.left + self.right) / (1 + grown) ** 2
 
 
-def _sinh(t: Tensor, width: float) -> tuple[Tensor, Tensor]:
+def _sinh(t: Array, width: float) -> tuple[Array, Array]:
     stretch = math.asinh(1 / width)
-    return width * torch.sinh(stretch * t), width * stretch * torch.cosh(stretch * t)
+    return width * np.sinh(stretch * t), width * stretch * np.cosh(stretch * t)

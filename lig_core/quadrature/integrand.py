@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[Any]
+"""What is decided about columns is decided in NumPy: a call of torch's takes longer than arithmetic on few numbers."""
 
 Start = Literal["shared", "grouped", "measured"]
 """The behaviour of a path near a = 0, and so the grading of its nodes.
@@ -65,8 +70,16 @@ class Integrand(Protocol):
         """L_j(1) [columns], float64. To be asked first: the witness is made there."""
         ...
 
+    def growth(self) -> Tensor | None:
+        """q_ij(1) − q_ij(0), what the witness grows by along the whole path [columns, sources]; None without one."""
+        ...
+
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
-        """Rates at nodes a [nodes] for the given columns, summed with weights [rules, nodes]."""
+        """Rates at nodes a [nodes] for the given columns, summed with weights [rules, nodes].
+
+        Where paths are the columns' own (not `shared`), columns may have nodes of their own: a [nodes, columns] and
+        weights [rules, nodes, columns], a column as often as there are nodes for it.
+        """
         ...
 
     def shares(self, a: Tensor, columns: Tensor) -> Tensor:
@@ -161,12 +174,15 @@ NEGLIGIBLE = 1e-3
 """A total below this share of the largest L met is measured against that share, not against itself."""
 
 
-def scale_of(total: Tensor, largest: Tensor) -> Tensor:
+TINY = float(np.finfo(np.float64).tiny)
+
+
+def scale_of(total: Array, largest: Array) -> Array:
     """The scale that an error in a column is relative to: its total, or a thousandth of the largest L met."""
-    return torch.maximum(total, NEGLIGIBLE * largest)
+    return np.maximum(total, NEGLIGIBLE * largest)
 
 
-def is_hidden(error: Tensor, floor: Tensor, total: Tensor, rtol: float) -> Tensor:
+def is_hidden(error: Array, floor: Array, total: Array, rtol: float) -> Array:
     """True if rounding alone may have made an error, and what it can make does not matter in the map [columns].
 
         error_j ≤ floor_j ≤ rtol · max_k L_k(1)
@@ -174,9 +190,11 @@ def is_hidden(error: Tensor, floor: Tensor, total: Tensor, rtol: float) -> Tenso
     error and floor are absolute. Such a column has converged although its own total is too small to tell: it is known
     to within rtol of the largest column beside it.
     """
-    return (error <= floor * (1 + 1e-9)) & (floor <= rtol * total.max())
+    hidden: Array = (error <= floor * (1 + 1e-9)) & (floor <= rtol * total.max())
+    return hidden
 
 
-def rounding_floor(integrand: Integrand, total: Tensor) -> Tensor:
+def rounding_floor(integrand: Integrand, total: Array) -> Array:
     """The absolute error that rounding in L_j alone can make: 16 ε (‖F_j(z⁰)‖ + L_j(1))."""
-    return 16 * torch.finfo(integrand.dtype).eps * (integrand.reference + total)
+    floor: Array = 16 * torch.finfo(integrand.dtype).eps * (integrand.reference.numpy() + total)
+    return floor

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from lig_core.quadrature.grading import Grading
-from lig_core.quadrature.integrand import ENTRY, Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
-from lig_core.quadrature.rules import weights_where_added
-
-if TYPE_CHECKING:
-    from lig_core.quadrature.adaptive import Adaptive
+from lig_core.quadrature.integrand import (
+    ENTRY,
+    TINY,
+    Array,
+    Attribution,
+    Integrand,
+    Status,
+    is_hidden,
+    rounding_floor,
+    scale_of,
+)
+from lig_core.quadrature.rules import NestedRule, gauss_patterson, weights_where_added
 
 MIN_CUT = 1e-3
 EVEN = 1e-2
@@ -27,34 +34,68 @@ SLOW = 0.25
 """Rules that differ by more than this share of how the two before them did are not yet converging."""
 
 
+@dataclass(frozen=True)
+class Scheme:
+    """A tolerance, and how far refining goes to meet it.
+
+    strictness: the check inside a panel may be this many times looser than the one at its end; 1 is stricter.
+    max_nodes: per column; min_width: of a panel, as a share of the graded path.
+    """
+
+    rtol: float = 1e-3
+    strictness: float = 2.0
+    max_nodes: int = 512
+    min_width: float = 1e-7
+    sizes: tuple[int, ...] = (3, 7, 15, 31)
+
+    @property
+    def rules(self) -> tuple[NestedRule, ...]:
+        """The nested rules; the first only serves the next to be compared with."""
+        return gauss_patterson(*self.sizes)
+
+
 @dataclass
 class Panel:
     """A piece [low, high] of the graded path for some columns, with what is known of it so far."""
 
+    grading: Grading
     low: float
     high: float
-    columns: Tensor
-    at_low: Tensor  # L at its ends, [columns]
-    at_high: Tensor
+    columns: Array
+    at_low: Array  # L at its ends, [columns]
+    at_high: Array
     level: int = 0  # index of the last rule applied; the first only serves the next to be compared with
-    t: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))  # nodes in (0, 1) of the panel
-    lengths: Tensor | None = None  # [nodes, columns]
-    slopes: Tensor | None = None  # dL/dt per unit of the panel, [nodes, columns]
-    sums: Tensor | None = None  # by rule from `level` on, [rules, columns, sources]
-    witness: Tensor | None = None  # the same of the witness's rates
-    growth: Tensor | None = None  # what the witness grows by, [columns, sources]
-    change: Tensor | None = None  # D: how much the last two rules differ, relative, [columns]
-    errors: Tensor | None = None  # of L at its end, of L inside, of all entries together, [3, columns]
+    t: Array = field(default_factory=lambda: np.zeros(0))  # nodes in (0, 1) of the panel
+    lengths: Array | None = None  # [nodes, columns]
+    slopes: Array | None = None  # dL/dt per unit of the panel, [nodes, columns]
+    sums: Array | None = None  # by rule from `level` on, [rules, columns, sources]
+    witness: Array | None = None  # the same of the witness's rates
+    growth: Array | None = None  # what the witness grows by, [columns, sources]
+    change: Array | None = None  # D: how much the last two rules differ, relative, [columns]
+    errors: Array | None = None  # of L at its end, of L inside, of all entries together, [3, columns]
 
     @property
     def width(self) -> float:
         """Of the graded path."""
         return self.high - self.low
 
-    def select(self, keep: Tensor) -> Panel:
+    def add(self, t: Array, lengths: Array, slopes: Array, sums: Array, witness: Array | None) -> None:
+        """Take what was found at some more nodes."""
+        if self.lengths is None or self.slopes is None or self.sums is None:
+            self.t, self.lengths, self.slopes, self.sums, self.witness = t, lengths, slopes, sums, witness
+            return
+        order = np.concatenate([self.t, t]).argsort()
+        self.t = np.concatenate([self.t, t])[order]
+        self.lengths = np.concatenate([self.lengths, lengths])[order]
+        self.slopes = np.concatenate([self.slopes, slopes])[order]
+        self.sums[1:] += sums
+        if self.witness is not None and witness is not None:
+            self.witness[1:] += witness
+
+    def select(self, keep: Array) -> Panel:
         """The same piece for fewer columns."""
 
-        def pick(x: Tensor | None) -> Tensor | None:
+        def pick(x: Array | None) -> Array | None:
             return None if x is None else x[..., keep]
 
         return replace(
@@ -80,41 +121,46 @@ def entry_rtol(rtol: float) -> float:
 class Refinement:
     """One integration: tolerances, what is accepted so far, what each column has cost."""
 
-    def __init__(self, rule: Adaptive, integrand: Integrand) -> None:
+    def __init__(self, rule: Scheme, integrand: Integrand) -> None:
         self.rule, self.integrand = rule, integrand
-        self.columns = torch.arange(integrand.num_columns)
-        self.total = integrand.totals()
-        self.largest = self.total.clone()
+        self.columns = np.arange(integrand.num_columns)
+        self.total = integrand.totals().numpy()
+        growth = integrand.growth()
+        self.growth = None if growth is None else growth.numpy()  # of the witness along the whole path
+        self.largest = self.total.copy()
         self.floor = rounding_floor(integrand, self.total)
-        shape = (integrand.num_columns, integrand.num_sources)
-        self.values = torch.zeros(shape, dtype=torch.float64)
-        self.errors = torch.zeros(3, integrand.num_columns, dtype=torch.float64)  # as a panel's, summed
-        self.largest_sum = self.total.clone()  # of |entries|
-        self.nodes = torch.zeros_like(self.columns)
-        self.stuck = torch.zeros_like(self.columns, dtype=torch.bool)
+        self.values = np.zeros((integrand.num_columns, integrand.num_sources))
+        self.errors = np.zeros((3, integrand.num_columns))  # as a panel's, summed
+        self.largest_sum = self.total.copy()  # of |entries|
+        self.nodes = np.zeros_like(self.columns)
+        self.stuck = np.zeros_like(self.columns, dtype=np.bool_)
+
+    def lengths(self, a: Array, columns: Array) -> Array:
+        """L [nodes, columns]."""
+        return self.integrand.lengths(torch.from_numpy(a), torch.from_numpy(columns)).numpy()
 
     @property
-    def tolerance(self) -> Tensor:
+    def tolerance(self) -> Array:
         """Absolute tolerance [columns]: rtol of the scale, but not below what rounding allows."""
-        return torch.maximum(self.rule.rtol * scale_of(self.total, self.largest), self.floor)
+        return np.maximum(self.rule.rtol * scale_of(self.total, self.largest), self.floor)
 
     @property
-    def entry_tolerance(self) -> Tensor:
+    def entry_tolerance(self) -> Array:
         """The same for the estimated error of all entries together."""
-        return torch.maximum(entry_rtol(self.rule.rtol) * self.entry_scale, ENTRY * self.floor)
+        return np.maximum(entry_rtol(self.rule.rtol) * self.entry_scale, ENTRY * self.floor)
 
     @property
-    def entry_scale(self) -> Tensor:
+    def entry_scale(self) -> Array:
         """What the error of a column's entries is relative to: their absolute sum, where that is more."""
-        return torch.maximum(scale_of(self.total, self.largest), self.largest_sum)
+        return np.maximum(scale_of(self.total, self.largest), self.largest_sum)
 
     @property
-    def still(self) -> Tensor:
+    def still(self) -> Array:
         """Columns whose L never leaves what rounding makes of it."""
         return self.largest <= self.floor
 
     @property
-    def dead(self) -> Tensor:
+    def dead(self) -> Array:
         """Columns where nothing moves along the path: neither L nor what the sources add up to without their signs."""
         return self.still & (self.largest_sum <= ENTRY * self.floor)
 
@@ -123,88 +169,111 @@ class Refinement:
         columns = self.columns[self.still]
         if len(columns):
             half, one = torch.full((1,), 0.5, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
-            size = self.integrand.accumulate(half, columns, one).weighted[0].abs().sum(-1)
-            self.largest_sum[columns] = torch.maximum(self.largest_sum[columns], size)
+            rates = self.integrand.accumulate(half, torch.from_numpy(columns), one).weighted[0].numpy()
+            size = np.abs(rates).sum(-1)
+            self.largest_sum[columns] = np.maximum(self.largest_sum[columns], size)
             self.nodes[columns] += 1
 
-    def note_largest(self, columns: Tensor, lengths: Tensor) -> None:
+    def note_largest(self, columns: Array, lengths: Array) -> None:
         """Some L [columns] that was met."""
-        self.largest[columns] = torch.maximum(self.largest[columns], lengths)
+        self.largest[columns] = np.maximum(self.largest[columns], lengths)
 
-    def error_of_sums(self, errors: Tensor) -> Tensor:
+    def error_of_sums(self, errors: Array) -> Array:
         """What the tolerance is about, of errors [3, columns]: that at the end, or inside, where more is allowed."""
-        return torch.maximum(errors[0], errors[1] / self.rule.strictness)
+        return np.maximum(errors[0], errors[1] / self.rule.strictness)
 
-    def certified(self, errors: Tensor, columns: Tensor) -> Tensor:
+    def certified(self, errors: Array, columns: Array) -> Array:
         """The columns whose errors [3, columns] are within both tolerances."""
         sums, entries = self.tolerance[columns], self.entry_tolerance[columns]
         return (self.error_of_sums(errors) <= sums) & (errors[2] <= entries)
 
-    def path(self, columns: Tensor, grading: Grading, pieces: int = 1) -> list[Panel]:
+    def path(self, columns: Array, grading: Grading, pieces: int = 1) -> list[Panel]:
         """The whole path of some columns, in pieces of equal length on the graded axis."""
-        whole = Panel(0.0, 1.0, columns, torch.zeros_like(self.total[columns]), self.total[columns])
-        return self.panels([k / pieces for k in range(pieces + 1)], whole, grading)
+        whole = Panel(grading, 0.0, 1.0, columns, np.zeros_like(self.total[columns]), self.total[columns])
+        return self.panels([k / pieces for k in range(pieces + 1)], whole)
 
-    def panels(self, edges: list[float], panel: Panel, grading: Grading) -> list[Panel]:
+    def panels(self, edges: list[float], panel: Panel) -> list[Panel]:
         """A panel in parts, cut at all but the outer edges: with L at each, and what the witness grows by in each."""
-        a, _ = grading(torch.tensor(edges, dtype=torch.float64))
+        a, _ = panel.grading(np.array(edges))
         columns = panel.columns
-        inside = self.integrand.lengths(a[1:-1], columns) if len(a) > 2 else ()
+        inside = self.lengths(a[1:-1], columns) if len(a) > 2 else ()
         lengths = [panel.at_low, *inside, panel.at_high]
-        witnessed = self.integrand.witnessed
-        growths = self.integrand.shares(a, columns).diff(dim=0) if witnessed else [None] * (len(a) - 1)
+        growths: Sequence[Array | None] = [None] * (len(a) - 1)
+        if self.growth is not None and len(a) == 2:
+            growths = [self.growth[columns]]
+        elif self.growth is not None:
+            shares = self.integrand.shares(torch.from_numpy(a), torch.from_numpy(columns))
+            growths = list(np.diff(shares.numpy(), axis=0))
         level = 1 if self.integrand.opaque else 0  # nothing but comparing rules tells then: more nodes to compare
         return [
-            Panel(low, high, columns, before, after, level, growth=growth)
+            Panel(panel.grading, low, high, columns, before, after, level, growth=growth)
             for (low, high), (before, after), growth in zip(pairwise(edges), pairwise(lengths), growths, strict=True)
         ]
 
-    def apply_next_rule(self, panel: Panel, grading: Grading) -> None:
-        """Evaluate the nodes that the next rule adds and compare with L at every node."""
-        panel.level += 1
-        rule = self.rule.rules[panel.level]
-        t, shared = weights_where_added(self.rule.sizes, panel.level, first=panel.sums is None)
-        a, slope = grading(panel.low + panel.width * t)
-        jacobian = slope * panel.width
-        weights = shared * jacobian
-        sums = self.integrand.accumulate(a, panel.columns, weights)
-        slopes = sums.slopes * jacobian[:, None]
-        self.nodes[panel.columns] += len(t)
-        self.note_largest(panel.columns, sums.lengths.amax(0))
-        if panel.lengths is None or panel.slopes is None or panel.sums is None:
-            panel.t, panel.lengths, panel.slopes = t, sums.lengths, slopes
-            panel.sums, panel.witness = sums.weighted, sums.witness
-        else:
-            panel.t, order = torch.cat([panel.t, t]).sort()
-            panel.lengths = torch.cat([panel.lengths, sums.lengths])[order]
-            panel.slopes = torch.cat([panel.slopes, slopes])[order]
-            panel.sums[1:] += sums.weighted
-            if panel.witness is not None and sums.witness is not None:
-                panel.witness[1:] += sums.witness
-        grown = torch.cat([panel.lengths, panel.at_high[None]]) - panel.at_low
-        missed = (rule.cumulative @ panel.slopes - grown).abs()
-        panel.errors = torch.stack([missed[-1], missed.amax(0), self.estimate_entries(panel)])
+    def apply_next_rule(self, panels: Sequence[Panel]) -> None:
+        """Evaluate the nodes that the next rule adds, of all panels by one call a rule, and compare with L at each.
 
-    def estimate_entries(self, panel: Panel) -> Tensor:
+        Where all columns share one path, a node is paid for all of them: panels with nodes of their own go by turns.
+        """
+        alike: dict[tuple[int, ...], list[Panel]] = {}
+        for place, panel in enumerate(panels):
+            turn = place if self.integrand.start == "shared" else 0
+            alike.setdefault((panel.level, panel.sums is None, turn), []).append(panel)
+        for members in alike.values():
+            self._apply_to(members)
+
+    def _apply_to(self, panels: list[Panel]) -> None:
+        """The same for panels that stand at one rule."""
+        level, first = panels[0].level + 1, panels[0].sums is None
+        t, shared = weights_where_added(self.rule.sizes, level, first=first)
+        at = [panel.grading(panel.low + panel.width * t) for panel in panels]
+        jacobians = [slope * panel.width for panel, (_, slope) in zip(panels, at, strict=True)]
+        if len(panels) == 1:
+            a, weights = at[0][0], shared * jacobians[0]
+        else:  # [nodes, columns] and [rules, nodes, columns]
+            counts = [len(panel.columns) for panel in panels]
+            a = np.repeat(np.stack([a for a, _ in at], -1), counts, -1)
+            weights = np.repeat(shared[..., None] * np.stack(jacobians, -1), counts, -1)
+        columns = np.concatenate([panel.columns for panel in panels])
+        found = self.integrand.accumulate(*(torch.from_numpy(x) for x in (a, columns, weights)))
+        lengths, slopes, sums = (x.numpy() for x in (found.lengths, found.slopes, found.weighted))
+        witness = None if found.witness is None else found.witness.numpy()
+        end = 0
+        for panel, jacobian in zip(panels, jacobians, strict=True):
+            part = slice(end, end + len(panel.columns))
+            end = part.stop
+            panel.level = level
+            self.nodes[panel.columns] += len(t)
+            self.note_largest(panel.columns, lengths[:, part].max(0))
+            grown = None if witness is None else witness[:, part]
+            panel.add(t, lengths[:, part], slopes[:, part] * jacobian[:, None], sums[:, part], grown)
+        for panel in panels:
+            assert panel.lengths is not None
+            rise = np.concatenate([panel.lengths, panel.at_high[None]]) - panel.at_low
+            missed = np.abs(self.rule.rules[level].cumulative.numpy() @ panel.slopes - rise)
+            panel.errors = np.stack([missed[-1], missed.max(0), self.estimate_entries(panel)])
+
+    def estimate_entries(self, panel: Panel) -> Array:
         """Σ_i |error of entry i| of a panel, by the rule before and by the witness; drops what the rule before left."""
         assert panel.sums is not None
         before, now = panel.sums[0], panel.sums[1]
-        c, size = panel.columns, now.abs().sum(-1)
-        self.largest_sum[c] = torch.maximum(self.largest_sum[c], size)
-        scale = torch.maximum(size, scale_of(self.total[c], self.largest[c]))
-        change = (now - before).abs().sum(-1) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
+        c, size = panel.columns, np.abs(now).sum(-1)
+        self.largest_sum[c] = np.maximum(self.largest_sum[c], size)
+        scale = np.maximum(size, scale_of(self.total[c], self.largest[c]))
+        change = np.abs(now - before).sum(-1) / np.maximum(scale, TINY)
         trust = TRUST if self.integrand.witnessed else TRUST_ALONE
         expected = trust * change**1.5
         if panel.change is not None:
-            ratio = change / panel.change.clamp_min(torch.finfo(change.dtype).tiny)
-            expected = torch.where(ratio > SLOW, torch.maximum(expected, change * ratio.clamp_max(1)), expected)
+            ratio = change / np.maximum(panel.change, TINY)
+            expected = np.where(ratio > SLOW, np.maximum(expected, change * np.minimum(ratio, 1)), expected)
         panel.change, panel.sums = change, panel.sums[1:]
         if panel.witness is None or panel.growth is None:
-            return expected * scale
+            error: Array = expected * scale
+            return error
         panel.witness = panel.witness[1:]
-        return torch.maximum(expected * scale, (panel.witness[0] - panel.growth).abs().sum(-1))
+        return np.maximum(expected * scale, np.abs(panel.witness[0] - panel.growth).sum(-1))
 
-    def accept(self, panel: Panel, keep: Tensor) -> None:
+    def accept(self, panel: Panel, keep: Array) -> None:
         """Add a panel's current estimate to the result, for the columns marked."""
         if not keep.any():
             return
@@ -213,20 +282,18 @@ class Refinement:
         self.values[done.columns] += done.sums[0]
         self.errors[:, done.columns] += done.errors
 
-    def solve(self, grading: Grading, active: list[Panel]) -> None:
+    def solve(self, active: list[Panel]) -> None:
         """Refine panels, columns that fail only, until every column is certified or can go no further."""
-        for panel in active:
-            if panel.sums is None:
-                self.apply_next_rule(panel, grading)
-        accepted = torch.zeros_like(self.columns)
+        self.apply_next_rule([panel for panel in active if panel.sums is None])
+        accepted = np.zeros_like(self.columns)
         while active:
-            count, errors = accepted.clone(), self.errors.clone()
+            count, errors = accepted.copy(), self.errors.copy()
             for piece in active:
                 assert piece.errors is not None
                 count[piece.columns] += 1
                 errors[:, piece.columns] += piece.errors
             certified = self.certified(errors, self.columns)
-            parts = 2 * count.clamp_min(1)
+            parts = 2 * np.maximum(count, 1)
             following: list[Panel] = []
             for piece in active:
                 c = piece.columns
@@ -236,16 +303,15 @@ class Refinement:
                 narrow = piece.level + 1 == len(self.rule.sizes) and piece.width < self.rule.min_width
                 if narrow:
                     self.stuck[c[refine]] = True
-                    refine = torch.zeros_like(refine)
+                    refine = np.zeros_like(refine)
                 self.accept(piece, ~refine)
                 accepted[c[~refine]] += 1
                 if refine.any():
-                    following += self.refined(piece.select(refine), grading)
-            for piece in following:
-                self.apply_next_rule(piece, grading)
+                    following += self.refined(piece.select(refine))
+            self.apply_next_rule(following)
             active = following
 
-    def refined(self, panel: Panel, grading: Grading) -> list[Panel]:
+    def refined(self, panel: Panel) -> list[Panel]:
         """The panel ready for the next rule, or cut around the interval that its nodes resolve worst.
 
         Where that is, L tells; where L is right and entries are not, nothing does: the panel is halved.
@@ -254,29 +320,28 @@ class Refinement:
             return [panel]
         assert panel.lengths is not None and panel.slopes is not None
         if self.is_of_entries(panel):
-            return self.panels([panel.low, (panel.low + panel.high) / 2, panel.high], panel, grading)
-        gaps = panel.t.diff()
-        grown = panel.lengths.diff(dim=0)
-        missed = (grown - gaps[:, None] * (panel.slopes[1:] + panel.slopes[:-1]) / 2).abs()
-        missed = missed / missed.sum(0).clamp_min(torch.finfo(missed.dtype).tiny)
+            return self.panels([panel.low, (panel.low + panel.high) / 2, panel.high], panel)
+        gaps, grown = np.diff(panel.t), np.diff(panel.lengths, axis=0)
+        missed = np.abs(grown - gaps[:, None] * (panel.slopes[1:] + panel.slopes[:-1]) / 2)
+        missed = missed / np.maximum(missed.sum(0), TINY)
         worst = int(missed.mean(1).argmax())
         cuts = [float(panel.t[k]) for k in (worst, worst + 1) if 0 < k < len(panel.t) - 1]
         cuts = [t for t in cuts if MIN_CUT < t < 1 - MIN_CUT] or [0.5]
         edges = [panel.low, *(panel.low + panel.width * t for t in cuts), panel.high]
-        return self.panels(edges, panel, grading)
+        return self.panels(edges, panel)
 
     def is_of_entries(self, panel: Panel) -> bool:
         """True if a panel fails by its entries more than by its sums."""
         assert panel.errors is not None
-        c, tiny = panel.columns, torch.finfo(self.total.dtype).tiny
-        of_sums = self.error_of_sums(panel.errors) / self.tolerance[c].clamp_min(tiny)
-        return bool((panel.errors[2] / self.entry_tolerance[c].clamp_min(tiny)).max() > of_sums.max())
+        c = panel.columns
+        of_sums = self.error_of_sums(panel.errors) / np.maximum(self.tolerance[c], TINY)
+        return bool((panel.errors[2] / np.maximum(self.entry_tolerance[c], TINY)).max() > of_sums.max())
 
     def result(self) -> Attribution:
         """What was accepted, with its certificate."""
         still, dead = self.still, self.dead
-        values = torch.where(still[:, None], 0.0, self.values)
-        error = torch.where(still, self.total, self.error_of_sums(self.errors))
+        values = np.where(still[:, None], 0.0, self.values)
+        error = np.where(still, self.total, self.error_of_sums(self.errors))
         scale = scale_of(self.total, self.largest)
         entry_scale, room = self.entry_scale, 1 + 1e-9
         within_rtol = (error <= self.rule.rtol * scale * room) & (
@@ -297,15 +362,16 @@ class Refinement:
                 status.append("noise_limited")
             else:
                 status.append("discontinuous" if stuck else "budget")
-        tiny = torch.finfo(scale.dtype).tiny
-        completeness = (values.sum(-1) - self.total).abs() / scale.clamp_min(tiny)
-        entries = self.errors[2] / entry_scale.clamp_min(tiny)
+        completeness = np.abs(values.sum(-1) - self.total) / np.maximum(scale, TINY)
+        entries = self.errors[2] / np.maximum(entry_scale, TINY)
+        entries = np.where(dead, 0.0, np.where(still, 1.0, entries))  # of what hides in rounding: all
+        converged = (within_rtol & ~still) | dead | is_hidden(error, self.floor, self.total, self.rule.rtol)
         return Attribution(
-            values=values,
-            total=self.total,
-            completeness_error=torch.where(dead, 0.0, completeness),
-            entry_error=torch.where(dead, 0.0, torch.where(still, 1.0, entries)),  # of what hides in rounding: all
-            nodes=self.nodes,
-            converged=(within_rtol & ~still) | dead | is_hidden(error, self.floor, self.total, self.rule.rtol),
+            values=torch.from_numpy(values),
+            total=torch.from_numpy(self.total),
+            completeness_error=torch.from_numpy(np.where(dead, 0.0, completeness)),
+            entry_error=torch.from_numpy(entries),
+            nodes=torch.from_numpy(self.nodes),
+            converged=torch.from_numpy(converged),
             status=tuple(status),
         )

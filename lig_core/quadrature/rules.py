@@ -10,6 +10,8 @@ import torch
 from numpy.polynomial import legendre
 from torch import Tensor
 
+from lig_core.quadrature.integrand import Array
+
 # Patterson's nested extensions of the three-point Gauss rule (T. N. L. Patterson, "The optimum addition of
 # points to quadrature formulae", Math. Comp. 22, 1968): positive nodes on [-1, 1] by the rule that adds them.
 _ADDED_BY = {
@@ -64,7 +66,7 @@ def gauss_patterson(*sizes: int) -> tuple[NestedRule, ...]:
 
 
 @cache
-def weights_where_added(sizes: tuple[int, ...], level: int, *, first: bool) -> tuple[Tensor, Tensor]:
+def weights_where_added(sizes: tuple[int, ...], level: int, *, first: bool) -> tuple[Array, Array]:
     """The nodes that the rule at `level` adds, and what the rules give them; 0 for a node that is none of a rule's own.
 
     [nodes] and [rules, nodes]: of the rules from `level` on; of all nodes, and the rule before as well, where it is the
@@ -73,7 +75,7 @@ def weights_where_added(sizes: tuple[int, ...], level: int, *, first: bool) -> t
     rules = gauss_patterson(*sizes)
     rule = rules[level]
     nodes = rule.nodes if first else rule.nodes[rule.fresh]
-    return nodes, torch.stack([_weights_at(other, nodes) for other in rules[level - first :]])
+    return nodes.numpy(), torch.stack([_weights_at(other, nodes) for other in rules[level - first :]]).numpy()
 
 
 def _weights_at(rule: NestedRule, nodes: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -96,7 +97,11 @@ class Known:
         return torch.tensor([[term.whole for term in column] for column in self.columns], dtype=torch.float64)
 
     def _over_sources(self, kind: str, a: Tensor, columns: Tensor) -> Tensor:
-        rows = [torch.stack([getattr(term, kind)(a) for term in self.columns[c]], -1) for c in columns.tolist()]
+        own = a if a.dim() == 2 else a[:, None].expand(-1, len(columns))
+        rows = [
+            torch.stack([getattr(term, kind)(own[:, k]) for term in self.columns[c]], -1)
+            for k, c in enumerate(columns.tolist())
+        ]
         return torch.stack(rows, 1)  # [nodes, columns, sources]
 
     def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
@@ -108,14 +113,19 @@ class Known:
     def shares(self, a: Tensor, columns: Tensor) -> Tensor:
         return self._over_sources("value", a, columns)
 
+    def growth(self) -> Tensor | None:
+        ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+        return self.shares(ends, torch.arange(self.num_columns)).diff(dim=0)[0] if self.witnessed else None
+
     def parts(self, columns: Tensor) -> Parts | None:
         return None if self._widths is None else Parts(widths=torch.full((len(columns),), self._widths))
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
-        self.asked_at += a.tolist()
+        self.asked_at += a.flatten().tolist()
         assert (a > 0).all()  # L has a kink there
         rates = self._over_sources("slope", a, columns)
-        weighted = torch.einsum("mk,kci->mci", weights, rates)
+        own = weights if weights.dim() == 3 else weights[..., None].expand(-1, -1, len(columns))
+        weighted = torch.einsum("mkc,kci->mci", own, rates)
         return Sums(self.lengths(a, columns), rates.sum(-1), weighted, weighted.clone() if self.witnessed else None)
 
 
@@ -377,6 +387,9 @@ class Linear:
     def shares(self, a: float, columns: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def growth(self) -> None:
+        return None
+
     def parts(self, columns: Tensor) -> None:
         return None
 
@@ -394,10 +407,10 @@ def test_of_a_linear_map_every_rule_gives_the_exact_answer(rule: Quadrature) -> 
 
 
 def test_a_crossing_is_interpolated_on_logarithms() -> None:
-    grid = torch.tensor([1e-4, 1e-2, 1.0], dtype=torch.float64)
-    lengths = grid[:, None] ** torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)  # the last is 1 throughout
-    widths, at_once = crossing(grid, lengths, torch.full((3,), 0.2, dtype=torch.float64))
+    grid = np.array([1e-4, 1e-2, 1.0])
+    lengths = grid[:, None] ** np.array([1.0, 0.5, 0.0])  # the last is 1 throughout
+    widths, at_once = crossing(grid, lengths, np.full(3, 0.2))
     assert_close(widths, [0.2, 0.04, 1e-4], ROUNDING)
     assert at_once.tolist() == [False, False, True]
-    never, _ = crossing(grid, lengths[:, :1], torch.full((1,), 2.0, dtype=torch.float64))
+    never, _ = crossing(grid, lengths[:, :1], np.full(1, 2.0))
     assert never.tolist() == [1.0]
