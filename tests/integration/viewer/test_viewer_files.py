@@ -162,6 +162,21 @@ def test_layers_heads_maps_and_scale_are_chosen(open_file):
     page.wait_for_function("document.getElementById('map-title').textContent.includes('summed')")
 
 
+def test_every_head_names_its_largest_source_or_its_value_from_a_second_token(open_file):
+    result = drawn_result(6, heads=2)
+    heads = list(result)[1].arrays["att"][:, :, 2]
+    heads[:, 2] = 0  # by definition: no source
+    page = open_file(result, "pin=2&view=heads")
+    largest = np.abs(heads).argmax(axis=1)
+    for head, said in enumerate(page.locator(".grid button small").all_inner_texts()):
+        assert result.head["tokens"][largest[head]] in said
+        assert float(said.split()[-1]) == pytest.approx(float(heads[head, largest[head]]), rel=1e-2)
+    page.locator(".sentence button").nth(4).click(modifiers=["Shift"])
+    page.get_by_text("the value from").wait_for()
+    for head, said in enumerate(page.locator(".grid button small").all_inner_texts()):
+        assert float(said.split()[-1]) == pytest.approx(float(heads[head, 4]), rel=1e-2)
+
+
 @pytest.mark.parametrize("name", ["layer", "product", "conserving", "att", "mlp"])
 def test_every_map_of_a_result_is_shown(open_file, name):
     page = open_file(made_result(), f"map={name}")
