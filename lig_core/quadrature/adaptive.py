@@ -20,32 +20,13 @@ columns that fail are refined.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lig_core.quadrature.integrand import Attribution, Integrand
 from lig_core.quadrature.planning import plan
-from lig_core.quadrature.refinement import Refinement
-from lig_core.quadrature.rules import NestedRule, gauss_patterson
+from lig_core.quadrature.refinement import Effort, Refinement
 
 
-@dataclass(frozen=True)
-class Adaptive:
-    """Integrates each column to `rtol` of its total (of a thousandth of the largest L met, if that is more).
-
-    strictness: the check inside a panel may be this many times looser than the one at its end; 1 is stricter.
-    max_nodes: per column; min_width: of a panel, as a share of the graded path.
-    """
-
-    rtol: float = 1e-3
-    strictness: float = 2.0
-    max_nodes: int = 512
-    min_width: float = 1e-7
-    sizes: tuple[int, ...] = (3, 7, 15, 31)
-
-    @property
-    def rules(self) -> tuple[NestedRule, ...]:
-        """The nested rules; the first only serves the next to be compared with."""
-        return gauss_patterson(*self.sizes)
+class Adaptive(Effort):
+    """Integrates each column to a relative tolerance, with what effort that takes (`Effort`)."""
 
     @property
     def name(self) -> str:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lig_core.quadrature.grading import Grading
 from lig_core.quadrature.integrand import ENTRY, Attribution, Integrand, Status, is_hidden, rounding_floor, scale_of
-from lig_core.quadrature.rules import weights_where_added
-
-if TYPE_CHECKING:
-    from lig_core.quadrature.adaptive import Adaptive
+from lig_core.quadrature.rules import NestedRule, gauss_patterson, weights_where_added
 
 MIN_CUT = 1e-3
 EVEN = 1e-2
@@ -77,11 +73,32 @@ def entry_rtol(rtol: float) -> float:
     return max(rtol, min(ENTRY * rtol, math.sqrt(EVEN * rtol)))
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How exact an integral must be, and how far one may go for it.
+
+    rtol: of a column's total (of a thousandth of the largest L met, if that is more).
+    strictness: the check inside a panel may be this many times looser than the one at its end; 1 is stricter.
+    max_nodes: per column; min_width: of a panel, as a share of the graded path.
+    """
+
+    rtol: float = 1e-3
+    strictness: float = 2.0
+    max_nodes: int = 512
+    min_width: float = 1e-7
+    sizes: tuple[int, ...] = (3, 7, 15, 31)
+
+    @property
+    def rules(self) -> tuple[NestedRule, ...]:
+        """The nested rules; the first only serves the next to be compared with."""
+        return gauss_patterson(*self.sizes)
+
+
 class Refinement:
     """One integration: tolerances, what is accepted so far, what each column has cost."""
 
-    def __init__(self, rule: Adaptive, integrand: Integrand) -> None:
-        self.rule, self.integrand = rule, integrand
+    def __init__(self, effort: Effort, integrand: Integrand) -> None:
+        self.effort, self.integrand = effort, integrand
         self.columns = torch.arange(integrand.num_columns)
         self.total = integrand.totals()
         self.largest = self.total.clone()
@@ -96,12 +113,12 @@ class Refinement:
     @property
     def tolerance(self) -> Tensor:
         """Absolute tolerance [columns]: rtol of the scale, but not below what rounding allows."""
-        return torch.maximum(self.rule.rtol * scale_of(self.total, self.largest), self.floor)
+        return torch.maximum(self.effort.rtol * scale_of(self.total, self.largest), self.floor)
 
     @property
     def entry_tolerance(self) -> Tensor:
         """The same for the estimated error of all entries together."""
-        return torch.maximum(entry_rtol(self.rule.rtol) * self.entry_scale, ENTRY * self.floor)
+        return torch.maximum(entry_rtol(self.effort.rtol) * self.entry_scale, ENTRY * self.floor)
 
     @property
     def entry_scale(self) -> Tensor:
@@ -133,7 +150,7 @@ class Refinement:
 
     def error_of_sums(self, errors: Tensor) -> Tensor:
         """What the tolerance is about, of errors [3, columns]: that at the end, or inside, where more is allowed."""
-        return torch.maximum(errors[0], errors[1] / self.rule.strictness)
+        return torch.maximum(errors[0], errors[1] / self.effort.strictness)
 
     def certified(self, errors: Tensor, columns: Tensor) -> Tensor:
         """The columns whose errors [3, columns] are within both tolerances."""
@@ -162,8 +179,8 @@ class Refinement:
     def apply_next_rule(self, panel: Panel, grading: Grading) -> None:
         """Evaluate the nodes that the next rule adds and compare with L at every node."""
         panel.level += 1
-        rule = self.rule.rules[panel.level]
-        t, shared = weights_where_added(self.rule.sizes, panel.level, first=panel.sums is None)
+        rule = self.effort.rules[panel.level]
+        t, shared = weights_where_added(self.effort.sizes, panel.level, first=panel.sums is None)
         a, slope = grading(panel.low + panel.width * t)
         jacobian = slope * panel.width
         weights = shared * jacobian
@@ -232,8 +249,8 @@ class Refinement:
                 c = piece.columns
                 assert piece.errors is not None
                 excess = ~self.certified(piece.errors * parts[c], c)  # more than its share
-                refine = ~certified[c] & excess & (self.nodes[c] < self.rule.max_nodes)
-                narrow = piece.level + 1 == len(self.rule.sizes) and piece.width < self.rule.min_width
+                refine = ~certified[c] & excess & (self.nodes[c] < self.effort.max_nodes)
+                narrow = piece.level + 1 == len(self.effort.sizes) and piece.width < self.effort.min_width
                 if narrow:
                     self.stuck[c[refine]] = True
                     refine = torch.zeros_like(refine)
@@ -250,7 +267,7 @@ class Refinement:
 
         Where that is, L tells; where L is right and entries are not, nothing does: the panel is halved.
         """
-        if panel.level + 1 < len(self.rule.sizes):
+        if panel.level + 1 < len(self.effort.sizes):
             return [panel]
         assert panel.lengths is not None and panel.slopes is not None
         if self.is_of_entries(panel):
@@ -279,8 +296,8 @@ class Refinement:
         error = torch.where(still, self.total, self.error_of_sums(self.errors))
         scale = scale_of(self.total, self.largest)
         entry_scale, room = self.entry_scale, 1 + 1e-9
-        within_rtol = (error <= self.rule.rtol * scale * room) & (
-            self.errors[2] <= entry_rtol(self.rule.rtol) * entry_scale * room
+        within_rtol = (error <= self.effort.rtol * scale * room) & (
+            self.errors[2] <= entry_rtol(self.effort.rtol) * entry_scale * room
         )
         reached = (error <= self.tolerance * room) & (self.errors[2] <= self.entry_tolerance * room)
         status: list[Status] = []
@@ -306,6 +323,6 @@ class Refinement:
             completeness_error=torch.where(dead, 0.0, completeness),
             entry_error=torch.where(dead, 0.0, torch.where(still, 1.0, entries)),  # of what hides in rounding: all
             nodes=self.nodes,
-            converged=(within_rtol & ~still) | dead | is_hidden(error, self.floor, self.total, self.rule.rtol),
+            converged=(within_rtol & ~still) | dead | is_hidden(error, self.floor, self.total, self.effort.rtol),
             status=tuple(status),
         )
