@@ -15,7 +15,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.http.errors import Forbidden, Unauthorized
 from service.http.problems import responses
-from service.keys.keyring import SCOPES, Caller, Scope
+from service.keys.keyring import Caller
+from service.keys.scopes import SCOPES, Scope
 from service.keys.source import KeySource
 
 REFUSALS = responses("unauthorized", "forbidden")
