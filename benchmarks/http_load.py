@@ -118,7 +118,7 @@ async def open_loop(port: int, rate: float, seconds: float, text: str) -> list[A
 def wait_until_ready(port: int, path: str = "/readyz") -> None:
     """Return once this path is answered well; raises RuntimeError."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    with httpx.Client(trust_env=False, timeout=10) as http:
+    with httpx.Client(trust_env=False, timeout=60) as http:
         while time.monotonic() < deadline:
             if http.get(f"http://127.0.0.1:{port}{path}").is_success:
                 return

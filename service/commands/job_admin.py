@@ -6,15 +6,15 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from lig_core.errors import LigError
-from service.jobs.status import JobStatus
 
 if TYPE_CHECKING:
+    from service.jobs.job import JobStatus
     from service.jobs.overview import Overview
     from service.settings import Settings
 
@@ -24,12 +24,30 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this m
 JobId = Annotated[str, typer.Argument(help="The id that the API gave the job.")]
 
 
+def _status(text: str) -> JobStatus:
+    from service.jobs.job import JobStatus
+
+    try:
+        return JobStatus(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is none of {', '.join(JobStatus)}") from None
+
+
 @app.command("list")
 def list_jobs(
-    status: Annotated[JobStatus | None, typer.Option(help="Only these [default: all].")] = None, limit: Limit = 20
+    status: Annotated[
+        Any,
+        typer.Option(
+            parser=_status,
+            metavar="STATUS",
+            help="Only queued, running, succeeded, failed or cancelled ones [default: all].",
+        ),
+    ] = None,
+    limit: Limit = 20,
 ) -> None:
     """List jobs."""
     from service.commands.tables import print_jobs
+    from service.jobs.job import JobStatus
 
     with overview() as jobs:
         wanted = list(JobStatus) if status is None else [status]

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from rich.console import Console, Group
 from rich.table import Column, Table
 
-from service.jobs.job import Job
+from service.jobs.job import Job, JobStatus
 from service.jobs.overview import Overview
 from service.jobs.queue_state import QueueState
-from service.jobs.status import JobStatus
 
 ID_WIDTH = 32
 NARROWEST = 66

@@ -10,13 +10,28 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.models.references import ModelReference
 from lig_core.serving.queue.counters import Outcome
 from lig_core.serving.queue.durability import Durability
-from service.jobs.status import JobStatus
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """True once the job will never change again."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
 
 
 @dataclass(frozen=True)

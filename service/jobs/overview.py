@@ -9,12 +9,11 @@ from redis import Redis
 
 from lig_core.serving.queue import names
 from lig_core.serving.queue.names import Field
-from service.jobs.job import Job
+from service.jobs.job import Job, JobStatus
 from service.jobs.queue_state import REGISTRIES
 from service.jobs.redis import connect, reachable
 from service.jobs.redis_rows import number
 from service.jobs.redis_store import RqJobStore
-from service.jobs.status import JobStatus
 from service.settings import Settings
 
 

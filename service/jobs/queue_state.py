@@ -11,8 +11,8 @@ from lig_core.serving.queue import counters, names
 from lig_core.serving.queue.counters import Counters
 from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.workers import Worker, live_workers
+from service.jobs.job import JobStatus
 from service.jobs.redis_rows import number
-from service.jobs.status import JobStatus
 
 REGISTRIES: Mapping[JobStatus, tuple[str, ...]] = {
     JobStatus.QUEUED: ("waiting", "popped"),

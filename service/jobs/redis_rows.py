@@ -22,8 +22,7 @@ from lig_core.errors import FieldError, InvalidRequest, LigError
 from lig_core.serving.queue import names
 from lig_core.serving.queue.job_errors import JobDamaged, QueueFull, QuotaExceeded
 from lig_core.serving.queue.names import Field
-from service.jobs.job import Event, Job, Limits, StoredLayer, StoredPart, Submission, Timings
-from service.jobs.status import JobStatus
+from service.jobs.job import Event, Job, JobStatus, Limits, StoredLayer, StoredPart, Submission, Timings
 from service.settings import Settings
 
 STATUS = {

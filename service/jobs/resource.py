@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.contract import ExplainResult, Progress
 from service.http.problems import Problem, describe
-from service.jobs.job import Job, Page
-from service.jobs.status import JobStatus
+from service.jobs.job import Job, JobStatus, Page
 from service.openapi.examples import EXAMPLES
 
 LONGEST_RETRY_SECONDS = 30

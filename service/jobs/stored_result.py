@@ -7,8 +7,7 @@ from collections.abc import Collection
 from lig_core.result.arrays import LayerArrays, Result
 from lig_core.result.formats import write_json
 from service.http.errors import JobHasNoResult, JobNotFinished
-from service.jobs.job import Job, JobStore
-from service.jobs.status import JobStatus
+from service.jobs.job import Job, JobStatus, JobStore
 
 
 def stored_result(jobs: JobStore, job: Job, layers: Collection[int] | None = None) -> Result:

@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from service.http.prefix import Root
 from service.http.problems import responses
-from service.jobs.job import JobStore
+from service.jobs.job import JobStatus, JobStore
 from service.jobs.resource import JobPage, JobResource, job_headers, job_json, page_json
-from service.jobs.status import JobStatus
 from service.jobs.stored_result import small_result
 from service.jobs.waiting import wait_for_end
 from service.keys.guard import Owner

@@ -16,8 +16,8 @@ from lig_core.serving.queue import names
 from lig_core.serving.queue.moves import Done
 from lig_core.serving.queue.upkeep import server_time, take_over, tidy
 from service.app import create_app
+from service.jobs.job import JobStatus
 from service.jobs.redis_store import RqJobStore
-from service.jobs.status import JobStatus
 from service.metrics.queue_numbers import QueueMetrics
 from service.settings import Settings
 from tests.integration.http.test_metrics_over_redis import Page

@@ -9,8 +9,7 @@ from lig_core.errors import InvalidRequest
 from lig_core.serving.queue import names
 from lig_core.serving.queue.job_errors import IdempotencyMismatch, QueueFull, QuotaExceeded
 from lig_core.serving.queue.scripts import Scripts
-from service.jobs.job import Limits
-from service.jobs.status import JobStatus
+from service.jobs.job import JobStatus, Limits
 from tests.running.by_hand import QUEUE, asked
 from tests.support.closeness import assert_close
 

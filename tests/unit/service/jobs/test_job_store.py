@@ -11,7 +11,7 @@ from lig_core.serving.queue.upkeep import server_time, take_over, tidy
 from service.events.ids import later
 from service.http.errors import JobEnded, JobExpired, JobNotFound, ResultExpired
 from service.jobs import redis_store
-from service.jobs.status import JobStatus
+from service.jobs.job import JobStatus
 from tests.running.by_hand import QUEUE, asked
 from tests.running.waiting import pass_time
 from tests.support.closeness import assert_close

@@ -14,10 +14,9 @@ from lig_core.serving.queue.durability import UnfitRedis
 from lig_core.serving.queue.job_errors import Crashed, IdempotencyMismatch, QueueFull, QuotaExceeded
 from lig_core.serving.queue.names import Field
 from service.http.errors import JobEnded, JobExpired, JobNotFound, ResultExpired, StoreUnavailable
-from service.jobs.job import JobStore, Limits, Watch
+from service.jobs.job import JobStatus, JobStore, Limits, Watch
 from service.jobs.redis import JobWatch
 from service.jobs.redis_store import RqJobStore
-from service.jobs.status import JobStatus
 from service.settings import Settings
 from tests.running.by_hand import asked
 from tests.running.waiting import PATIENCE, pass_time
