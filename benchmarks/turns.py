@@ -49,25 +49,17 @@ def serving(arguments: Sequence[str], root: Path, redis_url: str, **variables: s
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(8192)
-        command = [*arguments, str(listener.fileno())]
-        with running(command, root, keep_open=[listener.fileno()], LIG_REDIS_URL=redis_url, **variables) as pid:
-            yield listener.getsockname()[1], pid
-
-
-@contextlib.contextmanager
-def running(arguments: Sequence[str], root: Path, *, keep_open: Sequence[int] = (), **variables: str) -> Iterator[int]:
-    """A Python program of this checkout while the block runs: its process id."""
-    with contextlib.chdir(root):  # whose modules come first
-        process = child.start(
-            [sys.executable, *arguments],
-            environment={**os.environ, "PYTHONPATH": str(root), **variables},
-            keep_open=keep_open,
-            quiet=True,
-        )
-    try:
-        yield process.pid
-    finally:
-        child.stop(process, 10)
+        with contextlib.chdir(root):  # whose modules come first
+            process = child.start(
+                [sys.executable, *arguments, str(listener.fileno())],
+                environment={**os.environ, "PYTHONPATH": str(root), "LIG_REDIS_URL": redis_url, **variables},
+                keep_open=[listener.fileno()],
+                quiet=True,
+            )
+        try:
+            yield listener.getsockname()[1], process.pid
+        finally:
+            child.stop(process, 10)
 
 
 def against_bare(checkouts: Sequence[Path] = ()) -> dict[str, Any]:
