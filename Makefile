@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures pictures viewer \
-  architectures smollm2 folders bench bench-service bench-worker bench-viewer truth faults stops soak fuzz clean
+  architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer truth faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -103,6 +103,10 @@ bench: $(VENV)/.dev ## against the authors' library, the physical floor and the 
 
 bench-service: $(VENV)/.dev ## accepted posts a second, latencies, overhead, overload; writes benchmarks/service.md
 	$(BIN)/python -m benchmarks.service
+
+bench-turns: $(VENV)/.dev ## posts a second and many listeners, by turns with bare routes and with other checkouts (AGAINST)
+	$(BIN)/python -m benchmarks.turns $(AGAINST)
+	$(BIN)/python -m benchmarks.listeners -- $(AGAINST)
 
 bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes benchmarks/warm_worker.md
 	$(BIN)/python -m benchmarks.warm_worker

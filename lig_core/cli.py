@@ -12,21 +12,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Annotated, Any, Never
+from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import orjson
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-from rich.table import Table
 
-from lig_core.client import Client, Job, require_success
-from lig_core.client.files import FORMATS_OF_BYTES, layers_in
-from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import LigError, NotConverged
-from lig_core.models.catalog import check_against_model, find_model
 from lig_core.result.unconverged import complaint
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lig_core.client import Client, Job
+    from lig_core.contract import ExplainRequest, Progress
 
 app = typer.Typer(
     name="lig",
@@ -35,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-Report = Callable[[Progress], None]
+Report = Callable[["Progress"], None]
 COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
 """Packages that the base install does without: a service at --server has them."""
 FAILED, UNCONVERGED = 2, 3
@@ -112,6 +110,8 @@ def explain(
 ) -> None:
     """Explain one text; JSON goes to standard output or to a file."""
     with _errors_in_one_line():
+        from lig_core.contract import parse_request
+
         request = parse_request(
             {
                 "text": text,
@@ -142,6 +142,8 @@ def explain(
             _write(result, output)
             _tell_unconverged(request, complaint(result))
         else:
+            from lig_core.client import Client
+
             with Client(server, api_key=api_key) as client:
                 _explain_there(request, client, output)
 
@@ -200,6 +202,8 @@ def boundaries(
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     elif len(failed) < len(described):
+        from rich.console import Console
+
         Console().print(_table([row for row in described if "error" not in row]))
     for row in failed:
         _say(row["error"]["detail"])
@@ -208,6 +212,8 @@ def boundaries(
 
 
 def _table(described: Iterable[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
     table = Table("model", "type", "layers", "layout", "maps", "u", "how it is known")
     for row in described:
         table.add_row(
@@ -223,6 +229,9 @@ def _table(described: Iterable[dict[str, Any]]) -> Table:
 
 
 def _explain_here(request: ExplainRequest, device: str | None, report: Report) -> dict[str, Any]:
+    from lig_core.contract import Progress
+    from lig_core.models.catalog import check_against_model, find_model
+
     card = find_model(request.model)
     request = request.named(card.name)
     check_against_model(request, card)
@@ -234,6 +243,9 @@ def _explain_here(request: ExplainRequest, device: str | None, report: Report) -
 
 
 def _explain_there(request: ExplainRequest, client: Client, output: Path | None) -> None:
+    from lig_core.client import require_success
+    from lig_core.client.files import FORMATS_OF_BYTES, layers_in
+
     job = client.submit(request)
     try:
         with _progress_bar() as report:
@@ -276,6 +288,8 @@ def _write(result: dict[str, Any], output: Path | None) -> None:
     if output is None:
         sys.stdout.buffer.write(_json(result))
         return
+    from lig_core.client.files import FORMATS_OF_BYTES
+
     suffix = output.suffix
     if suffix == ".html":
         from lig_core.result.viewer.page import render_page
@@ -354,6 +368,10 @@ def _say(message: str) -> None:
 @contextmanager
 def _progress_bar() -> Iterator[Report]:
     """A bar on a terminal; silence elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -367,7 +385,7 @@ def _progress_bar() -> Iterator[Report]:
 
 
 def main() -> None:
-    """Run the command, with what other installed packages add to it."""
+    """Run the command, with what other installed packages add to it. A command imports what it needs when it runs."""
     for point in entry_points(group="lig.commands"):
         try:
             command = point.load()
@@ -377,7 +395,10 @@ def main() -> None:
             app.add_typer(command, name=point.name)
         else:
             app.command(name=point.name)(command)
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed, and this command needs it; run: pip install 'lig-service[embedded]'")
 
 
 if __name__ == "__main__":

@@ -70,5 +70,9 @@ def root_of(request: Request) -> str:
     return request.scope.get("root_path", "")
 
 
-Root = Annotated[str, Depends(root_of)]
+async def _root(request: Request) -> str:
+    return root_of(request)
+
+
+Root = Annotated[str, Depends(_root)]
 """For the parameter of a handler that makes links."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import sys
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 # What is still being sent after that is cut: who waits for a job was let go, but a large result may take longer.
 GRACE_SECONDS = 3
+COLLECTED_AFTER = (100_000, 50, 100)
+"""Thresholds of Python's garbage collector. Requests leave next to no cycles, and with Python's own thresholds a
+collection that passes over everything comes amid a few thousand of them."""
 
 
 class Server(uvicorn.Server):
@@ -106,6 +110,10 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         server_header=False,
         proxy_headers=False,  # who sent a request is asked of the connection: service.http.prefix
     )
+    config.load()
+    gc.collect()
+    gc.freeze()  # what is there now stays, so no collection need look at it
+    gc.set_threshold(*COLLECTED_AFTER)
     Server(config, lifecycle).run(sockets=[listener] if listener else None)
 
 
