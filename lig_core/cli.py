@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -23,6 +23,7 @@ from rich.table import Table
 
 from lig_core.client import Client, Job, require_success
 from lig_core.client.files import FORMATS_OF_BYTES, layers_in
+from lig_core.config import plain_options
 from lig_core.contract import ExplainRequest, Progress, parse_request
 from lig_core.errors import LigError, NotConverged
 from lig_core.models.catalog import check_against_model, find_model
@@ -94,6 +95,12 @@ def explain(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     labels: Annotated[bool, typer.Option(help="Add every matrix entry by entry, with token names.")] = True,
     words: Annotated[bool, typer.Option("--words", help="Answer by words: subwords are summed.")] = False,
+    special_tokens: Annotated[
+        bool, typer.Option(help="Let the tokenizer add its special tokens to the text, such as [CLS] or BOS.")
+    ] = True,
+    prefix_space: Annotated[
+        bool, typer.Option("--prefix-space", help="Read the text as after a space (GPT-2, RoBERTa).")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, or auto: spread over several [default: a GPU where there is one].")
     ] = None,
@@ -112,7 +119,7 @@ def explain(
 ) -> None:
     """Explain one text; JSON goes to standard output or to a file."""
     with _errors_in_one_line():
-        request = parse_request(
+        options = plain_options(
             {
                 "text": text,
                 "tokens": _listed_tokens(tokens),
@@ -132,8 +139,11 @@ def explain(
                 "dtype": dtype,
                 "labels": labels,
                 "merge_subwords": words,
+                "special_tokens": special_tokens,
+                "prefix_space": prefix_space,
             }
         )
+        request = parse_request(options)
         if server is not None and device is not None:
             raise typer.BadParameter("--device is for computing here; the service chooses its own")
         if server is None:
@@ -366,8 +376,8 @@ def _progress_bar() -> Iterator[Report]:
         yield report
 
 
-def main() -> None:
-    """Run the command, with what other installed packages add to it."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command, with what other installed packages add to it; absent: with the process's arguments."""
     for point in entry_points(group="lig.commands"):
         try:
             command = point.load()
@@ -377,7 +387,7 @@ def main() -> None:
             app.add_typer(command, name=point.name)
         else:
             app.command(name=point.name)(command)
-    app()
+    app(args=arguments)
 
 
 if __name__ == "__main__":

@@ -162,8 +162,8 @@ def test_every_place_that_the_house_names_is_there():
 def test_the_house_names_every_room():
     rooms = {
         f"{folder.relative_to(ROOT)}/"
-        for package in ("lig_core", "service", "worker")
-        for folder in (ROOT / package).rglob("*")
+        for package in ("lig", "lig_core", "service", "worker")
+        for folder in (ROOT / package, *(ROOT / package).rglob("*"))
         if folder.is_dir() and any(folder.glob("*.py"))
     }
     assert rooms <= page("house").spoken
