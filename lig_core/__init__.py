@@ -35,6 +35,8 @@ __all__ = [
 __version__ = version("lig-service")
 
 
+COMPUTING = frozenset({"torch", "transformers", "numpy", "safetensors"})
+"""Packages that the base install does without, and computing here needs."""
 HOMES = {
     "explain": "lig_core.method",
     "describe_boundaries": "lig_core.loading.describe",
@@ -49,4 +51,10 @@ HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(HOMES[name]), name)
+    try:
+        return getattr(import_module(HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in COMPUTING:
+            raise
+        message = f"{error.name} is not installed, and {name} needs it; run: pip install 'lig-service[core]'"
+        raise ModuleNotFoundError(message, name=error.name) from error

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from lig_core import COMPUTING
 from lig_core.client import Client, Job, require_success
 from lig_core.client.files import FORMATS_OF_BYTES, layers_in
 from lig_core.config import plain_options
@@ -37,8 +38,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Report = Callable[[Progress], None]
-COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
-"""Packages that the base install does without: a service at --server has them."""
+EXTRAS = {"serve": "embedded", "worker": "worker"}
+"""The extra that brings a command of the service, where it is not `api`."""
+OWN_PACKAGES = frozenset({"lig_core", "service", "worker"})
 FAILED, UNCONVERGED = 2, 3
 """Exit codes: of what fails; of a result that has not converged, with `--on-unconverged fail`."""
 INTERRUPTED = 130
@@ -376,12 +378,29 @@ def _progress_bar() -> Iterator[Report]:
         yield report
 
 
+def _stand_in(command: str, package: str) -> None:
+    """Add, for a command whose part is not installed, one that says which extra brings it, whatever it is given."""
+    remedy = f"pip install 'lig-service[{EXTRAS.get(command, 'api')}]'"
+
+    @app.command(
+        name=command,
+        help=f"Not installed: {remedy}",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def refuse() -> None:
+        _fail(f"{package} is not installed, and lig {command} needs it; run: {remedy}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command, with what other installed packages add to it; absent: with the process's arguments."""
     for point in entry_points(group="lig.commands"):
         try:
             command = point.load()
-        except ModuleNotFoundError:  # that part is not installed: no such command then
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] in OWN_PACKAGES:
+                raise
+            _stand_in(point.name, error.name)
             continue
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=point.name)

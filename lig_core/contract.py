@@ -27,12 +27,12 @@ Norms = Literal["post", "pre", "sandwich", "reordered", "parallel", "none"]
 """The places of the norms of a block: see `lig_core.models.families.Family`."""
 LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
 Index = Annotated[int, Field(ge=0, strict=True)]
-ONE_OF_TEXT_AND_TOKENS: dict[str, Any] = {
-    "oneOf": [
-        {"required": ["text"], "properties": {"text": {"type": "string"}, "tokens": {"type": "null"}}},
-        {"required": ["tokens"], "properties": {"tokens": {"type": "array"}, "text": {"type": "null"}}},
-    ]
+TEXT_OR_TOKENS: dict[str, Any] = {
+    "if": {"required": ["tokens"], "properties": {"tokens": {"type": "array"}}},
+    "then": {"properties": {"text": {"type": "null"}}},
+    "else": {"required": ["text"], "properties": {"text": {"type": "string"}}},
 }
+"""One of the two, in JSON Schema; not as oneOf, of which generators of clients make a type for each."""
 MOST_NAME = 200
 """Characters of a model's name."""
 MOST_QUOTED = 60
@@ -53,9 +53,7 @@ class ExplainRequest(BaseModel):
     many Gauss-Legendre nodes.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", str_strip_whitespace=False, json_schema_extra=ONE_OF_TEXT_AND_TOKENS
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, json_schema_extra=TEXT_OR_TOKENS)
 
     # Before `text`, which is checked last of the two and sees both.
     tokens: list[str] | None = Field(
