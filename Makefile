@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
+.PHONY: help install demo serve test programs images-test test-oldest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
   architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer truth faults stops soak fuzz clean
 
 help: ## what can be made
@@ -40,6 +40,9 @@ test: $(VENV)/.dev ## everything: style, types, import rules, tests (pytest -m '
 
 programs: $(VENV)/.dev ## what the tests need and pip does not bring: Chromium, redis-server (as root, by apt-get)
 	$(BIN)/python -m tests.programs
+
+images-test: $(VENV)/.dev ## build both images, run compose with them, stop, start again; Docker, or Podman (as root on Debian)
+	$(BIN)/python -m tests.images.run
 
 OLDEST := .venv-oldest
 # What the oldest transformers brings its own versions of.
