@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -36,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Report = Callable[[Progress], None]
-COMPUTING = {"torch", "transformers", "numpy", "safetensors"}
+COMPUTING = {"torch", "transformers", "numpy", "safetensors", "networkx"}
 """Packages that the base install does without: a service at --server has them."""
 FAILED, UNCONVERGED = 2, 3
 """Exit codes: of what fails; of a result that has not converged, with `--on-unconverged fail`."""
@@ -174,6 +174,53 @@ def view(
 
 
 @app.command()
+def flow(
+    file: Annotated[Path, typer.Argument(help="A result: .json, .ndjson, .npz or .safetensors.")],
+    map: Annotated[str, typer.Option(help="The map to chain: layer, product, conserving.")] = "layer",
+    source: Annotated[int | None, typer.Option("--from", help="The token that paths start at [default: any].")] = None,
+    target: Annotated[int | None, typer.Option("--into", help="The token that paths end at [default: any].")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Paths to list, strongest first.")] = 10,
+    layers: Annotated[str | None, typer.Option(help="Layer indices, comma-separated [default: all].")] = None,
+    normalised_by: Annotated[str, typer.Option(help="Shares of each column's total, or absolute ones.")] = "total",
+    self_term: Annotated[str, typer.Option(help="A token's own share: the map's, or half.")] = "map",
+    strong: Annotated[
+        bool, typer.Option("--strong", help="Paths through single heads, in the authors' format, and nothing else.")
+    ] = False,
+    graph: Annotated[Path | None, typer.Option(help="A graph to write as well: .graphml or .json.")] = None,
+    least: Annotated[float, typer.Option(help="Shares up to this size are no edges of the graph.")] = 0.0,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The JSON file to write.")] = None,
+) -> None:
+    """Follow flow across the layers of a saved result: rollout, strongest paths, how wide columns are."""
+    with _errors_in_one_line():
+        from lig_core.flow import Flow, strong_paths
+        from lig_core.flow.account import account
+        from lig_core.flow.graph import graph as graph_of
+        from lig_core.flow.graph import write_graph
+        from lig_core.result.saved import read_result
+        from lig_core.result.select import Selection, select
+
+        result = select(read_result(file), Selection.parse(layers=layers))
+        options = {
+            "map": _one_of("--map", map, ("layer", "product", "conserving")),
+            "normalised_by": _one_of("--normalised-by", normalised_by, ("total", "absolute")),
+            "self_term": _one_of("--self-term", self_term, ("map", "half")),
+        }
+        document: Any
+        if strong:
+            document = strong_paths(result, source=source, target=target, top=top)
+        else:
+            chained = Flow.of(result, **options)
+            document = account(result, chained, source=source, target=target, top=top)
+        if graph is not None:
+            write_graph(graph_of(Flow.of(result, **options), least=least), graph)
+        if output is None:
+            sys.stdout.buffer.write(_json(document))
+        else:
+            output.write_bytes(_json(document))
+            _say(f"wrote {output}: {output.stat().st_size:,} bytes")
+
+
+@app.command()
 def boundaries(
     models: Annotated[list[str], typer.Argument(help="Models to describe.")],
     weights: Annotated[
@@ -300,6 +347,12 @@ def _say_written(output: Path, layers: int) -> None:
 
 def _json(result: dict[str, Any]) -> bytes:
     return orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> Any:
+    if value not in known:
+        raise typer.BadParameter(f"{option} is one of {', '.join(known)}; got {value!r}")
+    return value
 
 
 def _integers(option: str, value: str | None) -> list[int] | None:
