@@ -17,9 +17,19 @@ from typing import Annotated, Any, Never
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
+from typing_extensions import override
 
 from lig_core.client import Client, Job, require_success
 from lig_core.client.files import FORMATS_OF_BYTES, layers_in
@@ -221,6 +231,59 @@ def flow(
 
 
 @app.command()
+def experiment(
+    corpus: Annotated[
+        Path, typer.Argument(help="Sentences: .txt, .jsonl, .conllu, .dep; or a folder of the authors' files.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; the same one goes on with it.")],
+    model: Annotated[
+        str, typer.Option(help="minilm, smollm2, a Hugging Face id[@revision], or a local folder.")
+    ] = "bert-base-uncased",
+    form: Annotated[
+        str | None, typer.Option("--format", help="lines, jsonl, conllu, stanford [default: by the name's ending].")
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="Keys of pairs, or groups: itb, itb_zero_ratio, zero [default: all 24].")
+    ] = None,
+    sentences: Annotated[str | None, typer.Option(help="From a number up to, not with, another: 0:100.")] = None,
+    most_tokens: Annotated[int, typer.Option(min=1, help="Longer sentences are left out, and counted.")] = 128,
+    layers: Annotated[str | None, typer.Option(help="Layer indices, comma-separated [default: all].")] = None,
+    words: Annotated[bool, typer.Option("--words", help="Compare words: subwords are summed on both sides.")] = False,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance of the adaptive quadrature.")] = 1e-3,
+    maps: Annotated[bool, typer.Option("--maps", help="Keep every map as well, in the authors' files.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda [default: a GPU where there is one].")] = None,
+) -> None:
+    """Measure the paper's 24 pairs of baselines over a corpus: tables, plots, a report."""
+    with _errors_in_one_line():
+        from lig_core.experiment.conduct import Plan, compare_authors, conduct, require_packages
+        from lig_core.experiment.corpora import read_corpus
+        from lig_core.experiment.pairs import chosen
+        from lig_core.loading.loaded import load_model
+
+        if corpus.is_dir():
+            compare_authors(corpus, output)
+            _say(f"wrote {output}: the authors' tables of their files")
+            return
+        require_packages()
+        read = read_corpus(corpus, form)
+        start, end = _range("--sentences", sentences)
+        plan = Plan(
+            pairs=chosen(None if pairs is None else [key.strip() for key in pairs.split(",") if key.strip()]),
+            start=start,
+            end=end,
+            most_tokens=most_tokens,
+            layers=_integers("--layers", layers),
+            words=words,
+            rtol=rtol,
+            maps=maps,
+        )
+        loaded = load_model(find_model(model), device=device)
+        with _progress_bar(unit="sentences") as report:
+            conduct(read, loaded, output, plan, progress=report)
+        _say(f"wrote {output}: report.md, consistency.csv, columns.parquet, summary.csv, top.csv, plots")
+
+
+@app.command()
 def boundaries(
     models: Annotated[list[str], typer.Argument(help="Models to describe.")],
     weights: Annotated[
@@ -355,6 +418,15 @@ def _one_of(option: str, value: str, known: Sequence[str]) -> Any:
     return value
 
 
+def _range(option: str, value: str | None) -> tuple[int, int | None]:
+    if value is None:
+        return 0, None
+    start, colon, end = value.partition(":")
+    if not colon or not all(part == "" or part.isdecimal() for part in (start, end)):
+        raise typer.BadParameter(f"{option} takes a range such as 0:100; got {value!r}")
+    return int(start or 0), int(end) if end else None
+
+
 def _integers(option: str, value: str | None) -> list[int] | None:
     if value is None:
         return None
@@ -404,11 +476,24 @@ def _say(message: str) -> None:
     typer.echo(f"lig: {' '.join(message.split())}", err=True)
 
 
+class _Rate(ProgressColumn):
+    """How many of a unit are done a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    @override
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.2f} {self._unit}/s")
+
+
 @contextmanager
-def _progress_bar() -> Iterator[Report]:
-    """A bar on a terminal; silence elsewhere."""
+def _progress_bar(unit: str | None = None) -> Iterator[Report]:
+    """A bar on a terminal, with rate and remaining time where the unit is said; silence elsewhere."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    columns += [TimeElapsedColumn()] if unit is None else [_Rate(unit), TimeRemainingColumn()]
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
