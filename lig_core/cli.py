@@ -149,7 +149,9 @@ def explain(
         if server is not None and device is not None:
             raise typer.BadParameter("--device is for computing here; the service chooses its own")
         if server is None:
-            with _progress_bar() as report:
+            from lig_core.progress_bar import progress_bar
+
+            with progress_bar() as report:
                 result = _explain_here(request, device, report)
             _write(result, output)
             _tell_unconverged(request, complaint(result))
@@ -185,6 +187,108 @@ def view(
         _say_written(page, len(results[0].indices))
         if output is None:
             webbrowser.open(page.absolute().as_uri())
+
+
+@app.command()
+def flow(
+    file: Annotated[Path, typer.Argument(help="A result: .json, .ndjson, .npz or .safetensors.")],
+    map: Annotated[str, typer.Option(help="The map to chain: layer, product, conserving.")] = "layer",
+    source: Annotated[int | None, typer.Option("--from", help="The token that paths start at [default: any].")] = None,
+    target: Annotated[int | None, typer.Option("--into", help="The token that paths end at [default: any].")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Paths to list, strongest first.")] = 10,
+    layers: Annotated[str | None, typer.Option(help="Layer indices, comma-separated [default: all].")] = None,
+    normalised_by: Annotated[str, typer.Option(help="Shares of each column's total, or absolute ones.")] = "total",
+    self_term: Annotated[str, typer.Option(help="A token's own share: the map's, or half.")] = "map",
+    strong: Annotated[
+        bool, typer.Option("--strong", help="Paths through single heads, in the authors' format, and nothing else.")
+    ] = False,
+    graph: Annotated[Path | None, typer.Option(help="A graph to write as well: .graphml or .json.")] = None,
+    least: Annotated[float, typer.Option(help="Shares up to this size are no edges of the graph.")] = 0.0,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The JSON file to write.")] = None,
+) -> None:
+    """Follow flow across the layers of a saved result: rollout, strongest paths, how wide columns are."""
+    with _errors_in_one_line():
+        from lig_core.flow import Flow, strong_paths
+        from lig_core.flow.account import account
+        from lig_core.flow.graph import graph as graph_of
+        from lig_core.flow.graph import write_graph
+        from lig_core.result.saved import read_result
+        from lig_core.result.select import Selection, select
+
+        result = select(read_result(file), Selection.parse(layers=layers))
+        options = {
+            "map": _one_of("--map", map, ("layer", "product", "conserving")),
+            "normalised_by": _one_of("--normalised-by", normalised_by, ("total", "absolute")),
+            "self_term": _one_of("--self-term", self_term, ("map", "half")),
+        }
+        document: Any
+        if strong:
+            document = strong_paths(result, source=source, target=target, top=top)
+        else:
+            chained = Flow.of(result, **options)
+            document = account(result, chained, source=source, target=target, top=top)
+        if graph is not None:
+            write_graph(graph_of(Flow.of(result, **options), least=least), graph)
+        if output is None:
+            sys.stdout.buffer.write(_json(document))
+        else:
+            output.write_bytes(_json(document))
+            _say(f"wrote {output}: {output.stat().st_size:,} bytes")
+
+
+@app.command()
+def experiment(
+    corpus: Annotated[
+        Path, typer.Argument(help="Sentences: .txt, .jsonl, .conllu, .dep; or a folder of the authors' files.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; the same one goes on with it.")],
+    model: Annotated[
+        str, typer.Option(help="minilm, smollm2, a Hugging Face id[@revision], or a local folder.")
+    ] = "bert-base-uncased",
+    form: Annotated[
+        str | None, typer.Option("--format", help="lines, jsonl, conllu, stanford [default: by the name's ending].")
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="Keys of pairs, or groups: itb, itb_zero_ratio, zero [default: all 24].")
+    ] = None,
+    sentences: Annotated[str | None, typer.Option(help="From a number up to, not with, another: 0:100.")] = None,
+    most_tokens: Annotated[int, typer.Option(min=1, help="Longer sentences are left out, and counted.")] = 128,
+    layers: Annotated[str | None, typer.Option(help="Layer indices, comma-separated [default: all].")] = None,
+    words: Annotated[bool, typer.Option("--words", help="Compare words: subwords are summed on both sides.")] = False,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance of the adaptive quadrature.")] = 1e-3,
+    maps: Annotated[bool, typer.Option("--maps", help="Keep every map as well, in the authors' files.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda [default: a GPU where there is one].")] = None,
+) -> None:
+    """Measure the paper's 24 pairs of baselines over a corpus: tables, plots, a report."""
+    with _errors_in_one_line():
+        from lig_core.experiment.conduct import Plan, compare_authors, conduct, require_packages
+        from lig_core.experiment.corpora import read_corpus
+        from lig_core.experiment.pairs import chosen
+        from lig_core.loading.loaded import load_model
+        from lig_core.models.catalog import find_model
+        from lig_core.progress_bar import progress_bar
+
+        if corpus.is_dir():
+            compare_authors(corpus, output)
+            _say(f"wrote {output}: the authors' tables of their files")
+            return
+        require_packages()
+        read = read_corpus(corpus, form)
+        start, end = _range("--sentences", sentences)
+        plan = Plan(
+            pairs=chosen(None if pairs is None else [key.strip() for key in pairs.split(",") if key.strip()]),
+            start=start,
+            end=end,
+            most_tokens=most_tokens,
+            layers=_integers("--layers", layers),
+            words=words,
+            rtol=rtol,
+            maps=maps,
+        )
+        loaded = load_model(find_model(model), device=device)
+        with progress_bar(unit="sentences") as report:
+            conduct(read, loaded, output, plan, progress=report)
+        _say(f"wrote {output}: report.md, consistency.csv, columns.parquet, summary.csv, top.csv, plots")
 
 
 @app.command()
@@ -257,10 +361,11 @@ def _explain_here(request: ExplainRequest, device: str | None, report: Report) -
 def _explain_there(request: ExplainRequest, client: Client, output: Path | None) -> None:
     from lig_core.client import require_success
     from lig_core.client.files import FORMATS_OF_BYTES, layers_in
+    from lig_core.progress_bar import progress_bar
 
     job = client.submit(request)
     try:
-        with _progress_bar() as report:
+        with progress_bar() as report:
             job = client.wait(job["id"], on_progress=report)
     except KeyboardInterrupt:
         _cancel(job, client)
@@ -328,6 +433,21 @@ def _json(result: dict[str, Any]) -> bytes:
     return orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
+def _one_of(option: str, value: str, known: Sequence[str]) -> Any:
+    if value not in known:
+        raise typer.BadParameter(f"{option} is one of {', '.join(known)}; got {value!r}")
+    return value
+
+
+def _range(option: str, value: str | None) -> tuple[int, int | None]:
+    if value is None:
+        return 0, None
+    start, colon, end = value.partition(":")
+    if not colon or not all(part == "" or part.isdecimal() for part in (start, end)):
+        raise typer.BadParameter(f"{option} takes a range such as 0:100; got {value!r}")
+    return int(start or 0), int(end) if end else None
+
+
 def _integers(option: str, value: str | None) -> list[int] | None:
     if value is None:
         return None
@@ -375,25 +495,6 @@ def _fail(message: str, code: int = FAILED) -> Never:
 
 def _say(message: str) -> None:
     typer.echo(f"lig: {' '.join(message.split())}", err=True)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Report]:
-    """A bar on a terminal; silence elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def report(progress: Progress) -> None:
-            total = progress.total or None
-            bar.update(task, description=progress.phase, completed=progress.done, total=total)
-
-        yield report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

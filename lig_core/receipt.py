@@ -55,12 +55,13 @@ def _receipt(request: ExplainRequest, model: LoadedModel) -> dict[str, Any]:
         "tokenizer": type(model.tokenizer).__name__,
         "dtype": request.dtype,
         "device": model.device.type,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions that numbers may depend on."""
     return {
         "lig-service": version("lig-service"),
         "torch": torch.__version__,
