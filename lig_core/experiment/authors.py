@@ -24,8 +24,6 @@ from lig_core.experiment.pairs import LAYER, PAIRS
 from lig_core.experiment.tables import Row, Theirs
 from lig_core.result.arrays import Array
 
-SPECIAL_WORD = "[SPECIAL]"
-
 
 class Maps:
     """The maps of one sentence, gathered layer by layer, then written."""
