@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from lig_core.result.render import document, plain
@@ -56,6 +57,19 @@ def test_every_cell_is_drawn_in_its_colour(open_file, count, scheme):
     assert end == pytest.approx(np.abs(values).max(), rel=1e-6)
     np.testing.assert_allclose(drawn[..., :3], expected_colours(values, end, theme(page)), atol=2)
     assert page.evaluate("document.getElementsByTagName('*').length") < MOST_NODES
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"color_scheme": "dark"}, {"forced_colors": "active"}, {"forced_colors": "active", "color_scheme": "dark"}],
+)
+def test_nothing_covers_what_is_drawn(open_file, options):
+    page = open_file(drawn_result(12), "pin=2", **options)
+    page.locator("#cells[data-end]").wait_for(state="attached")
+    for part, most_plain in {"#map": 0.5, ".strip button canvas": 0.5, "#flow": 0.99}.items():
+        picture = Image.open(io.BytesIO(page.locator(part).first.screenshot())).convert("RGB")
+        commonest = max(count for count, _ in picture.getcolors(1 << 24))
+        assert commonest < most_plain * picture.width * picture.height
 
 
 def test_of_many_layers_every_one_is_there_and_few_nodes(open_file):
