@@ -42,7 +42,7 @@ class Maps:
         sentence, tokens = self._sentence, list(about["tokens"])
         words = list(sentence.words or sentence.text.split())
         for (part, key), layers in self._maps.items():
-            document: dict[str, Any] = {"tokens": tokens, "z2z": np.stack(layers)}
+            document: dict[str, Any] = {"tokens": tokens, "z2z": np.ascontiguousarray(np.stack(layers))}
             if part == "layer":
                 document |= {
                     "tokens_without_special": tokens,
