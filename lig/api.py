@@ -9,6 +9,7 @@ from typing import Any
 
 from lig_core import load
 from lig_core.config import LIGConfig, plain_options
+from lig_core.contract import ExplainRequest
 from lig_core.loading.describe import describe_boundaries
 from lig_core.loading.given import asked_of
 from lig_core.loading.loaded import LoadedModel
@@ -62,13 +63,12 @@ def explain(
         )
     else:
         config = replace(config, layers=_once(config.layers), target_tokens=_once(config.target_tokens))
-    empty = [name for name in ("layers", "target_tokens", "granularity") if _is_empty(getattr(config, name))]
-    names = config.resolved_granularity()
+    empty, names = _empty(config), config.resolved_granularity()
     if not empty and (config.target_tokens is None or "layer" not in names):
         return explain_as_asked(text, config=config)
     loaded = config.model
     if not isinstance(loaded, LoadedModel):
-        full = replace(config, **{name: _whole(name) for name in empty}).request(text)  # refused before it is loaded
+        full = _request(text, config)  # refused before it is loaded
         loaded = load(full.model, device=config.device, dtype=full.dtype)
     return _in_parts(text, replace(config, model=loaded, device=None))
 
@@ -112,19 +112,22 @@ def _head(text: str, config: LIGConfig) -> Document:
 
     What asks for none of something is no request, and has no digest.
     """
-    empty = {name for name in ("layers", "target_tokens", "granularity") if _is_empty(getattr(config, name))}
-    request = replace(config, **{name: _whole(name) for name in empty}).request(text)
-    head, _ = stream(asked_of(request, config.model, None), config.model)
+    empty = _empty(config)
+    head, _ = stream(asked_of(_request(text, config), config.model, None), config.model)
     receipt = {**head["receipt"], "request": None} if empty else head["receipt"]
     return {**head, "config": {**head["config"], **{name: [] for name in empty}}, "receipt": receipt}
 
 
-def _whole(name: str) -> Any:
-    return "layer" if name == "granularity" else None
+def _request(text: str, config: LIGConfig) -> ExplainRequest:
+    """The request, with all of what an empty list asks none of."""
+    whole: dict[str, Any] = {name: "layer" if name == "granularity" else None for name in _empty(config)}
+    return replace(config, **whole).request(text)
 
 
-def _is_empty(value: Any) -> bool:
-    return not isinstance(value, str) and value is not None and len(value) == 0
+def _empty(config: LIGConfig) -> list[str]:
+    """The options that are lists, and empty."""
+    lists = ("layers", "target_tokens", "granularity")
+    return [name for name in lists if not isinstance(x := getattr(config, name), str) and x is not None and not len(x)]
 
 
 def _once(indices: Any) -> Any:

@@ -46,8 +46,6 @@ class Columns:
         """One more sentence."""
         shape = one.distance.shape
         layer, target, pair = (axis.ravel() for axis in np.indices(shape))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            normalised = one.distance / one.norm
         by_target = {
             "token": one.about["tokens"],
             "relation": one.about["relations"],
@@ -60,7 +58,7 @@ class Columns:
             **{name: np.array(values, object)[target] for name, values in by_target.items()},
             "pair": self._keys[pair],
             "distance": one.distance.ravel(),
-            "normalised_distance": normalised.ravel(),
+            "normalised_distance": one.normalised_distance.ravel(),
             "pearson": one.pearson.ravel(),
             "converged": one.converged.ravel(),
             "still": one.still.ravel(),

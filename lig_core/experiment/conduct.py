@@ -108,14 +108,15 @@ def _measure_missing(
 
 def _measure_one(ledger: Ledger, sentence: Sentence, model: LoadedModel, folder: Path, plan: Plan) -> None:
     try:
-        (text,) = model.encode([sentence.text]).texts
+        encoded = model.encode([sentence.text])
     except TextTooLong:
         return ledger.add(sentence.number, None, "longer than the model takes")
-    if len(text.tokens) > plan.most_tokens:
+    if len(encoded.texts[0].tokens) > plan.most_tokens:
         return ledger.add(sentence.number, None, f"more than {plan.most_tokens} tokens")
     maps = Maps(folder / "authors", sentence) if plan.maps else None
     measured = measure(
         sentence,
+        encoded,
         model,
         plan.pairs,
         Adaptive(rtol=plan.rtol),

@@ -22,14 +22,13 @@ from lig_core.engines.chunking import Budget
 from lig_core.errors import InvalidRequest
 from lig_core.experiment.corpora import Sentence
 from lig_core.experiment.pairs import Pair
-from lig_core.loading.encoding import TextTokens
+from lig_core.loading.encoding import Encoded, TextTokens
 from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.compose import compare, product
 from lig_core.maps.integrators import Integrator
 from lig_core.quadrature import Quadrature
 from lig_core.result.arrays import Array, metadata_of
 
-PRECISION = "float64"
 Sink = Callable[[str, str, int, Array], object]
 """Takes a part (layer, att, mlp, composed), a key, a layer and a map, for those who keep maps."""
 
@@ -50,6 +49,12 @@ class Measured:
     converged: Array
     still: Array
     close: Array
+
+    @property
+    def normalised_distance(self) -> Array:
+        """distance / norm; NaN or infinite where the layer map's column is 0."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.distance / self.norm
 
     def to_bytes(self) -> bytes:
         """All of it in the safetensors format."""
@@ -109,6 +114,7 @@ class Units:
 
 def measure(
     sentence: Sentence,
+    encoded: Encoded,
     model: LoadedModel,
     pairs: Sequence[Pair],
     quadrature: Quadrature,
@@ -117,9 +123,8 @@ def measure(
     words: bool,
     sink: Sink | None = None,
 ) -> Measured:
-    """All pairs of all layers of one sentence. Raises TextTooLong, and UnsupportedMap where heads cannot be told."""
+    """All pairs of all layers of one sentence, as encoded. Raises UnsupportedMap where heads cannot be told."""
     with model.computing():
-        encoded = model.encode([sentence.text])
         (text,) = encoded.texts
         units = Units.of(sentence, text, words=words)
         (calls,) = model.capture(encoded.inputs)

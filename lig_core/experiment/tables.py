@@ -144,8 +144,7 @@ class Consistency:
     def add(self, one: Measured) -> None:
         """One more sentence."""
         weights = np.random.default_rng([SEED, one.number]).poisson(1.0, REPLICATES).astype(float)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            metrics = np.stack([one.distance / one.norm, one.distance, one.pearson])
+        metrics = np.stack([one.normalised_distance, one.distance, one.pearson])
         targets = np.arange(one.distance.shape[1])
         places: dict[tuple[str, Any], tuple[Any, Any]] = {("all", ""): (slice(None), targets)}
         places |= {("layer", layer): ([k], targets) for k, layer in enumerate(self.layers)}

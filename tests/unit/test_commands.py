@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from lig_core import cli
+from lig_core.commands.terminal import FAILED
 from tests.support.places import ROOT
 
 DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
@@ -72,6 +73,6 @@ def test_a_command_whose_packages_are_missing_says_so_in_one_line(monkeypatch, c
     monkeypatch.setattr("sys.argv", ["lig", "needs"])
     with pytest.raises(SystemExit) as left:
         cli.main()
-    assert left.value.code == cli.FAILED
+    assert left.value.code == FAILED
     said = capsys.readouterr().err
     assert said.startswith("lig: uvicorn is not installed") and said.count("\n") == 1
