@@ -24,7 +24,9 @@ def boundaries(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, with --weights.")] = None,
 ) -> None:
-    """Show where z, u and z' sit in models, and which maps each supports; nothing is computed.
+    """Show where z, u and z' sit in models.
+
+    And which maps each supports; nothing is computed.
 
     A model that cannot be described keeps no other from it: it gets a line on standard error, with --json an object
     with its `error`, and the exit code is 2.

@@ -77,7 +77,10 @@ def explain(
         ),
     ] = None,
 ) -> None:
-    """Explain one text; JSON goes to standard output or to a file."""
+    """Explain one text.
+
+    JSON goes to standard output or to a file.
+    """
     with errors_in_one_line():
         from lig_core.config import plain_options
         from lig_core.contract import parse_request

@@ -28,7 +28,10 @@ def flow(
     least: Annotated[float, typer.Option(help="Shares up to this size are no edges of the graph.")] = 0.0,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The JSON file to write.")] = None,
 ) -> None:
-    """Follow flow across the layers of a saved result: rollout, strongest paths, how wide columns are."""
+    """Follow flow across the layers of a result.
+
+    Rollout, strongest paths, how wide columns are; of a result that was saved.
+    """
     with errors_in_one_line():
         from lig_core.flow import Flow, strong_paths
         from lig_core.flow.account import account

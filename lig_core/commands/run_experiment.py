@@ -33,7 +33,10 @@ def experiment(
     maps: Annotated[bool, typer.Option("--maps", help="Keep every map as well, in the authors' files.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda [default: a GPU where there is one].")] = None,
 ) -> None:
-    """Measure the paper's 24 pairs of baselines over a corpus: tables, plots, a report."""
+    """Compare pairs of baselines over a corpus.
+
+    The paper's 24 pairs, or some of them: tables, plots, a report.
+    """
     with errors_in_one_line():
         from lig_core.commands.progress_bar import progress_bar
         from lig_core.experiment.conduct import Plan, compare_authors, conduct, require_packages

@@ -21,7 +21,10 @@ def view(
         Path | None, typer.Option("-o", "--output", help="The page to write [default: one that is opened at once].")
     ] = None,
 ) -> None:
-    """Look at a saved result, or at two: one HTML page, which loads nothing."""
+    """Look at a saved result, or compare two.
+
+    One HTML page, which loads nothing.
+    """
     with errors_in_one_line():
         from lig_core.result.saved import read_result
         from lig_core.result.select import Selection, select
