@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lig_core.experiment.pairs import GROUPS
 from lig_core.experiment.tables import Row
@@ -47,6 +48,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
             axes.plot(where, [row["normalised_distance"] for row in held], "o-", ms=3, label=held[0]["pair_name"])
             low, high = ([row[f"normalised_distance_{end}"] for row in held] for end in ("low", "high"))
             axes.fill_between(where, low, high, alpha=0.2)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("layer")
         axes.set_ylabel("normalised distance")
         axes.legend()

@@ -30,7 +30,7 @@ def report(rows: Sequence[Row], setup: Mapping[str, Any], *, sentences: int, lef
     counted = f"{sentences} sentences measured"
     if left_out:
         counted += "; left out: " + ", ".join(f"{count} ({why})" for why, count in sorted(left_out.items()))
-    lines = [f"| {name} | {_plain(value)} |" for name, value in setup.items()]
+    lines = [f"| {name} | {_plain(value)} |" for name, value in setup.items() if value is not None]
     parts += ["## Set-up and receipt", f"{counted}.", "\n".join(["| | |", "|---|---|", *lines])]
     return "\n\n".join(parts) + "\n"
 
