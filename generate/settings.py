@@ -19,6 +19,9 @@ and `lig worker --check` print those in force, secrets masked. This table is mad
 `service/settings.py`, `worker/settings.py` and, for what both read, `lig_core/serving/settings.py`: nothing else reads
 the environment.
 
+Where a variable is not set, a file of its name in lower case is read, such as `/run/secrets/lig_redis_url`, or the one
+that systemd's `LoadCredential=` passes on.
+
 | variable | read by | default | what it says |
 |---|---|---|---|
 """

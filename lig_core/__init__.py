@@ -9,6 +9,7 @@ may have the name of a public function: importing it would put the module in the
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lig_core.contract import ExplainRequest
     from lig_core.errors import NotConvergedWarning
     from lig_core.loading.describe import describe_boundaries
+    from lig_core.loading.given import load
     from lig_core.method import explain
     from lig_core.result.viewer.show import show
 
@@ -27,34 +29,32 @@ __all__ = [
     "__version__",
     "describe_boundaries",
     "explain",
+    "load",
     "show",
 ]
 __version__ = version("lig-service")
 
 
+COMPUTING = frozenset({"torch", "transformers", "numpy", "safetensors", "networkx"})
+"""Packages that the base install does without, and computing here needs."""
+HOMES = {
+    "explain": "lig_core.method",
+    "describe_boundaries": "lig_core.loading.describe",
+    "load": "lig_core.loading.given",
+    "ExplainRequest": "lig_core.contract",
+    "NotConvergedWarning": "lig_core.errors",
+    "LIGConfig": "lig_core.config",
+    "show": "lig_core.result.viewer.show",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "explain":
-        from lig_core.method import explain
-
-        return explain
-    if name == "describe_boundaries":
-        from lig_core.loading.describe import describe_boundaries
-
-        return describe_boundaries
-    if name == "ExplainRequest":
-        from lig_core.contract import ExplainRequest
-
-        return ExplainRequest
-    if name == "NotConvergedWarning":
-        from lig_core.errors import NotConvergedWarning
-
-        return NotConvergedWarning
-    if name == "LIGConfig":
-        from lig_core.config import LIGConfig
-
-        return LIGConfig
-    if name == "show":
-        from lig_core.result.viewer.show import show
-
-        return show
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in COMPUTING:
+            raise
+        message = f"{error.name} is not installed, and {name} needs it; run: pip install 'lig-service[core]'"
+        raise ModuleNotFoundError(message, name=error.name) from error

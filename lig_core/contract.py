@@ -27,12 +27,16 @@ Norms = Literal["post", "pre", "sandwich", "reordered", "parallel", "none"]
 """The places of the norms of a block: see `lig_core.models.families.Family`."""
 LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
 Index = Annotated[int, Field(ge=0, strict=True)]
-ONE_OF_TEXT_AND_TOKENS: dict[str, Any] = {
-    "oneOf": [
-        {"required": ["text"], "properties": {"text": {"type": "string"}, "tokens": {"type": "null"}}},
-        {"required": ["tokens"], "properties": {"tokens": {"type": "array"}, "text": {"type": "null"}}},
-    ]
+TEXT_OR_TOKENS: dict[str, Any] = {
+    "if": {"required": ["tokens"], "properties": {"tokens": {"type": "array"}}},
+    "then": {"properties": {"text": {"type": "null"}}},
+    "else": {"required": ["text"], "properties": {"text": {"type": "string"}}},
 }
+"""One of the two, in JSON Schema; not as oneOf, of which generators of clients make a type for each."""
+MOST_NAME = 200
+"""Characters of a model's name."""
+MOST_QUOTED = 60
+"""Characters of a refused value that are repeated; a longer one is not."""
 ALL_MAPS: tuple[MapName, ...] = ("att", "mlp", "layer", "composed")
 BLANK_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"}
 """Controls, format characters such as joiners and marks of direction, surrogates, separators."""
@@ -49,9 +53,7 @@ class ExplainRequest(BaseModel):
     many Gauss-Legendre nodes.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", str_strip_whitespace=False, json_schema_extra=ONE_OF_TEXT_AND_TOKENS
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False, json_schema_extra=TEXT_OR_TOKENS)
 
     # Before `text`, which is checked last of the two and sees both.
     tokens: list[str] | None = Field(
@@ -73,7 +75,7 @@ class ExplainRequest(BaseModel):
     model: str = Field(
         "bert-base-uncased",
         min_length=1,
-        max_length=200,
+        max_length=MOST_NAME,
         description="A Hugging Face id (or `id@revision`), a folder in the models folder, or a bundled one: `minilm` "
         "(an encoder), `smollm2` (a decoder).",
         examples=["minilm"],
@@ -83,7 +85,8 @@ class ExplainRequest(BaseModel):
     )
     granularity: GranularityName | Annotated[list[GranularityName], Field(max_length=5)] = Field(
         "all",
-        description="Which maps: att (z→u per head), mlp (u→z'), layer (z→z'), composed (att∘mlp), or all.",
+        description="Which maps: att (z→u per head), mlp (u→z'), layer (z→z'), composed (att∘mlp), or all that the "
+        "model has.",
     )
     baseline_att: AttBaseline = "self_input_token"
     baseline_mlp: MlpBaseline = "zero"
@@ -121,6 +124,17 @@ class ExplainRequest(BaseModel):
         False,
         strict=True,
         description="Answer by words: contributions of a word's tokens, and the totals of its targets, are summed.",
+    )
+    special_tokens: bool = Field(
+        True,
+        strict=True,
+        description="Whether the tokenizer adds its special tokens to the text, such as [CLS], or a decoder's BOS.",
+    )
+    prefix_space: bool = Field(
+        False,
+        strict=True,
+        description="Whether the text is read as after a space, so that its first word has the token that it has "
+        "within a text; for byte-level vocabularies (GPT-2, RoBERTa), whose tokens begin with their spaces.",
     )
 
     @field_validator("tokens")
@@ -163,6 +177,13 @@ class ExplainRequest(BaseModel):
             raise ValueError("false cuts the residual connection from u_node 'residual'; 'heads' has none to cut")
         return include
 
+    @field_validator("special_tokens", "prefix_space")
+    @classmethod
+    def _tokens_are_taken_as_they_are(cls, value: bool, info: ValidationInfo) -> bool:
+        if info.data.get("tokens") and value != cls.model_fields[str(info.field_name)].default:
+            raise ValueError("it says how a text is read, and tokens are given; leave it out, or send the text")
+        return value
+
     @property
     def subject(self) -> str | list[str]:
         """The text that is explained, or the tokens that stand in its place."""
@@ -171,15 +192,24 @@ class ExplainRequest(BaseModel):
     @property
     def maps(self) -> tuple[MapName, ...]:
         """The maps asked for, each once, in the order att, mlp, layer, composed."""
-        names = [self.granularity] if isinstance(self.granularity, str) else self.granularity
-        return ALL_MAPS if "all" in names else tuple(name for name in ALL_MAPS if name in names)
+        return ALL_MAPS if self.takes_what_there_is else tuple(name for name in ALL_MAPS if name in self._named_maps)
+
+    @property
+    def takes_what_there_is(self) -> bool:
+        """True if a map that the model lacks is left out, as of `all`; False if it is refused."""
+        return "all" in self._named_maps
+
+    @property
+    def _named_maps(self) -> list[GranularityName]:
+        return [self.granularity] if isinstance(self.granularity, str) else self.granularity
 
     def canonical(self) -> dict[str, Any]:
         """The options that the result depends on, as JSON data: equal for requests that ask the same in other words."""
         absent = "tokens" if self.tokens is None else "text"
         fields = self.model_dump(mode="json", exclude={"priority", absent})
         outcome = "fail" if self.on_unconverged == "fail" else "warn"  # warned or not, the result is the same
-        return {**fields, "granularity": list(self.maps), "on_unconverged": outcome}
+        maps = ["all"] if self.takes_what_there_is else list(self.maps)
+        return {**fields, "granularity": maps, "on_unconverged": outcome}
 
     def named(self, model: str) -> ExplainRequest:
         """The same of the model by the one spelling of its name."""
@@ -203,16 +233,24 @@ def parse_request(data: object) -> ExplainRequest:
 def invalid_request(error: ValidationError, model: type[BaseModel] = ExplainRequest) -> InvalidRequest:
     """A pydantic error in the project's own words; `model` is what was read."""
     faults: dict[str, str] = {}
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+    for fault in error.errors(include_url=False, include_context=False):
         where = [str(part) for part in fault["loc"]]
         field = where[:1] if fault["type"] != "extra_forbidden" else where
         pointer = "".join(f"/{_escaped(part)}" for part in (field if _is_union(where) else where))
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = f"unknown field; known are {', '.join(model.model_fields)}"
+        elif fault["type"] not in ("missing", "value_error"):
+            message += _quoted(fault["input"])
         faults.setdefault(pointer, message)
     errors = [FieldError(pointer, message) for pointer, message in faults.items()]
     return InvalidRequest("; ".join(f"{e.pointer.lstrip('/') or 'request'}: {e.detail}" for e in errors), errors=errors)
+
+
+def _quoted(value: object) -> str:
+    """The end of a refusal that repeats what was sent, where that is one short value."""
+    short = isinstance(value, str | int | float | None) and len(repr(value)) <= MOST_QUOTED
+    return f"; got {value!r}" if short else ""
 
 
 def _escaped(part: str) -> str:
@@ -338,6 +376,7 @@ class ExplainResult(BaseModel):
     words: list[int] = Field(description="The word that each token is part of.")
     model: str
     model_type: str
+    architecture: str | None = Field(None, description="`encoder`, `decoder` or `unknown`; null: an earlier version's.")
     config: dict[str, Any]
     boundaries: dict[str, Any]
     layers: dict[str, LayerResult]

@@ -14,7 +14,9 @@
     └── ServiceError          (the service's code)  what a remote service answered to the client
 
 A code never changes its meaning. The service maps codes to HTTP statuses in one table; the
-command line prints `detail` in one line.
+command line prints `detail` in one line. Some have a built-in exception as second base, which is what the authors'
+library raises there: ValueError (InvalidRequest, UnsupportedModel), NotImplementedError (UnsupportedMap,
+UnsupportedModel). So who handles LigErrors apart does it before ValueError and RuntimeError.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class LigError(Exception):
         }
 
 
-class InvalidRequest(LigError):
+class InvalidRequest(LigError, ValueError):
     """The request cannot be carried out as it stands."""
 
     code = "invalid_request"
@@ -73,7 +75,7 @@ class TextTooLong(InvalidRequest):
     title = "The text is too long for the model"
 
 
-class UnsupportedMap(InvalidRequest):
+class UnsupportedMap(InvalidRequest, NotImplementedError):
     """The model has no such boundary."""
 
     code = "unsupported_map"
@@ -95,7 +97,7 @@ class ModelChanged(LigError):
     retryable = True
 
 
-class UnsupportedModel(LigError):
+class UnsupportedModel(LigError, NotImplementedError, ValueError):
     """Its files are not those of a whole plain model, or its blocks could not be found or do not replay exactly."""
 
     code = "unsupported_model"

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lig_core.config import LIGConfig, with_plain_indices
-from lig_core.contract import ExplainRequest, Progress, parse_request
+from lig_core.config import LIGConfig, plain_options
+from lig_core.contract import ExplainRequest, MapName, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
+from lig_core.loading.given import asked_of
 from lig_core.loading.kept import kept_model, one_at_a_time
 from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.compose import Composition, compose
@@ -49,7 +50,7 @@ def explain(
     layers: list[int] | None = None,
     target_tokens: list[int] | None = None,
     target_head: int | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     include_residual_connection: bool = True,
     labels: bool = True,
     config: LIGConfig | None = None,
@@ -59,21 +60,19 @@ def explain(
     """Layer-wise Integrated Gradients of one text, as JSON-able data.
 
     `tokens` stand in place of the text: the model's own, special ones included, as `tokens` of a result has them.
+    model is a name, or a model that `load()` has loaded, which keeps its own device and precision.
     num_steps None integrates adaptively to `rtol` (1e-3); a number takes that many Gauss-Legendre nodes.
-    device is `cpu` or `cuda`; None takes a GPU where there is one. Models stay loaded from call to call, in a fourth
-    of the device's memory; `model` may be one that is loaded, whose own device and dtype hold then. `more` are the
-    further fields of `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords. `config` stands in place of
-    all options.
+    Baselines go by their names here or in the paper (`ITB-zeroRatio`). device is `cpu` or `cuda`; None takes a GPU
+    where there is one. Models stay loaded from call to call, in a fourth of the device's memory. `more` are the further
+    fields of `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords, special_tokens, prefix_space.
+    `config` stands in place of all options.
     Matrices are [source][target]. Raises a LigError that says what to do. Where a column does not converge, it issues
     a NotConvergedWarning, once a call, that says in which maps, and what to do; on_unconverged 'ignore' silences it.
     """
     if config is not None:
-        return _explain(config.request(text, tokens), config.device, progress)
-    given = None if isinstance(model, str) else model
-    if given is not None:
-        more["dtype"] = str(given.dtype).removeprefix("torch.")
-    options = with_plain_indices(
-        {
+        request, model, device = config.request(text, tokens), config.model, config.device
+    else:
+        options = {
             "text": text,
             "tokens": tokens,
             "model": model if isinstance(model, str) else model.card.name,
@@ -89,24 +88,18 @@ def explain(
             "labels": labels,
             **more,
         }
-    )
-    return _explain(parse_request(options), device, progress, given)
-
-
-def _explain(
-    request: ExplainRequest,
-    device: str | None,
-    progress: Callable[[Progress], None] | None,
-    given: LoadedModel | None = None,
-) -> dict[str, Any]:
-    card = given.card if given is not None else find_model(request.model)
-    request = request.named(card.name)
-    check_against_model(request, card)
+        request = parse_request(plain_options(options))
     with one_at_a_time:
-        model = given if given is not None else kept_model(card, device, request.dtype)
-        computed = run(request, model, progress=progress)
+        if isinstance(model, LoadedModel):
+            request, loaded = asked_of(request, model, device), model
+        else:
+            card = find_model(request.model)
+            request = request.named(card.name)
+            check_against_model(request, card)
+            loaded = kept_model(card, device, request.dtype)
+        computed = run(request, loaded, progress=progress)
     result = Explanation(plain(computed))
-    warn_unconverged(request.on_unconverged, result, stacklevel=3)
+    warn_unconverged(request.on_unconverged, result, stacklevel=2)
     return result
 
 
@@ -139,7 +132,9 @@ def stream(
     if request.merge_subwords and request.tokens is not None:
         require_word_marker(model.word_marker, model.card.name)
     with model.computing():
-        encoded = model.encode([request.subject])
+        encoded = model.encode(
+            [request.subject], special_tokens=request.special_tokens, prefix_space=request.prefix_space
+        )
     (text,) = encoded.texts
     layers = request.layers if request.layers is not None else list(range(model.num_layers))
     targets = _targets(request, text.words, model.device)
@@ -161,7 +156,7 @@ def stream(
             with model.computing():  # and no longer: what the caller does between layers is not the model's
                 budget = Budget(should_stop=should_stop)
                 integrator = model.integrator(layer, calls[layer], targets, quadrature_for(request), budget)
-                maps = explain_layer(integrator, request)
+                maps = explain_layer(integrator, request, model.maps(request, layer))
             arrays = layer_arrays(layer, maps, targets.tolist(), model.dtype, labels=request.labels)
             arrays = arrays if words is None else words.layer(arrays)
             if request.on_unconverged == "fail":
@@ -172,9 +167,9 @@ def stream(
     return head if words is None else words.head(head), explained()
 
 
-def explain_layer(integrate: Integrator, request: ExplainRequest) -> LayerMaps:
-    """The maps asked for of one layer at one text."""
-    maps = request.maps
+def explain_layer(integrate: Integrator, request: ExplainRequest, maps: Sequence[MapName] | None = None) -> LayerMaps:
+    """Some maps of one layer at one text; absent: those that the request asks for."""
+    maps = request.maps if maps is None else maps
     head = request.target_head
     every_head = range(integrate.num_heads)
     heads = every_head if head is None or "composed" in maps else [head]

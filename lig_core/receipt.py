@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from lig_core.contract import ExplainRequest
+from lig_core.contract import ALL_MAPS, ExplainRequest
 from lig_core.loading.encoding import TextTokens
 from lig_core.loading.loaded import LoadedModel
 
@@ -23,6 +23,7 @@ def result_head(
     request: ExplainRequest, model: LoadedModel, text: TextTokens, targets: Sequence[int], layers: Sequence[int]
 ) -> dict[str, Any]:
     """The result document without `layers` and the verdict on them, as JSON-able data."""
+    boundaries = model.boundaries()
     return {
         "text": text.text,
         "tokens": list(text.tokens),
@@ -33,11 +34,12 @@ def result_head(
         "model_type": model.card.model_type,
         "config": {
             **request.model_dump(exclude=BESIDE),
-            "granularity": list(request.maps),
+            "granularity": [name for name in ALL_MAPS if any(name in model.maps(request, layer) for layer in layers)],
             "layers": list(layers),
             "target_tokens": list(targets),
         },
-        "boundaries": model.boundaries(),
+        "architecture": boundaries["architecture"],
+        "boundaries": {**boundaries["nodes"], **boundaries},
         "receipt": _receipt(request, model),
     }
 
@@ -53,12 +55,13 @@ def _receipt(request: ExplainRequest, model: LoadedModel) -> dict[str, Any]:
         "tokenizer": type(model.tokenizer).__name__,
         "dtype": request.dtype,
         "device": model.device.type,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions that numbers may depend on."""
     return {
         "lig-service": version("lig-service"),
         "torch": torch.__version__,

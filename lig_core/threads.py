@@ -32,6 +32,11 @@ def thread_variables(threads: int | None, environment: Mapping[str, str]) -> dic
     return missing if threads is None else {**missing, "OMP_NUM_THREADS": str(threads)}
 
 
+def set_threads(threads: int | None = None) -> None:
+    """Set them for this process, which is to import torch only after."""
+    os.environ.update(thread_variables(threads, os.environ))
+
+
 def granted_processors(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
     """Processors that this process may run on, or the whole ones of its CPU quota where that is less; 1 at least."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux's

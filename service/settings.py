@@ -155,6 +155,12 @@ class Settings(CommonSettings):
     )
 
     start_timeout: float = Field(default=120.0, gt=0, description="How long `lig serve` waits to become ready.")
+    drain_delay: float = Field(
+        default=0.0,
+        ge=0,
+        description="On a signal to stop, how long an API goes on as before, but for `/readyz`, until load balancers "
+        "send it nothing more.",
+    )
     stop_grace: float = Field(
         default=10.0, ge=0, description="How long a process may take to stop before it is killed."
     )

@@ -19,7 +19,7 @@ from typing import Any
 import grimp
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("lig_core", "service", "worker")
+PACKAGES = ("lig", "lig_core", "service", "worker")
 MOST_FILES = 12
 LONGEST_WALK = 28
 REQUESTS = 6

@@ -6,10 +6,6 @@ from typing import Annotated
 
 import typer
 
-from lig_core.serving.settings import BadSettings, lines
-from worker.main import main
-from worker.settings import Settings
-
 
 def worker(
     *,
@@ -19,6 +15,10 @@ def worker(
     check: Annotated[bool, typer.Option("--check", help="Print the settings in force and stop.")] = False,
 ) -> None:
     """Compute queued explanations. The queue is the one in LIG_REDIS_URL."""
+    from lig_core.serving.settings import BadSettings, lines
+    from worker.main import main
+    from worker.settings import Settings
+
     try:
         settings = Settings.read(device=device, preload=models)
     except BadSettings as error:

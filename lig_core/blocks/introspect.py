@@ -25,7 +25,7 @@ from lig_core.blocks.block import (
 )
 from lig_core.blocks.capture import BlockCall, Tiling, first_tensor
 from lig_core.blocks.softmax_tap import find_tap
-from lig_core.errors import UnsupportedModel
+from lig_core.errors import LigError, UnsupportedModel
 
 UNFIT = (RuntimeError, ValueError)
 """Errors of a replay whose shapes do not fit: torch's own, or of a model that checks them itself (XGLM)."""
@@ -103,6 +103,8 @@ def _projections(block: Block) -> tuple[nn.Module, ...]:
     skippable = _rewired(block, projections=tuple(projections))
     try:
         exact = _reproduces(skippable.finish(block.heads_out, block.z), block.out)
+    except LigError:
+        raise
     except RuntimeError:  # a block that works on its projections in place
         exact = False
     return tuple(projections) if exact else ()
@@ -192,6 +194,8 @@ def _runs(block: Block, entry: Residual, u: Tensor) -> bool:
     """True if the block can do without the linear maps before u: not one that works on their results in place."""
     try:
         _rewired(block, residual=entry).finish_from_residual(u)
+    except LigError:
+        raise
     except RuntimeError:
         return False
     return True

@@ -24,6 +24,7 @@ from lig_core.client.waiting import Waiting, deadline
 from lig_core.contract import ExplainRequest
 from lig_core.errors import ServiceError
 from lig_core.result.unconverged import warn_unconverged
+from lig_core.result.viewer.show import Explanation
 
 T = TypeVar("T")
 
@@ -55,8 +56,8 @@ class Client:
         timeout: float | None = None,
         fresh: bool = False,
         **fields: Any,
-    ) -> dict[str, Any]:
-        """Send a text or a request, wait for the end, and return the result.
+    ) -> Explanation:
+        """Send a text or a request, wait for the end, and return the result, which notebooks show.
 
         `fields` are those of ExplainRequest, `tokens` in place of a text among them; `fresh` forces a new computation
         where a result is stored.
@@ -69,7 +70,7 @@ class Client:
             left = None if end is None else max(0.0, end - time.monotonic())
             job = self.wait(job["id"], on_progress=on_progress, timeout=left)
         require_success(job)
-        result = job["result"] if "result" in job else self.result(job["id"])
+        result = Explanation(job["result"]) if "result" in job else self.result(job["id"])
         warn_unconverged(calls.on_unconverged(request, fields), result, stacklevel=2)
         return result
 
@@ -160,13 +161,13 @@ class Client:
         self._answer(calls.delete(job_id))
 
     @overload
-    def result(self, job_id: str, *, format: Literal["json"] = ..., **part: Unpack[Slice]) -> dict[str, Any]: ...
+    def result(self, job_id: str, *, format: Literal["json"] = ..., **part: Unpack[Slice]) -> Explanation: ...
     @overload
     def result(self, job_id: str, *, format: BytesFormat, **part: Unpack[Slice]) -> bytes: ...
-    def result(self, job_id: str, *, format: Format = "json", **part: Unpack[Slice]) -> dict[str, Any] | bytes:
-        """The result of a job that succeeded, or a part of it: a dict for JSON, bytes for the other formats."""
+    def result(self, job_id: str, *, format: Format = "json", **part: Unpack[Slice]) -> Explanation | bytes:
+        """The result of a job that succeeded, or a part of it: for JSON a dict that notebooks show, else bytes."""
         answer: dict[str, Any] | bytes = self._answer(calls.result(job_id, format, part))
-        return answer
+        return answer if isinstance(answer, bytes) else Explanation(answer)
 
     def download(self, job_id: str, to: Path | str, *, format: Format | None = None, **part: Unpack[Slice]) -> Path:
         """Write a result to a file as it arrives; absent, the format is the one that the file's name ends with."""

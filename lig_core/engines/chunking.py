@@ -126,9 +126,8 @@ class ChunkedIntegrand(ABC):
                 witness[:, part] += sums[..., self.num_sources :]
 
         self._for_chunks(len(a), len(columns), step)
-        sums = (lengths, slopes, weighted)
         known = None if witness is None else torch.from_numpy(witness)
-        return Sums(*(torch.from_numpy(x) for x in sums), witness=known)
+        return Sums(torch.from_numpy(lengths), torch.from_numpy(slopes), torch.from_numpy(weighted), known)
 
     def _for_chunks(
         self, nodes: int, columns: int, step: Callable[[slice, slice], None], size: int | None = None

@@ -78,12 +78,26 @@ class Encoder:
     limit: int | None
     rows: int | None
 
-    def encode(self, texts: Sequence[str | Sequence[str]], device: torch.device) -> Encoded:
+    def encode(
+        self,
+        texts: Sequence[str | Sequence[str]],
+        device: torch.device,
+        *,
+        special_tokens: bool = True,
+        prefix_space: bool = False,
+    ) -> Encoded:
         """Tokens and input tensors of some texts, right-padded; in place of a text its tokens may stand.
 
-        Raises TextTooLong rather than cut one, and InvalidRequest for a token that the model does not have.
+        special_tokens: whether the tokenizer adds its own to texts; prefix_space: whether they are read as after one.
+        Raises TextTooLong rather than cut one, and InvalidRequest for a token that the model does not have, and for
+        `prefix_space` of a vocabulary whose tokens do not begin with their spaces.
         """
-        rows = [self._of_text(text) if isinstance(text, str) else self._of_tokens(text) for text in texts]
+        if prefix_space:
+            tokens.require_byte_level(self.tokenizer.get_vocab(), self.model)
+        rows = [
+            self._of_text(text, special_tokens, prefix_space) if isinstance(text, str) else self._of_tokens(text)
+            for text in texts
+        ]
         padding = {"input_ids": self.tokenizer.pad_token_id or 0}
         inputs = {
             name: pad_sequence([torch.tensor(row[name]) for row in rows], True, padding.get(name, 0)).to(device)
@@ -104,8 +118,17 @@ class Encoder:
     def _byte_level(self) -> bool:
         return tokens.is_byte_level(self.tokenizer.get_vocab())
 
-    def _of_text(self, text: str) -> Any:
-        encoding = self.tokenizer(text, truncation=False, verbose=False, return_offsets_mapping=self.tokenizer.is_fast)
+    def _of_text(self, text: str, special_tokens: bool, prefix_space: bool) -> Any:
+        read = tokens.after_space(text) if prefix_space else text
+        encoding = self.tokenizer(
+            read,
+            add_special_tokens=special_tokens,
+            truncation=False,
+            verbose=False,
+            return_offsets_mapping=self.tokenizer.is_fast,
+        )
+        if self.tokenizer.is_fast:
+            encoding["offset_mapping"] = tokens.spans_in(text, read, encoding["offset_mapping"])
         ids = encoding["input_ids"]
         tokens.require_room(len(ids), self.limit, self.model, pointer="/text")
         names, spans = self.tokenizer.convert_ids_to_tokens(ids), encoding.get("offset_mapping")

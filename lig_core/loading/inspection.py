@@ -16,6 +16,7 @@ from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
 from lig_core.blocks.layout import Layout, find_layout
+from lig_core.contract import ALL_MAPS, MapName
 from lig_core.engines.chunking import out_of_memory
 from lig_core.errors import LigError, UnsupportedModel
 from lig_core.maps.integrators import SplitBlockIntegrator, WholeBlockIntegrator
@@ -41,6 +42,13 @@ class LayerFacts:
     laws: PathLaws | None
     note: str
     layout: Layout | None = None
+
+    def maps(self, u_node: str) -> tuple[MapName, ...]:
+        """The maps that the layer has, where `mlp` starts from this node."""
+        if self.wiring is None:
+            return ("layer",)
+        lacking = "mlp" if u_node == "residual" and self.wiring.residual is None else None
+        return tuple(name for name in ALL_MAPS if name != lacking)
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from functools import cache
 
-from lig_core.loading.loaded import LoadedModel, chosen_device
+import torch
+
+from lig_core.loading.loaded import LoadedModel, device_of
 from lig_core.loading.loader import Loader
 from lig_core.loading.model_pool import ModelPool
 from lig_core.models.catalog import ModelCard
@@ -17,9 +19,9 @@ one_at_a_time = threading.RLock()
 """Held while a kept model is got and used: to replay a block changes its modules for a while."""
 
 
-def kept_model(card: ModelCard, device: str | None, dtype: str) -> LoadedModel:
+def kept_model(card: ModelCard, device: str | torch.device | None, dtype: str) -> LoadedModel:
     """The model as `load_model` would load it now: kept by its content, device and dtype, loaded where it is not."""
-    place = chosen_device(device)
+    place = device_of(device)
     model: LoadedModel = _pool("auto" if place is None else str(place)).get(card, dtype).model
     return model
 

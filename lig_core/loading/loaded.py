@@ -17,6 +17,7 @@ from transformers import AutoModel, PreTrainedTokenizerBase
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
+from lig_core.contract import ExplainRequest, MapName
 from lig_core.engines.chunking import Budget
 from lig_core.errors import InvalidRequest
 from lig_core.loading.encoding import Encoded, Encoder, load_tokenizer
@@ -95,7 +96,14 @@ class LoadedModel:
         wiring, layout = next((pair for pair in split if pair[1].norms is not None), split[0])
         paths = {module: path for path, module in self.model.named_modules()}
         architecture = "decoder" if layout.causal else "encoder"
-        hooks = {"att_core": paths[wiring.attention], "mlp_output": paths[wiring.block]}
+        block, attention = paths[wiring.block], paths[wiring.attention]
+        hooks = {
+            "att_input": f"{block} (its input)",
+            "att_core": attention,
+            "att_output": f"{attention} (its heads' outputs, before the output projection)",
+            "mlp_core": f"{block} (the rest of it, token by token)",
+            "mlp_output": block,
+        }
         stream = None
         if wiring.residual is not None:
             hooks["mlp_input"] = f"{paths[wiring.residual.module]} (its {wiring.residual.holds})"
@@ -121,13 +129,19 @@ class LoadedModel:
             return list(notes)
         return [f"{note} (layers {', '.join(map(str, layers))})" for note, layers in notes.items()]
 
+    def maps(self, request: ExplainRequest, layer: int) -> tuple[MapName, ...]:
+        """The maps of a layer that a request is answered with; those it names and the layer lacks are refused later."""
+        if not request.takes_what_there_is:
+            return request.maps
+        return self.facts[layer].maps(request.u_node)
+
     def computing(self) -> AbstractContextManager[Any]:
         """The context in which everything of this model is computed, so that its dtype is what it says."""
         return working_precision(self.dtype)
 
-    def encode(self, texts: Sequence[str | Sequence[str]]) -> Encoded:
-        """Tokens and input tensors of some texts (or of their tokens), right-padded; raises InvalidRequest."""
-        return self._encoder.encode(texts, self.device)
+    def encode(self, texts: Sequence[str | Sequence[str]], **reading: bool) -> Encoded:
+        """Tokens and input tensors of some texts (or of their tokens): see `Encoder.encode`."""
+        return self._encoder.encode(texts, self.device, **reading)
 
     @property
     def word_marker(self) -> str | None:
@@ -179,7 +193,7 @@ def _input_embeddings(model: Any) -> nn.Embedding | None:
     return embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
-def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "float32") -> LoadedModel:
+def load_model(card: ModelCard, *, device: str | torch.device | None = None, dtype: str = "float32") -> LoadedModel:
     """Load a model's weights (safetensors only, no remote code) for `cpu` or `cuda`; None: a GPU where there is one.
 
     `auto` spreads a model that no single device holds over several, with accelerate. Checkpoints of any precision
@@ -190,7 +204,7 @@ def load_model(card: ModelCard, *, device: str | None = None, dtype: str = "floa
     register()
     transformers.utils.logging.disable_progress_bar()
     torch.set_float32_matmul_precision("highest")  # TF32 costs three digits, which no map is allowed to lose
-    place, kind = chosen_device(device), DTYPES[dtype]
+    place, kind = device_of(device), DTYPES[dtype]
     # The grouped kernels of routed experts have no float64.
     options: dict[str, Any] = {"experts_implementation": "eager"} if kind == torch.float64 else {}
     where = {"trust_remote_code": False, "local_files_only": True}
@@ -238,8 +252,9 @@ def _read_weights(source: str, **options: Any) -> tuple[Any, dict[str, Any]]:
         return AutoModel.from_pretrained(source, attn_implementation="eager", **options)
 
 
-def chosen_device(name: str | None) -> torch.device | None:
-    """The device to compute on; None for several."""
+def device_of(given: str | torch.device | None) -> torch.device | None:
+    """The device to compute on, by its name or torch's own; None for several. Raises InvalidRequest."""
+    name = given if given is None else str(given)
     if name == "auto":
         if importlib.util.find_spec("accelerate") is None:
             raise InvalidRequest("device 'auto' needs accelerate; run: pip install 'lig-service[large]'")

@@ -11,8 +11,9 @@ For u→z': zero, or att_itb_a0: u as it is when every token is z_j.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ from lig_core.engines.zero_paths import zero_path
 from lig_core.errors import UnsupportedMap
 from lig_core.maps.self_term import map_ratio, zero_ratio
 from lig_core.quadrature import Attribution, Integrand, Quadrature
+
+Integral = TypeVar("Integral")
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,14 @@ class MlpMap:
 
 
 class Integrator(ABC):
-    """Integrates the maps of one block for some target tokens."""
+    """Integrates the maps of one block for some target tokens, each integral once however many maps are made of it.
+
+    All baselines of `layer`, `att` and `mlp_from_heads` take six: from zero and from the target itself, of each.
+    """
 
     def __init__(self, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None) -> None:
         self.targets, self.quadrature, self.budget = targets, quadrature, budget or Budget()
+        self._integrals: dict[Hashable, object] = {}
 
     @property
     @abstractmethod
@@ -110,8 +117,16 @@ class Integrator(ABC):
             itb, zero = self.layer("self_input_token"), self.layer("zero")
             values = zero_ratio(itb.attribution.values, zero.attribution.values, self._tokens)
             return LayerMap(itb.attribution.corrected(values, zero.attribution), f"{itb.engine}+{zero.engine}")
-        integrand, engine = self.layer_integrand(zero=baseline == "zero")
+        return self._once(("layer", baseline), lambda: self._layer(zero=baseline == "zero"))
+
+    def _layer(self, *, zero: bool) -> LayerMap:
+        integrand, engine = self.layer_integrand(zero=zero)
         return LayerMap(self.quadrature.integrate(integrand), engine)
+
+    def _once(self, name: Hashable, integrate: Callable[[], Integral]) -> Integral:
+        if name not in self._integrals:
+            self._integrals[name] = integrate()
+        return cast(Integral, self._integrals[name])
 
     @property
     def _tokens(self) -> Tensor:
@@ -202,7 +217,10 @@ class SplitBlockIntegrator(Integrator):
             itb = self.att("self_input_token", heads)
             values = map_ratio(itb.attribution.values, self._self_weight(heads), self._tokens_by_head(heads))
             return replace(itb, attribution=itb.attribution.corrected(values))
-        path = self._path(baseline == "zero", heads)
+        return self._once(("att", baseline, *heads), lambda: self._att(heads, zero=baseline == "zero"))
+
+    def _att(self, heads: Sequence[int], *, zero: bool) -> HeadMap:
+        path = self._path(zero, heads)
         integrand = AttentionIntegrand(self.block, path, self.targets, self.budget)
         return HeadMap(tuple(heads), self.quadrature.integrate(integrand), f"factored/{path.law}")
 
@@ -226,6 +244,9 @@ class SplitBlockIntegrator(Integrator):
 
     @override
     def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
+        return self._once(("mlp_from_heads", baseline), lambda: self._mlp_from_heads(baseline))
+
+    def _mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
         block = self.block
         shape = block.heads_out.shape[1:]  # heads, head_dim
         u = block.heads_out[self.targets]

@@ -91,7 +91,7 @@ def document(
     notes: list[str],
     heads: str = HEADS_NODE,
 ) -> dict[str, Any]:
-    """The answer's shape: the keys of the authors' library, and `u_nodes`."""
+    """The answer's shape: the keys of the authors' library, and `u_nodes`; `ig_ready`: whether it can be explained."""
     known = layout != "unknown"
     return {
         "layout": layout,
@@ -99,6 +99,7 @@ def document(
         "model_type": card.model_type,
         "num_layers": card.num_layers,
         "supported_granularity": ["att", "composed", "layer", "mlp"] if known else [],
+        "ig_ready": known,
         "nodes": {"z": BLOCK_INPUT, "u": u or heads, "z_next": BLOCK_OUTPUT},
         "u_nodes": {"residual": u, "heads": heads},
         "hook_points": {name: hooks.get(name) for name in HOOK_NAMES},
@@ -112,7 +113,7 @@ def whole_block(card: ModelCard, reason: str, *, detection: str = REPLAYED) -> d
     described = document(
         card,
         layout="block_only",
-        architecture="unknown",
+        architecture=FAMILIES[card.model_type].architecture if card.model_type in FAMILIES else "unknown",
         u=None,
         hooks={"att_input": BLOCK_INPUT, "mlp_output": BLOCK_OUTPUT},
         detection=detection,

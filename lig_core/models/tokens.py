@@ -21,7 +21,10 @@ INVISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
 def require_room(count: int, limit: int | None, model: str, *, pointer: str) -> None:
-    """Refuse more tokens than a model takes (None: any); raises TextTooLong that points at what was sent."""
+    """Refuse more tokens than a model takes (None: any), or none; raises TextTooLong, InvalidRequest with a pointer."""
+    if count == 0:
+        detail = f"the tokenizer of {model} makes no token of it; send another text, or let special tokens be added"
+        raise InvalidRequest(detail, errors=[FieldError(pointer, detail)])
     if limit is not None and count > limit:
         detail = (
             f"the text has {count} tokens, {model} takes at most {limit} (special tokens included); shorten or split it"
@@ -35,6 +38,27 @@ def require_targets(targets: Collection[int], count: int) -> None:
     if beyond:
         detail = f"token {', '.join(map(str, beyond))} asked, but the text has tokens 0 to {count - 1}"
         raise InvalidRequest(detail, errors=[FieldError("/target_tokens", detail)])
+
+
+def require_byte_level(tokens: Collection[str], model: str) -> None:
+    """Refuse `prefix_space` where no token begins with its space; raises InvalidRequest."""
+    if not is_byte_level(tokens):
+        detail = (
+            f"the tokens of {model} do not begin with their spaces: a space before the text is none of them; leave "
+            "prefix_space out"
+        )
+        raise InvalidRequest(detail, errors=[FieldError("/prefix_space", detail)])
+
+
+def after_space(text: str) -> str:
+    """The text as it is read with `prefix_space`: after a space, unless it begins with white space."""
+    return text if text[:1].isspace() else f" {text}"
+
+
+def spans_in(text: str, read: str, spans: Sequence[Span]) -> list[Span]:
+    """Spans of what was read, as spans of the text, which is its end."""
+    added = len(read) - len(text)
+    return [(max(0, start - added), max(0, end - added)) for start, end in spans]
 
 
 def is_byte_level(tokens: Collection[str]) -> bool:

@@ -20,18 +20,15 @@ columns that fail are refined.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from lig_core.quadrature.integrand import Attribution, Integrand
 from lig_core.quadrature.planning import plan
-from lig_core.quadrature.refinement import Refinement, Scheme
+from lig_core.quadrature.refinement import Effort, Refinement
 
 
-@dataclass(frozen=True)
-class Adaptive(Scheme):
-    """Integrates each column to `rtol` of its total (of a thousandth of the largest L met, if that is more)."""
+class Adaptive(Effort):
+    """Integrates each column to a relative tolerance, with what effort that takes (`Effort`)."""
 
     @property
     def name(self) -> str:

@@ -34,26 +34,6 @@ SLOW = 0.25
 """Rules that differ by more than this share of how the two before them did are not yet converging."""
 
 
-@dataclass(frozen=True)
-class Scheme:
-    """A tolerance, and how far refining goes to meet it.
-
-    strictness: the check inside a panel may be this many times looser than the one at its end; 1 is stricter.
-    max_nodes: per column; min_width: of a panel, as a share of the graded path.
-    """
-
-    rtol: float = 1e-3
-    strictness: float = 2.0
-    max_nodes: int = 512
-    min_width: float = 1e-7
-    sizes: tuple[int, ...] = (3, 7, 15, 31)
-
-    @property
-    def rules(self) -> tuple[NestedRule, ...]:
-        """The nested rules; the first only serves the next to be compared with."""
-        return gauss_patterson(*self.sizes)
-
-
 @dataclass
 class Panel:
     """A piece [low, high] of the graded path for some columns, with what is known of it so far."""
@@ -118,11 +98,32 @@ def entry_rtol(rtol: float) -> float:
     return max(rtol, min(ENTRY * rtol, math.sqrt(EVEN * rtol)))
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How exact an integral must be, and how far one may go for it.
+
+    rtol: of a column's total (of a thousandth of the largest L met, if that is more).
+    strictness: the check inside a panel may be this many times looser than the one at its end; 1 is stricter.
+    max_nodes: per column; min_width: of a panel, as a share of the graded path.
+    """
+
+    rtol: float = 1e-3
+    strictness: float = 2.0
+    max_nodes: int = 512
+    min_width: float = 1e-7
+    sizes: tuple[int, ...] = (3, 7, 15, 31)
+
+    @property
+    def rules(self) -> tuple[NestedRule, ...]:
+        """The nested rules; the first only serves the next to be compared with."""
+        return gauss_patterson(*self.sizes)
+
+
 class Refinement:
     """One integration: tolerances, what is accepted so far, what each column has cost."""
 
-    def __init__(self, rule: Scheme, integrand: Integrand) -> None:
-        self.rule, self.integrand = rule, integrand
+    def __init__(self, effort: Effort, integrand: Integrand) -> None:
+        self.effort, self.integrand = effort, integrand
         self.columns = np.arange(integrand.num_columns)
         self.total = integrand.totals().numpy()
         growth = integrand.growth()
@@ -142,12 +143,12 @@ class Refinement:
     @property
     def tolerance(self) -> Array:
         """Absolute tolerance [columns]: rtol of the scale, but not below what rounding allows."""
-        return np.maximum(self.rule.rtol * scale_of(self.total, self.largest), self.floor)
+        return np.maximum(self.effort.rtol * scale_of(self.total, self.largest), self.floor)
 
     @property
     def entry_tolerance(self) -> Array:
         """The same for the estimated error of all entries together."""
-        return np.maximum(entry_rtol(self.rule.rtol) * self.entry_scale, ENTRY * self.floor)
+        return np.maximum(entry_rtol(self.effort.rtol) * self.entry_scale, ENTRY * self.floor)
 
     @property
     def entry_scale(self) -> Array:
@@ -180,7 +181,7 @@ class Refinement:
 
     def error_of_sums(self, errors: Array) -> Array:
         """What the tolerance is about, of errors [3, columns]: that at the end, or inside, where more is allowed."""
-        return np.maximum(errors[0], errors[1] / self.rule.strictness)
+        return np.maximum(errors[0], errors[1] / self.effort.strictness)
 
     def certified(self, errors: Array, columns: Array) -> Array:
         """The columns whose errors [3, columns] are within both tolerances."""
@@ -225,7 +226,7 @@ class Refinement:
     def _apply_to(self, panels: list[Panel]) -> None:
         """The same for panels that stand at one rule."""
         level, first = panels[0].level + 1, panels[0].sums is None
-        t, shared = weights_where_added(self.rule.sizes, level, first=first)
+        t, shared = weights_where_added(self.effort.sizes, level, first=first)
         at = [panel.grading(panel.low + panel.width * t) for panel in panels]
         jacobians = [slope * panel.width for panel, (_, slope) in zip(panels, at, strict=True)]
         if len(panels) == 1:
@@ -250,7 +251,7 @@ class Refinement:
         for panel in panels:
             assert panel.lengths is not None
             rise = np.concatenate([panel.lengths, panel.at_high[None]]) - panel.at_low
-            missed = np.abs(self.rule.rules[level].cumulative.numpy() @ panel.slopes - rise)
+            missed = np.abs(self.effort.rules[level].cumulative.numpy() @ panel.slopes - rise)
             panel.errors = np.stack([missed[-1], missed.max(0), self.estimate_entries(panel)])
 
     def estimate_entries(self, panel: Panel) -> Array:
@@ -299,8 +300,8 @@ class Refinement:
                 c = piece.columns
                 assert piece.errors is not None
                 excess = ~self.certified(piece.errors * parts[c], c)  # more than its share
-                refine = ~certified[c] & excess & (self.nodes[c] < self.rule.max_nodes)
-                narrow = piece.level + 1 == len(self.rule.sizes) and piece.width < self.rule.min_width
+                refine = ~certified[c] & excess & (self.nodes[c] < self.effort.max_nodes)
+                narrow = piece.level + 1 == len(self.effort.sizes) and piece.width < self.effort.min_width
                 if narrow:
                     self.stuck[c[refine]] = True
                     refine = np.zeros_like(refine)
@@ -316,7 +317,7 @@ class Refinement:
 
         Where that is, L tells; where L is right and entries are not, nothing does: the panel is halved.
         """
-        if panel.level + 1 < len(self.rule.sizes):
+        if panel.level + 1 < len(self.effort.sizes):
             return [panel]
         assert panel.lengths is not None and panel.slopes is not None
         if self.is_of_entries(panel):
@@ -344,8 +345,8 @@ class Refinement:
         error = np.where(still, self.total, self.error_of_sums(self.errors))
         scale = scale_of(self.total, self.largest)
         entry_scale, room = self.entry_scale, 1 + 1e-9
-        within_rtol = (error <= self.rule.rtol * scale * room) & (
-            self.errors[2] <= entry_rtol(self.rule.rtol) * entry_scale * room
+        within_rtol = (error <= self.effort.rtol * scale * room) & (
+            self.errors[2] <= entry_rtol(self.effort.rtol) * entry_scale * room
         )
         reached = (error <= self.tolerance * room) & (self.errors[2] <= self.entry_tolerance * room)
         status: list[Status] = []
@@ -365,7 +366,7 @@ class Refinement:
         completeness = np.abs(values.sum(-1) - self.total) / np.maximum(scale, TINY)
         entries = self.errors[2] / np.maximum(entry_scale, TINY)
         entries = np.where(dead, 0.0, np.where(still, 1.0, entries))  # of what hides in rounding: all
-        converged = (within_rtol & ~still) | dead | is_hidden(error, self.floor, self.total, self.rule.rtol)
+        converged = (within_rtol & ~still) | dead | is_hidden(error, self.floor, self.total, self.effort.rtol)
         return Attribution(
             values=torch.from_numpy(values),
             total=torch.from_numpy(self.total),

@@ -220,7 +220,8 @@ class _Layer:
         differences = self.layer["mlp.difference"].tolist()
         values: list[Document]
         if "mlp" in self.layer:
-            values = [{"contributions": row} for row in np.ascontiguousarray(self.layer["mlp"].T)]
+            rows = np.ascontiguousarray(self.layer["mlp"].T)
+            values = [{"input_width": rows.shape[1], "contributions": row} for row in rows]
         else:
             ranked = zip(self.layer.targets, *self._top("mlp"), strict=True)
             values = [{"top": _entries(target, "dimension", *entries)} for target, *entries in ranked]
@@ -241,6 +242,8 @@ class _Layer:
         if "mlp.per_head" in self.layer:
             for one, sums in zip(documents, self.layer["mlp.per_head"].T.tolist(), strict=True):
                 one["head_contributions"] = sums
+                if "input_width" in one:
+                    one["head_shape"] = [len(sums), one["input_width"] // len(sums)]
         return documents
 
     def _certificates(self, name: str) -> dict[str, list[Any]]:

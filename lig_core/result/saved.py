@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from safetensors.numpy import load
 
-from lig_core.errors import InvalidRequest
+from lig_core.errors import InvalidRequest, LigError
 from lig_core.result.arrays import Array, LayerArrays, Result, metadata_of
 from lig_core.result.read import from_document
 
@@ -25,6 +25,8 @@ def read_result(path: Path) -> Result:
         raise InvalidRequest(f"'{path.name}' is none of the files that a result is read from: {', '.join(readers)}")
     try:
         return readers[path.suffix](path)
+    except LigError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidRequest(f"'{path.name}' is no result as lig writes it: {why}") from error

@@ -19,6 +19,8 @@ from lig_core.serving.queue.names import QUEUE_NAME
 PREFIX = "LIG_"
 URL = "redis_url"
 """The one secret of which the rest may be seen."""
+SECRETS = ("/run/secrets", os.environ.get("CREDENTIALS_DIRECTORY", ""))
+"""Where Docker, Podman and Kubernetes show secrets as files by custom, and where systemd does."""
 PASSWORDS = re.compile(r"([^&=]*password)=[^&]*", re.IGNORECASE)
 
 
@@ -26,10 +28,24 @@ class BadSettings(Exception):
     """Settings that cannot be read; the text names each in one line, without its value."""
 
 
-class CommonSettings(BaseSettings):
-    """Every field is the variable `LIG_<FIELD>`. Durations are seconds, sizes bytes."""
+def folders_of_secrets(places: Iterable[str]) -> list[str]:
+    """Those that are there and can be looked into."""
+    return [place for place in places if place and Path(place).is_dir() and os.access(place, os.R_OK | os.X_OK)]
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
+
+class CommonSettings(BaseSettings):
+    """Every field is the variable `LIG_<FIELD>`, else the file `lig_<field>` among secrets.
+
+    Durations are seconds, sizes bytes.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        secrets_dir=folders_of_secrets(SECRETS),
+    )
 
     redis_url: SecretStr | None = Field(default=None, description="The Redis that the API uses.")
     queue: str = Field(

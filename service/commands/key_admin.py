@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 
-from service.keys.keyring import SCOPES, KeyEntry, Keyring, KeysError, Scope, new_key
+from service.keys.scopes import SCOPES, Scope
+
+if TYPE_CHECKING:
+    from service.keys.keyring import KeyEntry
 
 app = typer.Typer(help="Keys for the HTTP API.", no_args_is_help=True)
 SCOPES_HELP = "; ".join(f"{scope}: {meaning}" for scope, meaning in SCOPES.items())
@@ -30,6 +32,10 @@ def new(
     file: Annotated[Path | None, typer.Option(help="Keys file to add the entry to; made if absent.")] = None,
 ) -> None:
     """Make a key. It is printed once, on standard output; only its salted hash is kept."""
+    from pydantic import ValidationError
+
+    from service.keys.keyring import KeysError, new_key
+
     wanted: list[Scope] = [scope.strip() for scope in scopes.split(",")]  # type: ignore[misc] # checked by KeyEntry
     try:
         key, entry = new_key(name, wanted, rate, concurrency)
@@ -49,6 +55,8 @@ def new(
 
 
 def _add(entry: KeyEntry, file: Path) -> None:
+    from service.keys.keyring import Keyring
+
     entries = json.loads(file.read_text()) if file.exists() else []
     entries.append(entry.model_dump(mode="json"))
     text = json.dumps(entries, indent=2) + "\n"

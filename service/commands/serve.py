@@ -6,11 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import SecretStr
-
-from lig_core.serving.settings import BadSettings, lines
-from service.process import supervisor
-from service.settings import Settings
 
 
 def serve(
@@ -27,6 +22,12 @@ def serve(
 
     Every option is also a variable, LIG_HOST and so on; what is given here wins.
     """
+    from pydantic import SecretStr
+
+    from lig_core.serving.settings import BadSettings, lines
+    from service.process import supervisor
+    from service.settings import Settings
+
     try:
         settings = Settings.read(
             host=host,

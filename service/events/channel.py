@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 from service.events import ids
 from service.jobs.job import Event, EventPage, Job
@@ -33,6 +33,7 @@ class Channel:
         self.jobs: set[str] = set()  # whose ends are looked for: those that were ever listened to
         self.listeners = 0
         self.joined = time.monotonic()
+        self.when_left: Callable[[], None] = lambda: None  # called when its last listener goes
         self.closed = False
 
     @property
@@ -144,6 +145,8 @@ class Listener:
         finally:
             self._channel.listeners -= 1
             self._channel.joined = time.monotonic()
+            if not self._channel.listeners:
+                self._channel.when_left()
 
     def _next(self) -> Event | None:
         event = self._channel.after(self._job_id, self._place)

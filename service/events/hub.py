@@ -20,7 +20,7 @@ PAGE = 500
 """Events read at once."""
 LINGER_SECONDS = 5.0
 """The time that a channel without listeners is kept: whoever lost a connection is back by then."""
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 60.0
 RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -87,12 +87,13 @@ class Hub:
     async def _read(self, job: Job, channel: Channel, ready: asyncio.Future[None]) -> None:
         try:
             with self._jobs.watch(job) as watch:
+                channel.when_left = watch.notify
                 while not ready.done() or channel.listeners or time.monotonic() < channel.joined + LINGER_SECONDS:
                     if await self._read_on(job.computation, channel, wait=ready.done()):
                         continue
                     if not ready.done():
                         ready.set_result(None)
-                    await watch.changed(LOOK_SECONDS)
+                    await watch.changed(LOOK_SECONDS if channel.listeners else LINGER_SECONDS)
         except Exception as error:
             if ready.done():
                 raise

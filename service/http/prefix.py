@@ -24,7 +24,7 @@ class RootPath:
     """Tells the application its prefix: what a proxy says that it took off the path, else the setting's.
 
     The proxy takes it off or not: a path that begins with the setting's prefix is taken to have it still. `proxies`
-    are the addresses and networks whose header is believed.
+    are the addresses and networks whose header is believed; who comes through a unix socket is believed.
 
     Redirects are made to name the path alone: host and scheme may be other ones before the proxy.
     """
@@ -59,7 +59,9 @@ class RootPath:
 def _is_of(scope: Scope, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
     try:
         peer = ip_address(scope["client"][0])
-    except (TypeError, ValueError):  # no address, as of a unix socket
+    except TypeError:  # no address: it came through a unix socket, where nobody is but who this machine lets in
+        return True
+    except ValueError:
         return False
     peer = getattr(peer, "ipv4_mapped", None) or peer
     return any(peer in network for network in networks)
@@ -70,5 +72,9 @@ def root_of(request: Request) -> str:
     return request.scope.get("root_path", "")
 
 
-Root = Annotated[str, Depends(root_of)]
+async def _root(request: Request) -> str:
+    return root_of(request)
+
+
+Root = Annotated[str, Depends(_root)]
 """For the parameter of a handler that makes links."""

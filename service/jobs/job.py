@@ -266,8 +266,8 @@ class JobStore(Protocol):
     def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
         """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""
 
-    def watch(self, job: Job) -> AbstractContextManager[Watch]:
-        """Notice every change of a job from now on; enter it, then read the job again."""
+    def watch(self, job: Job, *, end: bool = False) -> AbstractContextManager[Watch]:
+        """Notice every change of a job from now on, or its `end` alone; enter it, then read the job again."""
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Holds what watching needs for as long as the application runs."""

@@ -13,6 +13,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry as RedisRetry
 
 from lig_core.serving.queue import address
@@ -25,8 +26,13 @@ CONNECTIONS = 64
 """Of one process; more threads than the server's do not work at once."""
 RECONNECT_SECONDS = 1.0
 CANCEL_AGAIN_SECONDS = 0.1
-LOOK_ANYWAY_SECONDS = 5.0
-"""Lost messages are not sent again, and a job whose worker died changes without one."""
+LOOK_ANYWAY_SECONDS = 60.0
+"""Every change is told, and whoever waits looks again when the connection that hears of them was a new one; this is
+for what nobody thought of."""
+SILENCE_SECONDS = 5.0
+"""After so long without a message the connection is asked whether it is still there; so long may the answer take."""
+ON_THE_WAY = frozenset({b"queued", b"started", b"progress", b"head", b"layer"})
+"""Kinds of events (`service.jobs.job.Event`) that no job ends with. What else is told may be the end of one."""
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +63,10 @@ def reachable() -> Iterator[None]:
 
 
 class JobWatch:
-    """Notices changes of one computation."""
+    """Notices changes of one computation; `end`: but for those after which it goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, end: bool = False) -> None:
+        self.end = end
         self._event = asyncio.Event()
 
     def notify(self) -> None:
@@ -81,9 +88,9 @@ class JobChanges:
         self._watches: defaultdict[str, set[JobWatch]] = defaultdict(set)
 
     @contextlib.contextmanager
-    def watch(self, computation: str) -> Iterator[JobWatch]:
-        """A watch on one computation, from now until the block ends."""
-        channel, watch = key("channel", self._queue, computation), JobWatch()
+    def watch(self, computation: str, *, end: bool = False) -> Iterator[JobWatch]:
+        """A watch on one computation, or on its end alone, from now until the block ends."""
+        channel, watch = key("channel", self._queue, computation), JobWatch(end=end)
         self._watches[channel].add(watch)
         try:
             yield watch
@@ -117,13 +124,22 @@ class JobChanges:
     async def _pass_on(self, redis: AsyncRedis) -> None:
         async with redis.pubsub() as subscription:
             await subscription.psubscribe(key("channel", self._queue, "*"))
-            async for message in subscription.listen():
-                if message["type"] == "psubscribe":
+            asked = False
+            while True:
+                message = await subscription.get_message(timeout=SILENCE_SECONDS)
+                if message is None and asked:
+                    raise RedisTimeoutError("no sign of life from the connection that hears of changes")
+                if message is None:
+                    await subscription.ping()
+                elif message["type"] == "psubscribe":
                     self._notify(self._watches)  # anything may have changed while nobody listened
                 elif message["type"] == "pmessage":
-                    self._notify([message["channel"].decode(errors="replace")])  # anybody may tell anything
+                    channel = message["channel"].decode(errors="replace")  # anybody may tell anything
+                    self._notify([channel], on_the_way=message["data"] in ON_THE_WAY)
+                asked = message is None
 
-    def _notify(self, channels: Iterable[str]) -> None:
+    def _notify(self, channels: Iterable[str], *, on_the_way: bool = False) -> None:
         for channel in channels:
             for watch in self._watches.get(channel, ()):
-                watch.notify()
+                if not (on_the_way and watch.end):
+                    watch.notify()

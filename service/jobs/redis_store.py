@@ -200,8 +200,8 @@ class RqJobStore(JobStore):
         )
 
     @override
-    def watch(self, job: Job) -> AbstractContextManager[JobWatch]:
-        return self._changes.watch(job.computation)
+    def watch(self, job: Job, *, end: bool = False) -> AbstractContextManager[JobWatch]:
+        return self._changes.watch(job.computation, end=end)
 
     @override
     def running(self) -> AbstractAsyncContextManager[None]:

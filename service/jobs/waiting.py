@@ -15,7 +15,7 @@ async def wait_for_end(jobs: JobStore, lifecycle: Lifecycle, owner: str, job: Jo
     deadline = time.monotonic() + seconds
     if job.status.final or seconds <= 0:
         return job
-    with jobs.watch(job) as watch, lifecycle.telling(watch.notify):
+    with jobs.watch(job, end=True) as watch, lifecycle.telling(watch.notify):
         while True:
             job = await run_in_threadpool(jobs.get, owner, job.id)
             left = deadline - time.monotonic()

@@ -4,6 +4,7 @@ The check hangs on the routers, not on the routes, and the scope follows from th
 without a word of its own.
 """
 
+# Dependencies are coroutines throughout: FastAPI has a thread call any that is not, and each costs a tenth of a POST.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.http.errors import Forbidden, Unauthorized
 from service.http.problems import responses
-from service.keys.keyring import SCOPES, Caller, Scope
+from service.keys.keyring import Caller
+from service.keys.scopes import SCOPES, Scope
 from service.keys.source import KeySource
 
 REFUSALS = responses("unauthorized", "forbidden")
@@ -52,7 +54,7 @@ def guard(keys: KeySource, scope: Scope | None = None) -> Callable[..., Awaitabl
     return check
 
 
-def caller(request: Request) -> Caller:
+async def caller(request: Request) -> Caller:
     """The caller that the guard found."""
     return request.state.caller
 
@@ -61,7 +63,7 @@ CurrentCaller = Annotated[Caller, Depends(caller)]
 """For a handler's parameter."""
 
 
-def owner(caller: CurrentCaller) -> str:
+async def owner(caller: CurrentCaller) -> str:
     """The name that owns the jobs that the request is about: the caller's."""
     return caller.name
 

@@ -10,18 +10,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-Scope = Literal["explain", "read", "metrics"]
-SCOPES: Mapping[Scope, str] = {
-    "explain": "submit, estimate, cancel and delete jobs",
-    "read": "see jobs, results, events and models",
-    "metrics": "read /metrics",
-}
+from service.keys.scopes import Scope
+
 SALT_BYTES, SECRET_BYTES = 16, 32
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

@@ -15,6 +15,8 @@ from typing import Protocol
 
 OTHER_FILES = 256
 """Open files beside connections: to Redis, to webhooks' receivers, the program's own."""
+UNIX = "unix"
+"""In place of an address, where it came through a unix socket: from a proxy of this machine."""
 IPV6_CLIENT_BITS = 64
 """Of an IPv6 address; the rest is the client's own to choose."""
 
@@ -46,7 +48,9 @@ class Connections:
         """Count a new one, closing one that waits where there would be too many; False: there is no place for it."""
         address = _address(connection.peer)
         client = _client(address)
-        limited = not any(address in network for network in self._proxies if address is not None)
+        limited = connection.peer != UNIX and not any(
+            address in network for network in self._proxies if address is not None
+        )
         if limited and self._counts[client] >= self._client_limit and not self._close_one_of(client):
             return False
         if len(self._client_of) >= self._limit and not self._close_one_of(self._largest_that_waits()):

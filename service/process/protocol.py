@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from lig_core.errors import LigError
 from service.http.errors import HeadTooLarge, MalformedHttp, RequestTimeout, TooManyConnections
 from service.http.problems import problem_response
-from service.process.connections import Connections
+from service.process.connections import UNIX, Connections
 from service.settings import Settings
 
 LINGER_SECONDS = 1.0
@@ -74,7 +75,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     @property
     def peer(self) -> str | None:
-        """The address at the other end."""
+        """The address at the other end, or UNIX."""
+        if self.transport.get_extra_info("socket").family == socket.AF_UNIX:
+            return UNIX
         return self.client[0] if self.client else None
 
     def make_way(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import sys
@@ -15,6 +16,7 @@ from types import FrameType
 from typing import cast
 
 import uvicorn
+from typing_extensions import override
 
 from lig_core.serving import logs
 from lig_core.serving.processes import SAME_SIGNAL_SECONDS, STOP_SIGNALS
@@ -34,14 +36,23 @@ log = logging.getLogger(__name__)
 
 # What is still being sent after that is cut: who waits for a job was let go, but a large result may take longer.
 GRACE_SECONDS = 3
+COLLECTED_AFTER = (100_000, 50, 100)
+"""Thresholds of Python's garbage collector. Requests leave next to no cycles, and with Python's own thresholds a
+collection that passes over everything comes amid a few thousand of them."""
+# What came in just before nothing more could, for as long it is read and answered as ever.
+LAST_SECONDS = 1.0
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server, which says when it was told to stop."""
+    """Uvicorn's server, which says when it was told to stop, and goes on for `drain_delay` seconds more.
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+    Meanwhile every answer closes its connection: none is left that a load balancer would use again.
+    """
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain_delay: float = 0.0) -> None:
         super().__init__(config)
         self._lifecycle = lifecycle
+        self._drain_delay = drain_delay
         self._stop_told_at = 0.0
 
     @contextlib.contextmanager
@@ -59,11 +70,31 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Finish what runs, take nothing new; told again, end at once."""
         now = time.monotonic()
-        if not self.should_exit:
-            self.should_exit, self._stop_told_at = True, now
-            self._lifecycle.drain()
+        if not self._lifecycle.leaving:
+            self._stop_told_at = now
+            self._lifecycle.leave()
+            if self._drain_delay:
+                self.config.encoded_headers.append((b"connection", b"close"))
+                asyncio.get_running_loop().call_later(self._drain_delay, self._end)
+            else:
+                self._lifecycle.drain()
+                self._end()
         elif now - self._stop_told_at > SAME_SIGNAL_SECONDS:
             self.force_exit = True
+            self._end()
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if not self._lifecycle.draining:
+            for listening in (*self.servers, *(sockets or ())):
+                listening.close()
+            if not self.force_exit:
+                await asyncio.sleep(LAST_SECONDS)
+            self._lifecycle.drain()
+        await super().shutdown(sockets)
 
 
 def run(settings: Settings, listener: socket.socket | None = None) -> None:
@@ -106,7 +137,11 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
         server_header=False,
         proxy_headers=False,  # who sent a request is asked of the connection: service.http.prefix
     )
-    Server(config, lifecycle).run(sockets=[listener] if listener else None)
+    config.load()
+    gc.collect()
+    gc.freeze()  # what is there now stays, so no collection need look at it
+    gc.set_threshold(*COLLECTED_AFTER)
+    Server(config, lifecycle, settings.drain_delay).run(sockets=[listener] if listener else None)
 
 
 if __name__ == "__main__":

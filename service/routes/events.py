@@ -20,7 +20,7 @@ from service.events.channel import Listener
 from service.events.hub import Hub
 from service.http.prefix import Root
 from service.http.problems import responses
-from service.http.streaming import StreamedResponse, cut
+from service.http.streaming import PIECE, StreamedResponse, cut
 from service.jobs.job import Event, Job, JobStore, StoredLayer
 from service.jobs.resource import job_problem, job_url
 from service.keys.guard import Owner
@@ -74,16 +74,36 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
         )
 
     async def _stream(job: Job, listener: Listener, layers: bool, root: str) -> AsyncIterator[bytes]:
+        """All there is to tell goes out together, about a piece at a time: a write for each event costs each
+        listener's connection more than the event."""
+        unsent = bytearray(RETRY)
+
+        def sent() -> bytes:
+            piece = bytes(unsent)
+            unsent.clear()
+            return piece
+
         with listener.listening():
-            yield RETRY
+            if not listener.pending:
+                yield sent()
             async for event in listener.events(settings.event_comment_seconds):
-                if event is None:
-                    yield COMMENT
-                elif event.kind == "head" or (event.kind == "layer" and layers):
-                    async for piece in _large(job, event):
-                        yield piece
-                else:
-                    yield _beginning(event) + orjson.dumps(_event_data(job, event, root)) + b"\n\n"
+                async for piece in _written(job, event, layers, root):
+                    unsent += piece
+                    if len(unsent) >= PIECE:
+                        yield sent()
+                if unsent and not listener.pending:
+                    yield sent()
+            if unsent:
+                yield sent()
+
+    async def _written(job: Job, event: Event | None, layers: bool, root: str) -> AsyncIterator[bytes]:
+        if event is None:
+            yield COMMENT
+        elif event.kind == "head" or (event.kind == "layer" and layers):
+            async for piece in _large(job, event):
+                yield piece
+        else:
+            yield _beginning(event) + orjson.dumps(_event_data(job, event, root)) + b"\n\n"
 
     async def _large(job: Job, event: Event) -> AsyncIterator[bytes]:
         name = f"{job.computation} {event.id}"

@@ -71,7 +71,7 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
     last = ""  # READY, or why not
 
     def ready() -> Ready:
-        lifecycle.refuse_while_draining()
+        lifecycle.refuse_while_leaving()
         store = jobs.durability()  # first: where the store takes no writes, workers cannot say that they live
         load = jobs.load()
         if load.workers == 0:

@@ -98,6 +98,7 @@ class ModelBoundaries(BaseModel):
     architecture: str
     num_layers: int | None
     supported_granularity: list[str]
+    ig_ready: bool = Field(description="Whether it is known to have a map that can be computed.")
     nodes: dict[str, str | None]
     u_nodes: dict[str, str | None]
     hook_points: dict[str, str | None]

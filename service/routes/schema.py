@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from lig_core.contract import TEXT_OR_TOKENS
 from service.http.problems import Problem
 from service.jobs.resource import JobPage, JobResource
 from service.routes.batch import BatchResource
@@ -59,7 +60,7 @@ def _without_text(request: dict[str, Any]) -> dict[str, Any]:
     """The request's schema, as the options that all texts of a batch share."""
     apart = {"text", "tokens", "webhook"}
     return {
-        **{name: value for name, value in request.items() if name != "oneOf"},
+        **{name: value for name, value in request.items() if name not in TEXT_OR_TOKENS},
         "title": "BatchOptions",
         "description": "Everything of an ExplainRequest but its text (or tokens) and its webhook.",
         "properties": {name: field for name, field in request["properties"].items() if name not in apart},

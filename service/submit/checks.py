@@ -71,7 +71,7 @@ def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: Token
     require_room(tokens.number, most, card.name, pointer=pointer)
     if tokens.read is not None:
         read = tokens.read
-        require_embedded(read.tokens, read.ids, card.vocabulary, card.name, spans=read.offsets)
+        require_embedded(read.tokens, read.ids, card.vocabulary, card.name, spans=tokens.spans)
     require_targets(request.target_tokens or (), tokens.number)
 
 

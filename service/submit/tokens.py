@@ -15,8 +15,12 @@ from lig_core.errors import UnsupportedModel
 from lig_core.models.catalog import ModelCard, local_file
 from lig_core.models.tokenizer_files import require_tokenizer
 from lig_core.models.tokens import (
+    Span,
+    after_space,
+    require_byte_level,
     require_known,
     require_word_marker,
+    spans_in,
     whole_words,
     word_marker,
     words_by_marker,
@@ -33,13 +37,15 @@ SPECIAL_TOKENS = 2
 class TokenCount:
     """Tokens of a text, special ones included. `exact` where the model's own tokenizer counted, or they were sent.
 
-    read: a text as the model's tokenizer reads it; words: the word of each token, where these are merged.
+    read: a text as the model's tokenizer reads it, spans: the characters of each of its tokens; words: the word of
+    each token, where these are merged.
     """
 
     number: int
     exact: bool
     read: Encoding | None = field(default=None, compare=False)
     words: Sequence[int] | None = field(default=None, compare=False)
+    spans: Sequence[Span] | None = field(default=None, compare=False)
 
     def targets(self, request: ExplainRequest) -> int:
         """The number of tokens whose columns the request takes: by words, all of each word that one is asked of."""
@@ -66,7 +72,7 @@ class TokenCounter:
             require_tokenizer(card)
         tokenizer = None if file is None else self._opened(file, card)
         if isinstance(subject, str):
-            return guess(subject) if tokenizer is None else _count_text(subject, tokenizer, request)
+            return guess(subject) if tokenizer is None else _count_text(subject, tokenizer, card, request)
         return TokenCount(len(subject), True) if tokenizer is None else _count_tokens(subject, tokenizer, card, request)
 
     def _opened(self, file: Path, card: ModelCard) -> Tokenizer:
@@ -83,10 +89,14 @@ def guess(text: str) -> TokenCount:
     return TokenCount(math.ceil(len(text.encode()) / BYTES_PER_TOKEN) + SPECIAL_TOKENS, exact=False)
 
 
-def _count_text(text: str, tokenizer: Tokenizer, request: ExplainRequest) -> TokenCount:
-    read = tokenizer.encode(text)
-    words = words_by_text(text, read.offsets, read.word_ids) if request.merge_subwords else None
-    return TokenCount(len(read.ids), True, read, words)
+def _count_text(text: str, tokenizer: Tokenizer, card: ModelCard, request: ExplainRequest) -> TokenCount:
+    if request.prefix_space:
+        require_byte_level(tokenizer.get_vocab(), card.name)
+    given = after_space(text) if request.prefix_space else text
+    read = tokenizer.encode(given, add_special_tokens=request.special_tokens)
+    spans = spans_in(text, given, read.offsets)
+    words = words_by_text(text, spans, read.word_ids) if request.merge_subwords else None
+    return TokenCount(len(read.ids), True, read, words, spans)
 
 
 def _count_tokens(names: Sequence[str], tokenizer: Tokenizer, card: ModelCard, request: ExplainRequest) -> TokenCount:

@@ -53,8 +53,8 @@ class ByHand:
 
     def add_part(self, run, name, plain, index=None, **more):
         ref = names.blob_key(self.queue, run.computation, run.execution, name)
-        stored = blobs.write(self.redis, ref, plain)
-        return self.moves.add_part(run, Part(name, ref, len(plain), stored, index, **more))
+        stored = blobs.compressed(plain)
+        return self.moves.add_part(run, Part(name, ref, len(plain), len(stored), index, **more), stored)
 
     def add_layer(self, run, index, **more):
         return self.add_part(run, f"layer:{index}", b"layer %d" % index, index, **more)

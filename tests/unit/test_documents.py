@@ -15,7 +15,7 @@ OPENAPI = json.loads((ROOT / "openapi" / "openapi.json").read_text())
 ROUTES = {f"{method.upper()} {path}" for path, operations in OPENAPI["paths"].items() for method in operations}
 
 README_BYTES = 6000
-NOT_RUN = {"README.md": 1, "docs/house.md": 1, "docs/operate.md": 2, "docs/python.md": 1}
+NOT_RUN = {"README.md": 1, "docs/house.md": 1, "docs/operate.md": 2, "docs/python.md": 2}
 """Blocks that no test runs; each says why."""
 
 HOUSE_ROWS = 15
@@ -25,7 +25,11 @@ def page(name):
     return DOCUMENTS[f"docs/{name}.md"]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=lambda document: document.name)
+BESIDE = [Document(ROOT / name) for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "llms.txt")]
+"""Files that are no pages of the documents: their links are looked at, and their commands are the pages'."""
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS.values(), *BESIDE], ids=lambda document: document.name)
 def test_every_relative_link_leads_somewhere(document):
     for link in document.links:
         if re.match(r"[a-z]+:", link):
@@ -40,6 +44,11 @@ def test_the_readme_is_short_and_leads_to_every_page():
     assert README.stat().st_size <= README_BYTES
     linked = DOCUMENTS["README.md"].links
     assert {name for name in DOCUMENTS if name != "README.md"} <= set(linked)
+
+
+def test_a_reader_that_is_a_program_is_led_to_every_page():
+    (index,) = (document for document in BESIDE if document.name == "llms.txt")
+    assert set(DOCUMENTS) <= set(index.links)
 
 
 def test_every_block_is_run_but_for_these():
@@ -162,8 +171,8 @@ def test_every_place_that_the_house_names_is_there():
 def test_the_house_names_every_room():
     rooms = {
         f"{folder.relative_to(ROOT)}/"
-        for package in ("lig_core", "service", "worker")
-        for folder in (ROOT / package).rglob("*")
+        for package in ("lig", "lig_core", "service", "worker")
+        for folder in (ROOT / package, *(ROOT / package).rglob("*"))
         if folder.is_dir() and any(folder.glob("*.py"))
     }
     assert rooms <= page("house").spoken

@@ -1,6 +1,7 @@
 /** The layers, the last at the top: a small map of each, drawn the moment it comes. */
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { cells } from "./canvas";
+import { palette } from "./colours";
 import { limit, MapView } from "./maps";
 import { go } from "./state";
 import type { View } from "./view";
@@ -31,7 +32,7 @@ export function Strip({ view }: { view: View }) {
   );
 }
 
-export function Thumb({ map, view, size = 144 }: { map: MapView; view: View; size?: number }) {
+export function Thumb({ map, view, size = 144, marked = -1 }: { map: MapView; view: View; size?: number; marked?: number }) {
   const ref = useRef<HTMLCanvasElement>(null), { state } = view;
   const end = limit(map, state.scale / 100, state.share, state.special);
   const picture = cells(map, end, state.share);
@@ -41,6 +42,11 @@ export function Thumb({ map, view, size = 144 }: { map: MapView; view: View; siz
     canvas.height = size;
     pen.imageSmoothingEnabled = picture.width > size;
     pen.drawImage(picture, 0, 0, size, size);
-  }, [picture, size]);
+    if (marked < 0) return;
+    const wide = size / map.columns.length;
+    pen.strokeStyle = palette().accent;
+    pen.lineWidth = 2;
+    pen.strokeRect(marked * wide, 1, wide, size - 2);
+  }, [picture, size, marked]);
   return <canvas ref={ref} aria-hidden="true" />;
 }

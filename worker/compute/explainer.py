@@ -90,11 +90,11 @@ class Explainer:
     def store(self, run: Run, name: str, plain: bytes, layer: LayerArrays | None = None) -> None:
         """Write one part of the result; raises Cancelled where the job is another worker's by now."""
         ref = blob_key(run.queue, run.computation, run.execution, name)
-        stored_size = blobs.write(self.redis, ref, plain)
-        part = Part(name, ref, len(plain), stored_size)
+        stored = blobs.compressed(plain)
+        part = Part(name, ref, len(plain), len(stored))
         if layer is not None:
             part = replace(part, index=layer.index, converged=layer.converged, **_spent(layer))
-        if not self._moves.add_part(run, part):
+        if not self._moves.add_part(run, part, stored):
             raise Cancelled("the lease was lost")
 
     def _accepted(self, request: ExplainRequest, accepted: Mapping[str, Any]) -> tuple[ModelReference, str | None]:

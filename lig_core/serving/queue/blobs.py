@@ -14,11 +14,14 @@ UNCLAIMED_SECONDS = 600
 """How long a part is kept that no computation points at: its attempt has that long to say so."""
 
 
-def write(redis: Redis, ref: str, plain: bytes) -> int:
-    """Store a part; how many bytes it takes there."""
-    stored = zstandard.ZstdCompressor(level=LEVEL).compress(plain)
+def compressed(plain: bytes) -> bytes:
+    """A part as it is stored."""
+    return zstandard.ZstdCompressor(level=LEVEL).compress(plain)
+
+
+def write(redis: Redis, ref: str, stored: bytes) -> None:
+    """Store a compressed part."""
     redis.set(ref, stored, ex=UNCLAIMED_SECONDS)
-    return len(stored)
 
 
 def read(redis: Redis, ref: str) -> bytes | None:

@@ -23,7 +23,7 @@ from redis import Redis
 from rq.job import Job
 
 from lig_core.errors import LigError
-from lig_core.serving.queue import names
+from lig_core.serving.queue import blobs, names
 from lig_core.serving.queue.counters import buckets
 from lig_core.serving.queue.job_errors import Crashed, JobDamaged
 from lig_core.serving.queue.names import Field
@@ -171,13 +171,14 @@ class Moves:
         parts = self._call("computation/use_files", run.place, run.computation, identity=identity, held_as=held_as)
         return None if parts is None else frozenset(int(part.decode().removeprefix(Field.LAYER)) for part in parts)
 
-    def add_part(self, run: Run, part: Part) -> bool:
-        """The stored part is the computation's; of several attempts that stored it, the first one's."""
+    def add_part(self, run: Run, part: Part, stored: bytes) -> bool:
+        """Store the part, compressed: it is the computation's; of several attempts that store it, the first one's."""
         return bool(
-            self._call(
+            self._scripts.call_after(
+                lambda pipe: blobs.write(pipe, part.ref, stored),
                 "computation/add_part",
-                run.place,
-                run.computation,
+                place=run.place.as_argument(),
+                computation=run.computation,
                 part=part.name,
                 ref=part.ref,
                 pointer=part.pointer(),

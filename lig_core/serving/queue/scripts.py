@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import orjson
 from redis import Redis
+from redis.client import Pipeline
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError
 
 from lig_core.serving.queue import counters, names
 
@@ -18,13 +21,38 @@ class Scripts:
 
     def __init__(self, redis: Redis, queue: str) -> None:
         self._redis, self._queue = redis, queue
-        self._registered: dict[str, Any] = {}
+        self._registered: dict[str, Script] = {}
 
     def call(self, name: str, **arguments: Any) -> Any:
         """Run the script; its answer as Redis gives it."""
+        return self._script(name)(args=[self._argument(arguments)])
+
+    def call_after(self, write: Callable[[Pipeline], Any], name: str, **arguments: Any) -> Any:
+        """Run the script right after what `write` writes, in the same round trip; raises the first error of the two.
+
+        Both are sent again where the answer is lost or Redis does not know the script, so both must bear that. And the
+        script runs though the write was refused: it has to look.
+        """
+        script = self._script(name)
+        while True:
+            with self._redis.pipeline(transaction=False) as pipe:
+                write(pipe)
+                pipe.evalsha(script.sha, 0, self._argument(arguments))
+                answers = pipe.execute(raise_on_error=False)
+            errors = [answer for answer in answers if isinstance(answer, Exception)]
+            if not errors:
+                return answers[-1]
+            if not isinstance(errors[0], NoScriptError):
+                raise errors[0]
+            self._redis.script_load(script.script)
+
+    def _script(self, name: str) -> Script:
         if name not in self._registered:
             self._registered[name] = self._redis.register_script(source(name))
-        return self._registered[name](args=[orjson.dumps({"queue": self._queue, **arguments})])
+        return self._registered[name]
+
+    def _argument(self, arguments: Mapping[str, Any]) -> bytes:
+        return orjson.dumps({"queue": self._queue, **arguments})
 
 
 @cache

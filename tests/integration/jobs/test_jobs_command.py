@@ -39,7 +39,7 @@ def test_ids_are_whole_in_a_pipe_and_in_a_narrow_terminal(api, lig, work_off, mo
     job = id_of(submit(api, "hello"))
     work_off()
     assert job in lig("list").output
-    monkeypatch.setattr("service.commands.job_admin.Console", functools.partial(Console, width=60, force_terminal=True))
+    monkeypatch.setattr("service.commands.tables.Console", functools.partial(Console, width=60, force_terminal=True))
     assert job in lig("list").output
 
 
@@ -49,9 +49,7 @@ def test_the_status_is_whole_however_narrow_the_terminal_is(api, lig, work_off, 
     work_off()
     cancelled = submit(api, "hello", priority="bulk", labels=True)
     api.post(f"{cancelled}/cancel")
-    monkeypatch.setattr(
-        "service.commands.job_admin.Console", functools.partial(Console, width=width, force_terminal=True)
-    )
+    monkeypatch.setattr("service.commands.tables.Console", functools.partial(Console, width=width, force_terminal=True))
     lines = lig("list").output.splitlines()
     for job, status in ((done, "succeeded"), (failed, "failed"), (id_of(cancelled), "cancelled")):
         assert any(job in line and status in line for line in lines)

@@ -2,10 +2,13 @@
 
 import concurrent.futures
 import signal
+import socket
+import time
 
 import httpx
 import pytest
 
+from lig_core.serving.processes import SAME_SIGNAL_SECONDS
 from service.keys.keyring import ANONYMOUS
 from tests.running.waiting import PATIENCE, being_answered, wait_until
 
@@ -44,3 +47,40 @@ def test_who_waits_is_told_how_the_job_stands_and_the_process_ends(
         b.compute()
     ids = {answer.json()["id"] for answer in answers}
     assert {httpx.get(f"{other}/v1/jobs/{one}?embed=false").json()["status"] for one in ids} == {"succeeded"}
+
+
+def test_with_a_drain_delay_it_goes_on_meanwhile_and_says_that_it_is_not_ready(start_api_process, start_worker):
+    address, process = start_api_process(LIG_DRAIN_DELAY="600")
+    start_worker()
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert "connection" not in client.get("/livez").headers
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: client.get("/livez").headers.get("connection") == "close")
+        refused = client.get("/readyz")
+        assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+        answer = client.post("/v1/explain", json=BODY, headers={"Prefer": "wait=60"})
+        assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    time.sleep(SAME_SIGNAL_SECONDS)
+    process.send_signal(signal.SIGTERM)  # ends the delay
+    assert process.wait(PATIENCE) == 0
+
+
+def test_what_came_in_before_the_listener_closes_is_answered(start_api_process):
+    address, process = start_api_process(LIG_DRAIN_DELAY="0.5")
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        wait_until(lambda: httpx.get(f"{address}/livez").status_code == 200)  # so it was accepted as well
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not listens(host, int(port)))
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.makefile("rb").readline().split()[1] == b"200"
+    assert process.wait(PATIENCE) == 0
+
+
+def listens(host, port):
+    try:
+        socket.create_connection((host, port)).close()
+    except ConnectionError:
+        return False
+    return True

@@ -1,9 +1,12 @@
 """The viewer's files in a real browser."""
 
 import pytest
+from playwright.sync_api import expect
 
 from lig_core.result.arrays import Result
 from lig_core.result.viewer.page import write_page
+
+expect.set_options(timeout=60_000)  # what is drawn comes a moment after what was pressed, however long that moment is
 
 
 @pytest.fixture

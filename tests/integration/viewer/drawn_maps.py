@@ -66,6 +66,7 @@ def theme(page):
 
 def expected_colours(values, end, colours):
     """Linear from zero over the middle to the end, on either side, in steps: [row, target, rgb]."""
+    values = values.astype(np.float64)  # as the page computes: in float32 a value may fall to the next step
     t = np.floor(STEPS * np.minimum(1, np.abs(values) / end) + 0.5)[..., None] / STEPS
     parts = []
     for side in ("pos", "neg"):

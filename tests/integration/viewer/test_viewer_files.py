@@ -7,8 +7,9 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
+from playwright.sync_api import expect
 
-from lig_core.result.arrays import CERTIFICATE
 from lig_core.result.render import document, plain
 from lig_core.result.viewer.page import write_comparison
 from lig_core.result.viewer.show import show
@@ -58,10 +59,23 @@ def test_every_cell_is_drawn_in_its_colour(open_file, count, scheme):
     assert page.evaluate("document.getElementsByTagName('*').length") < MOST_NODES
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"color_scheme": "dark"}, {"forced_colors": "active"}, {"forced_colors": "active", "color_scheme": "dark"}],
+)
+def test_nothing_covers_what_is_drawn(open_file, options):
+    page = open_file(drawn_result(12), "pin=2", **options)
+    page.locator("#cells[data-end]").wait_for(state="attached")
+    for part, most_plain in {"#map": 0.5, ".strip button canvas": 0.5, "#flow": 0.99}.items():
+        picture = Image.open(io.BytesIO(page.locator(part).first.screenshot())).convert("RGB")
+        commonest = max(count for count, _ in picture.getcolors(1 << 24))
+        assert commonest < most_plain * picture.width * picture.height
+
+
 def test_of_many_layers_every_one_is_there_and_few_nodes(open_file):
     page = open_file(drawn_result(512, layers=3), "pin=200&least=0&k=8&path=0")
     page.locator("#flow .edge").first.wait_for(state="attached")
-    assert page.locator(".strip canvas").count() == 3
+    expect(page.locator(".strip canvas")).to_have_count(3)
     assert page.evaluate("document.getElementsByTagName('*').length") < MOST_NODES
 
 
@@ -75,13 +89,12 @@ def test_masked_cells_own_terms_and_what_was_not_asked_for_are_told_apart(open_f
     below = np.tril_indices(8, -1)
     np.testing.assert_allclose(drawn[below][:, :3], np.broadcast_to(colours["masked"], (28, 3)), atol=2)
     assert np.abs(colours["masked"] - colours["zero"]).max() > 10
-    legend = page.inner_text(".legend")
-    assert "masked" in legend
-    assert "0 by definition" in legend
+    for said in ("masked", "0 by definition"):
+        expect(page.locator(".legend")).to_contain_text(said)
     hover(page, 5, 2)
-    assert "masked" in page.inner_text("#readout")
+    expect(page.locator("#readout")).to_contain_text("masked")
     hover(page, 3, 3)
-    assert "0 by definition" in page.inner_text("#readout")
+    expect(page.locator("#readout")).to_contain_text("0 by definition")
 
 
 def test_targets_that_were_not_asked_for_are_no_values(open_file):
@@ -92,7 +105,7 @@ def test_targets_that_were_not_asked_for_are_no_values(open_file):
     drawn = drawn_colours(page, 6, 6)
     assert [bool(alpha) for alpha in drawn[0, :, 3]] == [False, True, False, False, True, False]
     hover(page, 0, 0)
-    assert "not asked for" in page.inner_text("#readout")
+    expect(page.locator("#readout")).to_contain_text("not asked for")
 
 
 def test_the_exact_value_its_share_and_the_certificate_are_read_out(open_file):
@@ -101,17 +114,14 @@ def test_the_exact_value_its_share_and_the_certificate_are_read_out(open_file):
     page = open_file(result)
     hover(page, 1, 2)
     value = float(result.load(0)["z2z"][1, 2])
-    readout = page.inner_text("#readout")
-    assert f"{value:.6g}".rstrip("0") in readout
-    assert "▲ not converged" in readout
-    assert "▲ 1 of 6 targets not converged: 2" in page.inner_text("#summary")
+    expect(page.locator("#readout")).to_contain_text(f"{value:.6g}".rstrip("0"))
+    expect(page.locator("#readout")).to_contain_text("▲ not converged")
+    expect(page.locator("#summary")).to_contain_text("▲ 1 of 6 targets not converged: 2")
     click(page, 1, 2)
-    shown = page.inner_text(".inspector .first")
-    assert "Into “token2” 2" in shown
-    assert "error 1.0e-5" in shown
-    assert ("entries ≈ 1.0e-4" in shown) == ("entry_error" in CERTIFICATE)
-    assert page.locator("#flow .edge.unconverged").count() > 0
-    assert "pin=2" in page.url
+    for said in ("Into “token2” 2", "error 1.0e-5", "entries ≈ 1.0e-4"):
+        expect(page.locator(".inspector .first")).to_contain_text(said)
+    expect(page.locator("#flow .edge.unconverged").first).to_be_attached()
+    expect(page).to_have_url(re.compile("pin=2"))
 
 
 def test_the_flow_is_made_of_the_largest_shares_of_each_layer(open_file):
@@ -124,50 +134,66 @@ def test_the_flow_is_made_of_the_largest_shares_of_each_layer(open_file):
     for target in (first, 3):
         source = int(np.abs(bottom[:, target]).argmax())
         assert any(t.startswith(f"layer 0: “token{source}” {source} → “token{target}” {target}") for t in titles)
-    assert page.locator("#flow .stem").count() == 2  # own terms have no value in these maps
+    expect(page.locator("#flow .stem")).to_have_count(2)  # own terms have no value in these maps
     page.keyboard.press("t")
-    assert "Flow from" in page.inner_text("#flow-title")
+    expect(page.locator("#flow-title")).to_contain_text("Flow from")
     target = int(np.abs(bottom[3]).argmax())
     said = f"layer 0: “token3” 3 → “token{target}” {target}"
     assert any(t.startswith(said) for t in page.locator("#flow .edge title").all_text_contents())
-    assert "no certificate" in page.inner_text(".controls")
+    expect(page.locator(".controls")).to_contain_text("no certificate")
 
 
 def test_a_second_token_is_pinned_beside_the_first(open_file):
     page = open_file(drawn_result(6))
     click(page, 1, 2)
     click(page, 1, 4, keys=["Shift"])
-    assert page.locator(".inspector .second h2").inner_text().startswith("Into “token4”")
-    assert page.locator("#flow g.second .edge").count() > 0
-    assert "pin=2" in page.url
-    assert "second=4" in page.url
+    expect(page.locator(".inspector .second h2")).to_contain_text("Into “token4”")
+    expect(page.locator("#flow g.second .edge").first).to_be_attached()
+    expect(page).to_have_url(re.compile("pin=2"))
+    expect(page).to_have_url(re.compile("second=4"))
     page.keyboard.press("Escape")
-    assert page.locator(".inspector .first").count() == 0
+    expect(page.locator(".inspector .first")).to_have_count(0)
 
 
 def test_layers_heads_maps_and_scale_are_chosen(open_file):
     page = open_file(drawn_result(6, layers=3, heads=2))
-    assert "Layer 2" in page.inner_text("#map-title")
+    expect(page.locator("#map-title")).to_contain_text("Layer 2")
     page.locator(".strip button").last.click()
-    assert "Layer 0" in page.inner_text("#map-title")
+    expect(page.locator("#map-title")).to_contain_text("Layer 0")
     page.select_option("#map-name", "att")
-    assert "all heads summed" in page.inner_text("#map-title")
+    expect(page.locator("#map-title")).to_contain_text("all heads summed")
     page.check("[name=view][value=heads]")
     page.locator(".grid button").nth(1).click()
-    assert "head 1" in page.inner_text("#map-title")
+    expect(page.locator("#map-title")).to_contain_text("head 1")
     page.select_option("#scale", "100")
-    assert "scale=100" in page.url
+    expect(page).to_have_url(re.compile("scale=100"))
     for _ in range(2):
         page.go_back()
     page.wait_for_function("document.getElementById('map-title').textContent.includes('summed')")
+
+
+def test_every_head_names_its_largest_source_or_its_value_from_a_second_token(open_file):
+    result = drawn_result(6, heads=2)
+    heads = list(result)[1].arrays["att"][:, :, 2]
+    heads[:, 2] = 0  # by definition: no source
+    page = open_file(result, "pin=2&view=heads")
+    largest = np.abs(heads).argmax(axis=1)
+    expect(page.locator(".grid button small")).to_have_count(2)
+    for head, said in enumerate(page.locator(".grid button small").all_inner_texts()):
+        assert result.head["tokens"][largest[head]] in said
+        assert float(said.split()[-1]) == pytest.approx(float(heads[head, largest[head]]), rel=1e-2)
+    page.locator(".sentence button").nth(4).click(modifiers=["Shift"])
+    page.get_by_text("the value from").wait_for()
+    for head, said in enumerate(page.locator(".grid button small").all_inner_texts()):
+        assert float(said.split()[-1]) == pytest.approx(float(heads[head, 4]), rel=1e-2)
 
 
 @pytest.mark.parametrize("name", ["layer", "product", "conserving", "att", "mlp"])
 def test_every_map_of_a_result_is_shown(open_file, name):
     page = open_file(made_result(), f"map={name}")
     page.locator("#cells").wait_for(state="attached")
-    assert page.input_value("#map-name") == name
-    assert page.locator("#summary").inner_text()
+    expect(page.locator("#map-name")).to_have_value(name)
+    expect(page.locator("#summary")).not_to_be_empty()
 
 
 @pytest.mark.parametrize(
@@ -180,12 +206,14 @@ def test_a_link_that_makes_no_sense_still_shows_something(open_file, view):
 
 def test_a_reload_shows_the_same(open_file):
     page = open_file(drawn_result(6), "pin=2&second=4&layer=0&forward=1&special=1&share=1&k=3")
-    before = (page.inner_text("#flow-title"), page.inner_text("#map-title"), page.url)
-    page.reload()
     page.locator("#flow").wait_for()
-    assert (page.inner_text("#flow-title"), page.inner_text("#map-title"), page.url) == before
-    assert page.is_checked("#special")
-    assert page.is_checked("#share")
+    flow, shown, url = page.inner_text("#flow-title"), page.inner_text("#map-title"), page.url
+    page.reload()
+    expect(page.locator("#flow-title")).to_have_text(flow)
+    expect(page.locator("#map-title")).to_have_text(shown)
+    expect(page).to_have_url(url)
+    expect(page.locator("#special")).to_be_checked()
+    expect(page.locator("#share")).to_be_checked()
 
 
 def saved(page, panel, name):
@@ -220,10 +248,10 @@ def test_what_is_saved_holds_what_is_drawn(open_file):
 def test_hostile_tokens_stay_text(open_file):
     tokens = [HOSTILE, "ok", "\n", " ", "x" * 300, "[CLS]"]
     page = open_file(drawn_result(6, tokens=tokens), "pin=0&second=4&view=flow")
-    assert HOSTILE in page.inner_text(".sentence")
-    assert page.locator("img").count() == 0
-    assert "↵" in page.inner_text(".sentence")
-    assert page.locator(".sentence .special").count() == 1
+    expect(page.locator(".sentence")).to_contain_text(HOSTILE)
+    expect(page.locator("img")).to_have_count(0)
+    expect(page.locator(".sentence")).to_contain_text("↵")
+    expect(page.locator(".sentence .special")).to_have_count(1)
     saved(page, "flow", "SVG")
     saved(page, "map", "SVG")
 
@@ -232,29 +260,29 @@ def test_the_keyboard_alone_reads_a_map(open_file):
     result = drawn_result(6, layers=3, heads=2)
     page = open_file(result)
     page.keyboard.press("PageDown")
-    assert "Layer 1" in page.inner_text("#map-title")
+    expect(page.locator("#map-title")).to_contain_text("Layer 1")
     page.keyboard.press("PageUp")
     page.keyboard.press("]")
-    assert "all heads summed" in page.inner_text("#map-title")
+    expect(page.locator("#map-title")).to_contain_text("all heads summed")
     page.keyboard.press("]")
-    assert "head 0" in page.inner_text("#map-title")
+    expect(page.locator("#map-title")).to_contain_text("head 0")
     page.keyboard.press("[")
     page.keyboard.press("s")
-    assert page.is_checked("#special")
+    expect(page.locator("#special")).to_be_checked()
     page.keyboard.press("?")
-    assert page.locator("dialog").is_visible()
+    expect(page.locator("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     page.locator("dialog").wait_for(state="detached")
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "map":
             break
-    assert page.evaluate("document.activeElement.id") == "map"
+    expect(page.locator("#map")).to_be_focused()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
-    assert "“token1” 1 → “token1” 1" in page.inner_text("#readout")
+    expect(page.locator("#readout")).to_contain_text("“token1” 1 → “token1” 1")
     page.keyboard.press("Enter")
-    assert "Into “token1”" in page.inner_text(".inspector .first")
+    expect(page.locator(".inspector .first")).to_contain_text("Into “token1”")
     page.keyboard.press("+")
     page.keyboard.press("f")
 
@@ -267,7 +295,7 @@ def test_two_texts_are_compared_by_the_tokens_that_are_the_same(new_context, tmp
     page = new_context(viewport={"width": 1366, "height": 768}).new_page()
     page.goto(f"{file.as_uri()}#layer=1&scale=100")
     page.locator(".texts").wait_for()
-    assert [mark.strip() for mark in page.locator(".texts mark").all_inner_texts()] == ["trophy", "large", "small"]
+    expect(page.locator(".texts mark")).to_have_text(["trophy", "large", "small"])
     with page.expect_download() as download:
         page.locator("[aria-label='Save the map'] button", has_text="JSON").click()
     matrix = json.loads(download.value.path().read_text())["matrix"]
@@ -276,7 +304,7 @@ def test_two_texts_are_compared_by_the_tokens_that_are_the_same(new_context, tmp
     expected[np.ix_([0, 2], [0, 2])] = y[:2, :2] - x[np.ix_([0, 2], [0, 2])]
     np.testing.assert_allclose(np.array(matrix, float), expected)
     page.locator(".compare .segments label", has_text=re.compile("^b$")).click()
-    assert page.inner_text("#map-title").startswith("b · ")
+    expect(page.locator("#map-title")).to_have_text(re.compile("^b · "))
 
 
 def test_a_notebooks_frame_shows_a_map(new_context, tmp_path):
@@ -293,7 +321,7 @@ def test_a_notebooks_frame_shows_a_map(new_context, tmp_path):
     visible = 500 - (box["y"] - page.locator("iframe").bounding_box()["y"])
     assert visible > 150
     frame.locator(".sentence button").nth(3).click()
-    assert "Into “token3”" in frame.locator(".inspector .first").inner_text()
+    expect(frame.locator(".inspector .first")).to_contain_text("Into “token3”")
 
 
 @pytest.mark.parametrize("width", [360, 700, 1366, 3840])

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.running.served import REAL, Serve
 
@@ -82,14 +83,17 @@ def test_a_reload_and_the_way_back_restore_what_was_looked_at(open_page):
     done(page)
     page.locator(".sentence button").nth(3).click()
     page.locator(".strip button").nth(2).click()
-    before = (page.inner_text("#map-title"), page.inner_text("#flow-title"), page.title())
+    expect(page.locator("#map-title")).to_contain_text("Layer 3")
+    shown, flow, title = page.inner_text("#map-title"), page.inner_text("#flow-title"), page.title()
     page.fill("#text", "something else")
     page.reload()
     done(page)
     page.locator("#flow").wait_for()
-    assert (page.inner_text("#map-title"), page.inner_text("#flow-title"), page.title()) == before
-    assert page.input_value("#text") == TEXT
-    assert page.is_checked("[name=maps][value=att]", strict=True)
+    expect(page.locator("#map-title")).to_have_text(shown)
+    expect(page.locator("#flow-title")).to_have_text(flow)
+    expect(page).to_have_title(title)
+    expect(page.locator("#text")).to_have_value(TEXT)
+    expect(page.locator("[name=maps][value=att]")).to_be_checked()
     page.go_back()
     page.locator("#map-title", has_text="Layer 5").wait_for()
 
@@ -106,14 +110,12 @@ def test_two_jobs_two_sentences_and_two_baselines_are_compared(open_page):
     page.locator(f"#b option[value='{first}']").wait_for(state="attached")
     page.select_option("#b", first)
     page.locator(".texts mark").first.wait_for()
-    assert [mark.strip() for mark in page.locator(".texts mark").all_inner_texts()] == [
-        "brown", "they", "were", "it", "was", "too",
-    ]  # fmt: skip
+    expect(page.locator(".texts mark")).to_have_text(["brown", "they", "were", "it", "was", "too"])
     page.locator("table").wait_for()
     page.select_option("#b", "product")
     page.locator("#map-title", has_text="b − a").wait_for()
     page.select_option("#other-baseline", "zero")
     page.locator(".texts", has_text="The same tokens.").wait_for()
-    assert page.locator("table tbody tr").count() == 8
+    expect(page.locator("table tbody tr")).to_have_count(8)
     page.reload()
     page.locator(".texts", has_text="The same tokens.").wait_for()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -85,3 +87,25 @@ def test_what_is_no_list_of_tokens_is_one_line(arguments: list[str], said: str) 
     assert done.exit_code == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [(["serve", "--port", "0"], "embedded"), (["jobs", "list"], "api"), (["worker"], "worker")],
+)
+def test_a_command_whose_extra_is_missing_says_which(arguments: list[str], extra: str) -> None:
+    source = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "redis":
+            raise ModuleNotFoundError(name, name="redis")
+
+sys.meta_path.insert(0, Missing())
+from lig_core.cli import main
+main(sys.argv[1:])
+"""
+    done = subprocess.run([sys.executable, "-c", source, *arguments], capture_output=True, text=True, check=False)
+    said = f"lig: redis is not installed, and lig {arguments[0]} needs it; run: pip install 'lig-service[{extra}]'\n"
+    assert (done.returncode, done.stderr) == (2, said)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from lig_core.contract import MAX_TEXT_CHARACTERS, ExplainRequest, parse_request
@@ -209,3 +210,16 @@ def test_a_digest_is_that_of_what_is_asked_not_of_how() -> None:
     canonical = ExplainRequest(text="a café", model="minilm").canonical()
     told = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert digest() == hashlib.sha256(told.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("text", [..., None, "a b"])
+@pytest.mark.parametrize("tokens", [..., None, ["a", "b"]])
+def test_the_schema_takes_a_text_or_tokens_where_the_request_does(text: Any, tokens: Any) -> None:
+    given = {name: value for name, value in {"text": text, "tokens": tokens}.items() if value is not ...}
+    fits = Draft202012Validator(ExplainRequest.model_json_schema()).is_valid(given)
+    assert fits == (isinstance(text, str) != isinstance(tokens, list))
+    if fits:
+        parse_request(given)
+    else:
+        with pytest.raises(InvalidRequest):
+            parse_request(given)

@@ -73,8 +73,9 @@ local function require_sound(...)
   end
 end
 
-local function changed(computation)
-  redis.call('PUBLISH', KEY.channel .. computation, '')
+-- Tells those who watch of an event of this kind, or of another change.
+local function changed(computation, kind)
+  redis.call('PUBLISH', KEY.channel .. computation, kind or '')
 end
 
 -- Old progress makes room for new; what else happened is kept, so that only progress can be missed.
@@ -93,13 +94,17 @@ local function forget_progress(computation, events, most)
   if last then redis.call('HSET', job, FIELD.progress_forgotten, last) end
 end
 
-local function append(computation, kind, data)
+local function write_event(computation, kind, data)
   local events = KEY.events .. computation
   if kind == 'progress' then
     forget_progress(computation, events, number(field(KEY.computation .. computation, FIELD.max_events)) - 1)
   end
   redis.call('XADD', events, '*', FIELD.kind, kind, FIELD.data, data or '{}')
-  changed(computation)
+end
+
+local function append(computation, kind, data)
+  write_event(computation, kind, data)
+  changed(computation, kind)
 end
 
 local function claims_of(computation)
@@ -251,8 +256,8 @@ local function leaves_line(computation)
   end
 end
 
--- Into the queue as a new arrival of its flow, or before all others.
-local function enqueue(computation, front)
+-- Into the queue as a new arrival of its flow, or before all others; its hash is written.
+local function line_up(computation, front)
   local key = KEY.computation .. computation
   if front then
     local first = redis.call('ZRANGE', KEY.waiting, 0, 0, 'WITHSCORES')
@@ -265,10 +270,16 @@ local function enqueue(computation, front)
     waits(computation, tag)
   end
   joins_line(computation)
+  ring()
+end
+
+-- The same of one that was there before.
+local function enqueue(computation, front)
+  local key = KEY.computation .. computation
   redis.call('HSET', key, FIELD.status, 'queued')
   redis.call('HDEL', key, FIELD.progress, FIELD.passed)
+  line_up(computation, front)
   append(computation, 'queued')
-  ring()
 end
 
 -- Leave a sorted set, if still there with a score of at most `latest`.

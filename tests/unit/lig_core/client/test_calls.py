@@ -9,6 +9,9 @@ import pytest
 from lig_core.client import AsyncClient, Client, ServiceUnreachable
 from lig_core.contract import ExplainRequest
 from lig_core.errors import InvalidRequest, ServiceError
+from lig_core.result.render import document, plain
+from lig_core.result.viewer.show import show
+from tests.support.made_results import made_result
 from tests.unit.lig_core.client.answers import job, ok, problem
 
 
@@ -120,6 +123,15 @@ def test_a_part_of_a_result_is_asked_of_the_service(client, asked):
     client(ok({})).result("j", layers=[0, 5], targets=[1], maps=["att", "layer"], top_k=3)
     assert dict(asked[0].url.params) == {"layers": "0,5", "targets": "1", "maps": "att,layer", "top_k": "3"}
     assert asked[0].headers["accept"] == "application/json"
+
+
+def test_a_notebook_shows_results(client):
+    made = made_result()
+    expected = plain(document(made.head, made))
+    ended = (ok(job("queued"), 202), ok(job("succeeded")), ok(expected))
+    for result in (client(ok(expected)).result("j"), client(*ended).explain("hi", on_unconverged="ignore")):
+        assert result == expected
+        assert result._repr_html_() == show(expected)._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def lig(monkeypatch, asked):
         def connect(url, **options):
             return Client(url, transport=httpx.MockTransport(answer), **options)
 
-        monkeypatch.setattr(cli, "Client", connect)
+        monkeypatch.setattr("lig_core.client.Client", connect)
         command = ["explain", "hi", "--model", "minilm", "--server", "http://service", *arguments]
         return CliRunner().invoke(cli.app, command)
 

@@ -190,7 +190,7 @@ def test_the_command_says_it_of_what_a_service_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = Service(missed, failed=on == "fail")
-    monkeypatch.setattr(cli, "Client", service.client)
+    monkeypatch.setattr("lig_core.client.Client", service.client)
     file = tmp_path / f"result.{ending}"
     done = CliRunner().invoke(
         cli.app, [*COMMAND, "--on-unconverged", on, "--server", "http://service", "-o", str(file)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.process.connections import Connections
+from service.process.connections import UNIX, Connections
 
 
 class Made:
@@ -74,9 +74,9 @@ def test_addresses_of_one_client_count_together(peers):
     assert opened(connections, *peers, works=True)[1] == [True, True, False]
 
 
-def test_a_proxy_speaks_for_many_clients():
-    connections = Connections(limit=6, client_limit=2, proxies=["10.1.0.0/16", "fd00::7"])
-    assert all(opened(connections, *["10.1.2.3"] * 3, *["fd00::7"] * 3, works=True)[1])
+def test_a_proxy_speaks_for_many_clients_and_so_does_a_unix_socket():
+    connections = Connections(limit=6, client_limit=1, proxies=["10.1.0.0/16", "fd00::7"])
+    assert all(opened(connections, *["10.1.2.3"] * 2, *["fd00::7"] * 2, *[UNIX] * 2, works=True)[1])
     assert opened(connections, "10.1.2.3")[1] == [False]  # all there may be
 
 

@@ -70,7 +70,7 @@ def test_a_stored_result_is_answered_at_once_with_or_without_prefer(api, jobs):
 
 
 def test_a_preferred_wait_answers_as_soon_as_the_job_ends(api, jobs, monkeypatch):
-    monkeypatch.setattr(jobs, "watch", lambda job: contextlib.nullcontext(Finishing(jobs, job)))
+    monkeypatch.setattr(jobs, "watch", lambda job, *, end: contextlib.nullcontext(Finishing(jobs, job)))
     answer = post(api, Prefer="respond-async, wait=30")
     assert answer.status_code == 200
     assert answer.headers["preference-applied"] == "wait=30"
@@ -78,7 +78,7 @@ def test_a_preferred_wait_answers_as_soon_as_the_job_ends(api, jobs, monkeypatch
 
 
 def test_a_wait_that_is_over_is_202_and_longer_waits_are_cut(jobs, monkeypatch):
-    monkeypatch.setattr(jobs, "watch", lambda job: contextlib.nullcontext(Patient()))
+    monkeypatch.setattr(jobs, "watch", lambda job, *, end: contextlib.nullcontext(Patient()))
     with TestClient(create_app(Settings(max_wait=1.5), jobs)) as api:
         answer = post(api, Prefer="wait=600")
     assert answer.status_code == 202

@@ -107,19 +107,24 @@ local function too_full(cost, workers, backlog)
   return refused('queue', KEY.queue_limits, over, plenty, cost / workers, ARGUMENTS.max_backlog / 4)
 end
 
+-- A field more to be written at once with the others, where there is a value.
+local function put(fields, name, value)
+  if not given(value) then return end
+  fields[#fields + 1] = name
+  fields[#fields + 1] = value
+end
+
+-- Nobody can be watching it yet, so its first event is not told.
 local function create(s)
+  local fields = s.fields
+  put(fields, FIELD.start_by, given(ARGUMENTS.queue_timeout) and text(NOW + ARGUMENTS.queue_timeout) or nil)
+  put(fields, FIELD.end_by, given(ARGUMENTS.total_timeout) and text(NOW + ARGUMENTS.total_timeout) or nil)
   local key = KEY.computation .. s.computation
-  redis.call('HSET', key, unpack(s.fields))
-  redis.call('HSET', key, FIELD.queued, text(NOW), FIELD.first_job, s.job)
-  if given(ARGUMENTS.queue_timeout) then
-    redis.call('HSET', key, FIELD.start_by, text(NOW + ARGUMENTS.queue_timeout))
-  end
-  if given(ARGUMENTS.total_timeout) then
-    redis.call('HSET', key, FIELD.end_by, text(NOW + ARGUMENTS.total_timeout))
-  end
+  redis.call('HSET', key, FIELD.status, 'queued', FIELD.queued, text(NOW), FIELD.first_job, s.job, unpack(fields))
   redis.call('SET', KEY.digest .. s.digest, s.computation)
   add_to_backlog(s.cost)
-  enqueue(s.computation, false)
+  line_up(s.computation, false)
+  write_event(s.computation, 'queued')
 end
 
 -- Who joins a waiting computation brings its own place in the queue, where that is nearer.
@@ -148,18 +153,20 @@ end
 
 local function add_job(s, place)
   local key, computation = KEY.job .. s.job, s.attach or s.computation
-  redis.call('HSET', key, FIELD.computation, computation, FIELD.owner, owner, FIELD.created_at, text(NOW))
-  if s.attach then
-    redis.call('HSET', key, FIELD.coalesced, 1)
-    -- Who joins knows what the model has to be, though the first one did not.
-    if given(s.identity) then redis.call('HSETNX', KEY.computation .. s.attach, FIELD.identity, s.identity) end
-  end
-  for _, name in ipairs({FIELD.webhook, FIELD.traceparent}) do
-    if given(s[name]) then redis.call('HSET', key, name, s[name]) end
+  local fields = {}
+  put(fields, FIELD.webhook, s.webhook)
+  put(fields, FIELD.traceparent, s.traceparent)
+  put(fields, FIELD.group, ARGUMENTS.group)
+  put(fields, FIELD.coalesced, s.attach and 1)
+  redis.call(
+    'HSET', key, FIELD.computation, computation, FIELD.owner, owner, FIELD.created_at, text(NOW), unpack(fields)
+  )
+  -- Who joins knows what the model has to be, though the first one did not.
+  if s.attach and given(s.identity) then
+    redis.call('HSETNX', KEY.computation .. s.attach, FIELD.identity, s.identity)
   end
   local score = text(NOW + place * 1e-6)
   if given(ARGUMENTS.group) then
-    redis.call('HSET', key, FIELD.group, ARGUMENTS.group)
     redis.call('ZADD', KEY.group .. owner .. ':' .. ARGUMENTS.group, score, s.job)
   end
   redis.call('ZADD', KEY.jobs .. owner, score, s.job)

@@ -1,0 +1,79 @@
+"""`lig experiment`: pairs of baselines over a corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lig_core.commands.terminal import errors_in_one_line, say
+from lig_core.commands.values import integers, range_of
+
+
+def experiment(
+    corpus: Annotated[
+        Path, typer.Argument(help="Sentences: .txt, .jsonl, .conllu, .dep; or a folder of the authors' files.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; the same one goes on with it.")],
+    model: Annotated[
+        str, typer.Option(help="minilm, smollm2, a Hugging Face id[@revision], or a local folder.")
+    ] = "bert-base-uncased",
+    form: Annotated[
+        str | None, typer.Option("--format", help="lines, jsonl, conllu, stanford [default: by the name's ending].")
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="Keys of pairs, or groups: itb, itb_zero_ratio, zero [default: all 24].")
+    ] = None,
+    sentences: Annotated[str | None, typer.Option(help="From a number up to, not with, another: 0:100.")] = None,
+    most_tokens: Annotated[int, typer.Option(min=1, help="Longer sentences are left out, and counted.")] = 128,
+    layers: Annotated[str | None, typer.Option(help="Layer indices, comma-separated [default: all].")] = None,
+    words: Annotated[bool, typer.Option("--words", help="Compare words: subwords are summed on both sides.")] = False,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance of the adaptive quadrature.")] = 1e-3,
+    maps: Annotated[bool, typer.Option("--maps", help="Keep every map as well, in the authors' files.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda [default: a GPU where there is one].")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            envvar="LIG_THREADS",
+            min=1,
+            help="Threads to compute with on the CPU [default: OMP_NUM_THREADS, else the processors granted].",
+        ),
+    ] = None,
+) -> None:
+    """Compare pairs of baselines over a corpus.
+
+    The paper's 24 pairs, or some of them: tables, plots, a report.
+    """
+    with errors_in_one_line():
+        from lig_core.threads import set_threads
+
+        set_threads(threads)
+        from lig_core.commands.progress_bar import progress_bar
+        from lig_core.experiment.conduct import Plan, compare_authors, conduct, require_packages
+        from lig_core.experiment.corpora import read_corpus
+        from lig_core.experiment.pairs import chosen
+        from lig_core.loading.loaded import load_model
+        from lig_core.models.catalog import find_model
+
+        if corpus.is_dir():
+            compare_authors(corpus, output)
+            say(f"wrote {output}: the authors' tables of their files")
+            return
+        require_packages()
+        read = read_corpus(corpus, form)
+        start, end = range_of("--sentences", sentences)
+        plan = Plan(
+            pairs=chosen(None if pairs is None else [key.strip() for key in pairs.split(",") if key.strip()]),
+            start=start,
+            end=end,
+            most_tokens=most_tokens,
+            layers=integers("--layers", layers),
+            words=words,
+            rtol=rtol,
+            maps=maps,
+        )
+        loaded = load_model(find_model(model), device=device)
+        with progress_bar(unit="sentences") as report:
+            conduct(read, loaded, output, plan, progress=report)
+        say(f"wrote {output}: report.md, consistency.csv, columns.parquet, summary.csv, top.csv, plots")

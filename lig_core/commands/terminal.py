@@ -1,0 +1,62 @@
+"""What commands say: one line on standard error, an exit code, JSON on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Never
+
+import orjson
+import typer
+
+from lig_core import COMPUTING
+from lig_core.errors import LigError, NotConverged
+
+FAILED, UNCONVERGED = 2, 3
+"""Exit codes: of what fails; of a result that has not converged, with `--on-unconverged fail`."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal."""
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End the command with one line where something fails that its user can do something about."""
+    try:
+        yield
+    except LigError as error:
+        unconverged = error.as_dict().get("code") == NotConverged.code
+        fail(error.detail, UNCONVERGED if unconverged else FAILED)
+    except typer.BadParameter as error:
+        fail(error.message)
+    except ModuleNotFoundError as error:
+        if error.name not in COMPUTING:
+            raise
+        fail(
+            f"{error.name} is not installed, and computing here needs it; run: pip install 'lig-service[core]', "
+            "or name a service with --server"
+        )
+    except OSError as error:
+        fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+
+
+def fail(message: str, code: int = FAILED) -> Never:
+    """End the command with a message and an exit code."""
+    say(message)
+    raise SystemExit(code)
+
+
+def say(message: str) -> None:
+    """One line on standard error, whatever the message is made of."""
+    typer.echo(f"lig: {' '.join(message.split())}", err=True)
+
+
+def say_written(output: Path, layers: int) -> None:
+    """Say which file was written, of what size and how many layers."""
+    size = output.stat().st_size
+    typer.echo(f"lig: wrote {output}: {size:,} bytes, {layers} layer{'' if layers == 1 else 's'}", err=True)
+
+
+def as_json(result: Any) -> bytes:
+    """Indented JSON; arrays are NumPy's, and NaN is null."""
+    return orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,48 @@
+"""Values of options that are more than one word or number. Each raises BadParameter, which says what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import typer
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> Any:
+    """The value, which has to be a known one."""
+    if value not in known:
+        raise typer.BadParameter(f"{option} is one of {', '.join(known)}; got {value!r}")
+    return value
+
+
+def range_of(option: str, value: str | None) -> tuple[int, int | None]:
+    """`3:7` as (3, 7); what is left out is the beginning, or the end (None)."""
+    if value is None:
+        return 0, None
+    start, colon, end = value.partition(":")
+    if not colon or not all(part == "" or part.isdecimal() for part in (start, end)):
+        raise typer.BadParameter(f"{option} takes a range such as 0:100; got {value!r}")
+    return int(start or 0), int(end) if end else None
+
+
+def integers(option: str, value: str | None) -> list[int] | None:
+    """`0,5` as [0, 5]; None where the option is absent."""
+    if value is None:
+        return None
+    try:
+        return [int(part) for part in value.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"{option} takes integers separated by commas, such as 0,5; got {value!r}") from None
+
+
+def listed_tokens(value: str | None) -> Any:
+    """What --tokens holds, for the request to judge; None where it is absent."""
+    if value is None:
+        return None
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise typer.BadParameter(
+            f"""--tokens takes a JSON list, such as '["[CLS]", "the", "cat", "[SEP]"]'; got {value!r}"""
+        ) from None

@@ -1,0 +1,112 @@
+"""The report of a run: which composition agrees best with each layer map, with intervals; what was asked, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lig_core.experiment.pairs import GROUPS
+from lig_core.experiment.plots import TITLES, ranked
+from lig_core.experiment.tables import REPLICATES, SEED, Row
+
+
+def report(rows: Sequence[Row], setup: Mapping[str, Any], *, sentences: int, left_out: Mapping[str, int]) -> str:
+    """Markdown."""
+    parts = [
+        f"# Within-layer consistency: {setup['model']} on {setup['corpus']}",
+        "Which composition Σ_h ATT_h[i→j] · MLP[j, h] agrees best with the layer map? Per pair of baselines the mean, "
+        "over sentences, of ‖LAYER − COMPOSED‖₂ / ‖LAYER‖₂ over the columns of a sentence, with a 95 % interval "
+        f"(Poisson bootstrap over sentences, {REPLICATES:,} replicates, seed {SEED}). Distances to different layer "
+        "maps are not comparable, so pairs are ranked within each; `behind` is the paired difference to the first.",
+    ]
+    for group in GROUPS:
+        held = ranked(rows, group)
+        if held:
+            parts += [f"## {TITLES[group]}", _answer(held), _table(held)]
+    parts += ["![Every pair](plots/pairs.svg)", "![By layer](plots/layers.svg)"]
+    parts += ["## Best by layer", _by_layer(rows)]
+    if any(row["group"] == "relation" for row in rows):
+        parts += ["## By the target's relation", _by_relation(rows)]
+    counted = f"{sentences} sentences measured"
+    if left_out:
+        counted += "; left out: " + ", ".join(f"{count} ({why})" for why, count in sorted(left_out.items()))
+    lines = [f"| {name} | {_plain(value)} |" for name, value in setup.items() if value is not None]
+    parts += ["## Set-up and receipt", f"{counted}.", "\n".join(["| | |", "|---|---|", *lines])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _answer(held: Sequence[Row]) -> str:
+    best = held[0]
+    said = f"Best: **{best['pair_name']}**, {_with_interval(best, 'normalised_distance')}."
+    if len(held) > 1:
+        second = held[1]
+        sure = second["behind_low"] is not None and second["behind_low"] > 0
+        verdict = "the interval of the difference excludes 0" if sure else "the interval of the difference includes 0"
+        said += (
+            f" Next: {second['pair_name'].split(' | ')[1]}, behind by {_with_interval(second, 'behind')}: {verdict}."
+        )
+    by_key = {row["pair_key"].removeprefix("lig_"): row for row in held}
+    one, other = (
+        next((row for key, row in by_key.items() if key.endswith(f"att_itb_{mlp}")), None)
+        for mlp in ("mlp_attitba0", "mlp0")
+    )
+    if one and other:
+        first, last = sorted((one, other), key=lambda row: row["normalised_distance"])
+        said += (
+            f" Of ATT(ITB) with MLP(ATTITBa=0) or MLP(zero), {first['pair_name'].split('+')[1]} is nearer: "
+            f"{first['normalised_distance']:.4f} against {last['normalised_distance']:.4f}."
+        )
+    return said
+
+
+def _table(held: Sequence[Row]) -> str:
+    lines = ["| composition | normalised distance | behind | distance | Pearson | columns | unconverged |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for row in held:
+        cells = [_with_interval(row, name) for name in ("normalised_distance", "behind", "distance", "pearson")]
+        numbers = [f"{row['columns']:,}", f"{row['unconverged']:,}"]
+        lines.append("| " + " | ".join([row["pair_name"].split(" | ")[1], *cells, *numbers]) + " |")
+    return "\n".join(lines)
+
+
+def _by_layer(rows: Sequence[Row]) -> str:
+    groups = [group for group in GROUPS if ranked(rows, group)]
+    lines = ["| layer | " + " | ".join(TITLES[group] for group in groups) + " |", "|---" * (len(groups) + 1) + "|"]
+    for layer in sorted({row["value"] for row in rows if row["group"] == "layer"}):
+        here = [row for row in rows if row["group"] == "layer" and row["value"] == layer]
+        cells = []
+        for group in groups:
+            best = ranked(here, group, of="layer")[:1]
+            cells.append(
+                f"{best[0]['pair_name'].split(' | ')[1]}, {best[0]['normalised_distance']:.3f}" if best else ""
+            )
+        lines.append(f"| {layer} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _by_relation(rows: Sequence[Row]) -> str:
+    groups = [group for group in GROUPS if ranked(rows, group)]
+    best = {group: ranked(rows, group)[0]["pair_key"] for group in groups}
+    lines = ["The best pair of each layer map, by the relation of the target to its head."]
+    lines += ["", "| relation | columns | " + " | ".join(TITLES[group] for group in groups) + " |"]
+    lines.append("|---" * (len(groups) + 2) + "|")
+    held = {(row["value"], row["pair_key"]): row for row in rows if row["group"] == "relation"}
+    for relation in sorted({value for value, _ in held}):
+        cells = [_with_interval(held[relation, key], "normalised_distance") for key in best.values()]
+        count = held[relation, next(iter(best.values()))]["columns"]
+        lines.append(f"| {relation} | {count:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _with_interval(row: Row, name: str) -> str:
+    if row[name] is None:
+        return "none"
+    if row[f"{name}_low"] is None:
+        return f"{row[name]:.4f}"
+    return f"{row[name]:.4f} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
