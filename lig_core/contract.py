@@ -33,6 +33,8 @@ TEXT_OR_TOKENS: dict[str, Any] = {
     "else": {"required": ["text"], "properties": {"text": {"type": "string"}}},
 }
 """One of the two, in JSON Schema; not as oneOf, of which generators of clients make a type for each."""
+LOOSEST_RTOL = 2e-3
+"""The tolerance that the adaptive quadrature integrates to where more is allowed."""
 MOST_NAME = 200
 """Characters of a model's name."""
 MOST_QUOTED = 60
@@ -104,7 +106,11 @@ class ExplainRequest(BaseModel):
         description="Whether u reaches z' through the residual connection as well as through the MLP.",
     )
     rtol: float = Field(
-        1e-3, ge=1e-8, le=0.1, strict=True, description="Relative tolerance of the adaptive quadrature."
+        1e-3,
+        ge=1e-8,
+        le=0.1,
+        strict=True,
+        description="Relative tolerance of the adaptive quadrature, which integrates to 2e-3 at least.",
     )
     on_unconverged: Literal["warn", "fail", "ignore"] = Field(
         "warn",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lig_core.config import LIGConfig, plain_options
-from lig_core.contract import ExplainRequest, MapName, Progress, parse_request
+from lig_core.contract import LOOSEST_RTOL, ExplainRequest, MapName, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
 from lig_core.loading.given import asked_of
@@ -199,7 +199,7 @@ def explain_layer(integrate: Integrator, request: ExplainRequest, maps: Sequence
 def quadrature_for(request: ExplainRequest) -> Quadrature:
     """Adaptive to `rtol`, or the fixed rule that `num_steps` asks for."""
     if request.num_steps is None:
-        return Adaptive(rtol=request.rtol)
+        return Adaptive.asked(request.rtol)
     return GaussLegendre(request.num_steps, rtol=request.rtol)
 
 
@@ -215,6 +215,6 @@ def _require_convergence(layer: LayerArrays) -> None:
         missed = Verdict.of([layer]).unconverged
         where = ", ".join(f"{each['columns']} columns of {each['map']}" for each in missed)
         raise NotConverged(
-            f"layer {layer.index} misses the tolerance in {where}; ask for a larger rtol, "
-            "dtype float64, or on_unconverged='warn' to get the values with their certificates"
+            f"layer {layer.index} misses the tolerance in {where}; ask for dtype float64, for an rtol up to "
+            f"{LOOSEST_RTOL:g}, or for on_unconverged='warn' to get the values with their certificates"
         )

@@ -119,7 +119,7 @@ def _measure_one(ledger: Ledger, sentence: Sentence, model: LoadedModel, folder:
         encoded,
         model,
         plan.pairs,
-        Adaptive(rtol=plan.rtol),
+        Adaptive.asked(plan.rtol),
         layers=plan.layers or (),
         words=plan.words,
         sink=None if maps is None else maps.add,

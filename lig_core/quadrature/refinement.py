@@ -26,8 +26,8 @@ from lig_core.quadrature.rules import NestedRule, gauss_patterson, weights_where
 
 MIN_CUT = 1e-3
 EVEN = 1e-2
-"""The estimated error of entries may be ENTRY times the tolerance; from this tolerance on, where estimates are worse,
-once; between them it may grow with the root."""
+"""The estimated error of entries may be ENTRY times the tolerance; where tolerances are loose and estimates worse, it
+grows with the root only: from EVEN on it is the tolerance itself."""
 TRUST, TRUST_ALONE = 1.0, 2.0
 """K in K·D^1.5, the error expected of a rule that differs by D from the one before; with a witness, and without."""
 SLOW = 0.25
@@ -94,7 +94,7 @@ class Panel:
 
 
 def entry_rtol(rtol: float) -> float:
-    """The relative tolerance of the estimated error of entries: 3e-3 for the usual 1e-3, 1e-2 for 1e-2."""
+    """The relative tolerance of the estimated error of entries: 3e-3 for the usual 1e-3, 4.5e-3 for 2e-3."""
     return max(rtol, min(ENTRY * rtol, math.sqrt(EVEN * rtol)))
 
 

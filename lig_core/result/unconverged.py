@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from lig_core.contract import LOOSEST_RTOL
 from lig_core.errors import NotConvergedWarning
 
 MOST_NAMED = 6
@@ -19,13 +20,16 @@ def complaint(result: Mapping[str, Any]) -> str | None:
     missed, config = result["unconverged"], result["config"]
     where = [f"layer {each['layer']}: {each['columns']} of {each['map']}" for each in missed[:MOST_NAMED]]
     more = f"; and {len(missed) - MOST_NAMED} more maps" if len(missed) > MOST_NAMED else ""
-    advice = "a larger rtol" if config["num_steps"] is None else "more num_steps, or none"
+    advice = [f"an rtol up to {LOOSEST_RTOL:g}"] if config["rtol"] < LOOSEST_RTOL else []
+    if config["num_steps"] is not None:
+        advice = ["more num_steps, or none"]
     if config["dtype"] == "float32":
-        advice += ", or dtype float64"
+        advice.append("dtype float64")
+    advice.append("on_unconverged ignore to hear nothing of it")
     return (
         f"{sum(each['columns'] for each in missed)} columns of the result missed rtol {config['rtol']:g} "
-        f"({'; '.join(where)}{more}); their certificates say by how much; ask for {advice}, or set on_unconverged to "
-        "ignore"
+        f"({'; '.join(where)}{more}); their certificates say by how much; "
+        f"ask for {', or '.join(advice)}"
     )
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lig_core.contract import ExplainRequest, MapName
+from lig_core.contract import LOOSEST_RTOL, ExplainRequest, MapName
 from service.openapi.examples import EXAMPLES
 from service.submit.model_shape import Shape
 from service.submit.result_size import binary_bytes, json_bytes
@@ -204,7 +204,7 @@ def _integrations(request: ExplainRequest, shape: Shape) -> Iterator[_Integratio
 def _nodes(each: _Integration, request: ExplainRequest) -> float:
     if request.num_steps is not None:
         return float(request.num_steps)
-    return max(FEWEST_NODES, NODES[each.kind, each.baseline] * (1e-3 / request.rtol) ** RTOL_POWER)
+    return max(FEWEST_NODES, NODES[each.kind, each.baseline] * (1e-3 / min(request.rtol, LOOSEST_RTOL)) ** RTOL_POWER)
 
 
 def _pass(request: ExplainRequest, shape: Shape, tokens: int) -> float:

@@ -19,6 +19,7 @@ from benchmarks.population import Subject, altered, tiny
 from benchmarks.reference import Reference
 from benchmarks.truth import integrated
 from lig_core.contract import parse_request
+from lig_core.method import quadrature_for
 from lig_core.quadrature import Adaptive, refinement
 from lig_core.quadrature.integrand import Start
 from tests.unit.lig_core.quadrature.test_adaptive import Known, Term, left_layer, power, wave
@@ -99,7 +100,7 @@ def certified(subject: Subject, layer: int, asked: dict[str, Any], text: str) ->
         (calls,) = subject.single.capture(encoded.inputs)
         count = encoded.inputs["input_ids"].shape[1]
         request = request.model_copy(update={"target_tokens": list(range(0, count, 2))})
-        found = rows(integrated(subject.single, layer, calls[layer], request, Adaptive(rtol=request.rtol)))
+        found = rows(integrated(subject.single, layer, calls[layer], request, quadrature_for(request)))
     with subject.double.computing():
         truth = rows(integrated(subject.double, layer, subject.in_double(layer, calls[layer]), request, Reference()))
     judged = zip(found, truth, errors_of(found, truth), strict=True)
