@@ -6,8 +6,7 @@ import pytest
 from huggingface_hub import constants
 
 from lig_core.errors import ModelChanged, OutOfMemory
-from lig_core.loading.loader import Loader
-from lig_core.loading.memory import expected_bytes
+from lig_core.loading.loader import Loader, expected_bytes
 from lig_core.loading.model_pool import ModelPool
 from lig_core.models.catalog import ModelCard, find_model
 from lig_core.models.identity import model_identity
