@@ -184,7 +184,7 @@ def explain_layer(integrate: Integrator, request: ExplainRequest, maps: Sequence
 
     composed: Composition | None = None
     if "composed" in maps and layer is not None and att is not None and mlp_heads is not None:
-        composed = compose(layer, att, mlp_heads)
+        composed = compose(layer, att, mlp_heads, alone=integrate.alone(), rtol=integrate.quadrature.rtol)
     return LayerMaps(
         quadrature=integrate.quadrature,
         replay_error=integrate.replay_error,

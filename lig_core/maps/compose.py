@@ -9,6 +9,11 @@ from torch import Tensor
 
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
 
+DOUBT = 10.0
+"""Of what heads pass on, this many times the tolerance may be unknown: 1 % for the usual 1e-3."""
+HIDDEN = ("zero_path", "noise_limited")
+"""Statuses of columns in which rounding hides everything."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -23,7 +28,8 @@ class Comparison:
 class Composition:
     """Both compositions [targets, sources], each compared with the layer map.
 
-    `converged` [targets]: the maps that were composed, and the one compared with, all met their tolerance.
+    `converged` [targets]: the maps that were composed, and the one compared with, all met their tolerance, and so does
+    what is made of them (`doubt`).
     """
 
     product: Tensor
@@ -33,8 +39,13 @@ class Composition:
     converged: Tensor
 
 
-def compose(layer: LayerMap, att: HeadMap, mlp: MlpMap) -> Composition:
-    """Compose z→u of every head with u→z' per head."""
+def compose(
+    layer: LayerMap, att: HeadMap, mlp: MlpMap, *, alone: Tensor | None = None, rtol: float = 1e-3
+) -> Composition:
+    """Compose z→u of every head with u→z' per head.
+
+    alone [targets]: targets that see no token but themselves, whose heads are known to stand still under ITB.
+    """
     assert mlp.per_head is not None
     whole = layer.attribution.values
     plain, conserved = product(att.values, mlp.per_head), conserving(att.values, mlp.per_head)
@@ -44,8 +55,34 @@ def compose(layer: LayerMap, att: HeadMap, mlp: MlpMap) -> Composition:
         conserving=conserved,
         product_comparison=compare(whole, plain),
         conserving_comparison=compare(whole, conserved),
-        converged=heads_converged & mlp.attribution.converged & layer.attribution.converged,
+        converged=heads_converged
+        & mlp.attribution.converged
+        & layer.attribution.converged
+        & (doubt(att, mlp.per_head, alone) <= DOUBT * rtol),
     )
+
+
+def doubt(att: HeadMap, mlp: Tensor, alone: Tensor | None = None) -> Tensor:
+    """The share of what u gives z' whose way through the heads is not known [targets].
+
+        Σ_h min(1, e_h) |MLP[j, h]| / Σ_h |MLP[j, h]|,   e_h = (error of column h, certified or estimated) / |Σ_i ATT_h|
+
+    A column may be certified as too small to matter beside others, or as nothing but rounding, and yet its shares pass
+    on all that its head gives (`conserving`): of such shares nothing is known.
+    """
+    columns = att.attribution
+    sums, size = columns.values.sum(-1), columns.values.abs().sum(-1)
+    entries = torch.nan_to_num(columns.entry_error, nan=0.0)  # a fixed rule makes no estimate
+    missed = (sums - columns.total).abs()
+    error = torch.maximum(missed, torch.maximum(entries, columns.completeness_error) * torch.maximum(size, sums.abs()))
+    noise = torch.tensor([status in HIDDEN for status in columns.status])
+    tiny = torch.finfo(sums.dtype).tiny
+    unknown = torch.where(noise | (sums.abs() <= tiny), 1.0, error / sums.abs().clamp_min(tiny)).clamp_max(1.0)
+    unknown = unknown.unflatten(0, (-1, len(att.heads)))
+    if alone is not None:
+        unknown = torch.where(alone[:, None], 0.0, unknown)
+    given = mlp.abs()
+    return (unknown * given).sum(-1) / given.sum(-1).clamp_min(tiny)
 
 
 def product(att: Tensor, mlp: Tensor) -> Tensor:

@@ -111,6 +111,11 @@ class Integrator(ABC):
         """The first and the last source that each target sees [2, targets]; None: all of them, or not known."""
         return None
 
+    def alone(self) -> Tensor | None:
+        """Targets that see no token but themselves [targets]; None where that is not known of any."""
+        seen = self.visible()
+        return None if seen is None else seen[0] == seen[1]
+
     def layer(self, baseline: LayerBaseline) -> LayerMap:
         """z→z' of the whole block."""
         if baseline == "itb_zero_ratio":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lig_core.maps.compose import compare, compose, conserving, product
+from lig_core.maps.compose import compare, compose, conserving, doubt, product
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
 from lig_core.maps.self_term import map_ratio, split_self, zero_ratio
 from lig_core.quadrature import Attribution
@@ -171,6 +172,17 @@ def test_a_composition_has_not_converged_where_any_one_map_of_it_missed(missed: 
     att = HeadMap((0, 1), attribution(ATT.flatten(0, 1), [True, True, *fine["att"]]), "")
     mlp = MlpMap(attribution(MLP, fine["mlp"]), per_head=MLP)
     assert compose(layer, att, mlp).converged.tolist() == [True, False]
+
+
+def test_a_composition_has_not_converged_where_a_head_of_unknown_shares_passes_on_too_much() -> None:
+    layer = LayerMap(attribution(rows([1.0, 2.0, 1.0], [1.0, 0.0, 3.0]), [True, True]), "")
+    columns = replace(attribution(ATT.flatten(0, 1), [True] * 4), status=("ok", "noise_limited", "ok", "zero_path"))
+    att = HeadMap((0, 1), columns, "")
+    mlp = rows([1.0, 0.005], [1.0, -0.02])  # 0.5 % and 2 % by the head that is not known
+    parts = (layer, att, MlpMap(attribution(mlp, [True, True]), per_head=mlp))
+    assert_close(doubt(att, mlp), [0.005 / 1.005, 0.02 / 1.02], ROUNDING)
+    assert compose(*parts).converged.tolist() == [True, False]
+    assert compose(*parts, alone=torch.tensor([False, True])).converged.tolist() == [True, True]
 
 
 def test_a_corrected_attribution_takes_the_worse_of_two_certificates() -> None:

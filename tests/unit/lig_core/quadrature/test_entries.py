@@ -19,7 +19,7 @@ from benchmarks.population import Subject, altered, tiny
 from benchmarks.reference import Reference
 from benchmarks.truth import integrated
 from lig_core.contract import parse_request
-from lig_core.method import quadrature_for
+from lig_core.method import quadrature_for, stream
 from lig_core.quadrature import Adaptive, refinement
 from lig_core.quadrature.integrand import Start
 from tests.unit.lig_core.quadrature.test_adaptive import Known, Term, left_layer, power, wave
@@ -130,3 +130,18 @@ def test_what_is_certified_of_sharp_models_is_right(
     columns, errors = certified(subject, 1, MAPS[name], "the quick cat sat on the mat and the dogs ran over it")
     assert max(errors) <= WRONG
     assert len(errors) >= columns / 3
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt_neox"])
+def test_what_is_certified_of_a_text_of_one_token_repeated_is_right(family: str) -> None:
+    # Nothing moves between equal tokens but rounding, and a composition passes its shares on.
+    subject = tiny(random.Random(3), family)
+    _, errors = certified(subject, 1, {"granularity": "composed"}, "the the the the the the")
+    assert max(errors, default=0.0) <= WRONG
+
+
+def test_a_target_that_sees_itself_alone_is_composed_with_certainty() -> None:
+    subject = tiny(random.Random(3), "llama")
+    request = parse_request({"text": "the quick cat sat", "model": "any", "granularity": "composed", "layers": [1]})
+    _, layers = stream(request, subject.single)
+    assert next(layers).arrays["composed.converged"][0]
