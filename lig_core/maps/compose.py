@@ -10,9 +10,7 @@ from torch import Tensor
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
 
 DOUBT = 10.0
-"""Of what heads pass on, this many times the tolerance may be unknown: 1 % for the usual 1e-3."""
-HIDDEN = ("zero_path", "noise_limited")
-"""Statuses of columns in which rounding hides everything."""
+"""Of a column, this many times the tolerance may have come by unknown ways: 1 % for the usual 1e-3."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,14 @@ def compose(
         converged=heads_converged
         & mlp.attribution.converged
         & layer.attribution.converged
-        & (doubt(att, mlp.per_head, alone) <= DOUBT * rtol),
+        & (doubt(att, mlp.per_head, conserved, alone) <= DOUBT * rtol),
     )
 
 
-def doubt(att: HeadMap, mlp: Tensor, alone: Tensor | None = None) -> Tensor:
-    """The share of what u gives z' whose way through the heads is not known [targets].
+def doubt(att: HeadMap, mlp: Tensor, conserved: Tensor, alone: Tensor | None = None) -> Tensor:
+    """The part of each composed column whose way through the heads is not known [targets], at most.
 
-        Σ_h min(1, e_h) |MLP[j, h]| / Σ_h |MLP[j, h]|,   e_h = (error of column h, certified or estimated) / |Σ_i ATT_h|
+        Σ_h min(1, e_h) |MLP[j, h]| / Σ_i |CONSERVING[i→j]|,   e_h = (error of ATT_h, by its certificate) / |Σ_i ATT_h|
 
     A column may be certified as too small to matter beside others, or as nothing but rounding, and yet its shares pass
     on all that its head gives (`conserving`): of such shares nothing is known.
@@ -75,14 +73,15 @@ def doubt(att: HeadMap, mlp: Tensor, alone: Tensor | None = None) -> Tensor:
     entries = torch.nan_to_num(columns.entry_error, nan=0.0)  # a fixed rule makes no estimate
     missed = (sums - columns.total).abs()
     error = torch.maximum(missed, torch.maximum(entries, columns.completeness_error) * torch.maximum(size, sums.abs()))
-    noise = torch.tensor([status in HIDDEN for status in columns.status])
+    still = torch.tensor([status == "zero_path" for status in columns.status])
     tiny = torch.finfo(sums.dtype).tiny
-    unknown = torch.where(noise | (sums.abs() <= tiny), 1.0, error / sums.abs().clamp_min(tiny)).clamp_max(1.0)
+    unknown = torch.where(still | (sums.abs() <= tiny), 1.0, error / sums.abs().clamp_min(tiny)).clamp_max(1.0)
     unknown = unknown.unflatten(0, (-1, len(att.heads)))
     if alone is not None:
         unknown = torch.where(alone[:, None], 0.0, unknown)
-    given = mlp.abs()
-    return (unknown * given).sum(-1) / given.sum(-1).clamp_min(tiny)
+    lost = (unknown * mlp.abs()).sum(-1)
+    size = conserved.abs().sum(-1)
+    return torch.where(lost > 0, lost / torch.maximum(size, lost).clamp_min(tiny), 0.0)
 
 
 def product(att: Tensor, mlp: Tensor) -> Tensor:

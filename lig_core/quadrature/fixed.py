@@ -44,7 +44,7 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
     total = integrand.lengths(torch.ones(1, dtype=torch.float64), columns)[0].numpy()
     sums = integrand.accumulate(nodes, columns, weights[None])
     values = sums.weighted[0].numpy()
-    largest = np.maximum(total, sums.lengths.numpy().max(0))
+    largest = np.maximum(total, sums.lengths.numpy().max(0, initial=0.0))
     floor = rounding_floor(integrand, total)
     still = largest <= floor
     dead = still & (np.abs(values).sum(-1) <= ENTRY * floor)

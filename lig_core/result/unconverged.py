@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from lig_core.contract import LOOSEST_RTOL
 from lig_core.errors import NotConvergedWarning
 
 MOST_NAMED = 6
@@ -17,6 +16,8 @@ def complaint(result: Mapping[str, Any]) -> str | None:
     """The complaint about a result that has not converged, on one line; None where it has."""
     if result.get("converged", True):
         return None
+    from lig_core.contract import LOOSEST_RTOL  # noqa: PLC0415  pydantic, which a command's help has no use for
+
     missed, config = result["unconverged"], result["config"]
     where = [f"layer {each['layer']}: {each['columns']} of {each['map']}" for each in missed[:MOST_NAMED]]
     more = f"; and {len(missed) - MOST_NAMED} more maps" if len(missed) > MOST_NAMED else ""

@@ -273,3 +273,25 @@ def test_a_map_of_an_affine_layer_is_known_in_closed_form() -> None:
     moved = (found.block.z @ value.weight.T).unflatten(-1, (4, 8))[0].norm(dim=-1)  # ‖W_v z‖ per head
     assert_close(zero.values[0, :, 0], moved, ROUNDING)
     assert not maps.att("self_input_token", EVERY_HEAD).values.any()
+
+
+@pytest.mark.parametrize("integrand", [LayerIntegrand, AttentionIntegrand])
+@pytest.mark.parametrize("name", ["bert", "llama", "gemma2", "qwen3", "deberta"])
+def test_columns_with_nodes_of_their_own_are_those_columns_alone(name: str, integrand: Any) -> None:
+    found = opened(name)[0]
+    split = integrator(found)
+    if not isinstance(split, SplitBlockIntegrator):
+        pytest.fail(f"{name} does not split")
+    path = split._path(False, range(split.num_heads))
+    rates = integrand(split.block, path, ALL_TARGETS, Budget())
+    rates.totals()
+    generator = torch.Generator().manual_seed(0)
+    for count in (2, len(ALL_TARGETS), rates.num_columns, 2 * rates.num_columns):
+        columns = torch.randint(rates.num_columns, (count,), generator=generator)  # some of them more than once
+        a = torch.rand(3, 2, generator=generator, dtype=torch.float64)[:, torch.arange(count) % 2]
+        weights = torch.rand(2, 3, count, generator=generator, dtype=torch.float64)
+        together = rates.accumulate(a, columns, weights)
+        for k in range(count):
+            alone = rates.accumulate(a[:, k].contiguous(), columns[k : k + 1], weights[..., k].contiguous())
+            assert_close(together.weighted[:, k], alone.weighted[:, 0], 1e-11)
+            assert_close(together.lengths[:, k], alone.lengths[:, 0], 1e-11)

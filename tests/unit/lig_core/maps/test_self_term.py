@@ -176,11 +176,16 @@ def test_a_composition_has_not_converged_where_any_one_map_of_it_missed(missed: 
 
 def test_a_composition_has_not_converged_where_a_head_of_unknown_shares_passes_on_too_much() -> None:
     layer = LayerMap(attribution(rows([1.0, 2.0, 1.0], [1.0, 0.0, 3.0]), [True, True]), "")
-    columns = replace(attribution(ATT.flatten(0, 1), [True] * 4), status=("ok", "noise_limited", "ok", "zero_path"))
+    columns = attribution(ATT.flatten(0, 1), [True] * 4)
+    # One head is off by its own size, one stands still: of neither column is anything known.
+    columns = replace(
+        columns, entry_error=rows([0.0, 1.0, 0.0, 0.0])[0], status=("ok", "noise_limited", "ok", "zero_path")
+    )
     att = HeadMap((0, 1), columns, "")
-    mlp = rows([1.0, 0.005], [1.0, -0.02])  # 0.5 % and 2 % by the head that is not known
+    mlp = rows([1.0, 0.005], [1.0, -0.04])
     parts = (layer, att, MlpMap(attribution(mlp, [True, True]), per_head=mlp))
-    assert_close(doubt(att, mlp), [0.005 / 1.005, 0.02 / 1.02], ROUNDING)
+    conserved = conserving(ATT, mlp)
+    assert_close(doubt(att, mlp, conserved), rows([0.005, 0.04])[0] / conserved.abs().sum(-1), ROUNDING)
     assert compose(*parts).converged.tolist() == [True, False]
     assert compose(*parts, alone=torch.tensor([False, True])).converged.tolist() == [True, True]
 

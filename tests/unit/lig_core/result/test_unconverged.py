@@ -28,8 +28,8 @@ MISSED: dict[str, Any] = {"model": "minilm", "layers": [1, 4], "granularity": ["
 
 @pytest.fixture(autouse=True)
 def loaded_once(minilm: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("lig_core.method", "lig_core.loading.loaded"):
-        monkeypatch.setattr(f"{place}.load_model", lambda *args, **how: minilm)
+    for place in ("lig_core.method.kept_model", "lig_core.loading.loaded.load_model"):
+        monkeypatch.setattr(place, lambda *args, **how: minilm)
 
 
 def columns_of(result: dict[str, Any]) -> dict[str, list[tuple[str, bool]]]:
