@@ -10,7 +10,9 @@ For each layer asked for:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from lig_core.config import LIGConfig, plain_options
 from lig_core.contract import LOOSEST_RTOL, ExplainRequest, MapName, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
+from lig_core.loading.encoding import Encoded, TextTokens
 from lig_core.loading.given import asked_of
 from lig_core.loading.kept import kept_model, one_at_a_time
 from lig_core.loading.loaded import LoadedModel
@@ -128,43 +131,74 @@ def stream(
     `should_stop`, asked before every chunk of work, says so, and NotConverged, where the request says to fail then, in
     place of the first layer that misses its tolerance. Layers in `skip` are left out; progress counts them as done.
     """
-    check_indices(request, model.card.name, model.num_layers, model.num_heads)
-    if request.merge_subwords and request.tokens is not None:
-        require_word_marker(model.word_marker, model.card.name)
     with model.computing():
-        encoded = model.encode(
-            [request.subject], special_tokens=request.special_tokens, prefix_space=request.prefix_space
-        )
-    (text,) = encoded.texts
-    layers = request.layers if request.layers is not None else list(range(model.num_layers))
-    targets = _targets(request, text.words, model.device)
-    head = result_head(request, model, text, targets.tolist(), layers)
-    words = Words.of(head) if request.merge_subwords else None
+        encoded = encoded_texts([request], model)
+    asked = Asked.of(request, model, encoded.texts[0])
 
     def report(done: int) -> None:
         if progress is not None:
-            progress(Progress(phase="computing", done=done, total=len(layers), unit="layers"))
+            progress(Progress(phase="computing", done=done, total=len(asked.layers), unit="layers"))
 
     def explained() -> Iterator[LayerArrays]:
-        remaining = [layer for layer in layers if layer not in skip]
-        report(len(layers) - len(remaining))
+        remaining = [layer for layer in asked.layers if layer not in skip]
+        report(len(asked.layers) - len(remaining))
         if not remaining:
             return
         with model.computing():
             (calls,) = model.capture(encoded.inputs)
-        for place, layer in enumerate(remaining, len(layers) - len(remaining) + 1):
+        for place, layer in enumerate(remaining, len(asked.layers) - len(remaining) + 1):
             with model.computing():  # and no longer: what the caller does between layers is not the model's
                 budget = Budget(should_stop=should_stop)
-                integrator = model.integrator(layer, calls[layer], targets, quadrature_for(request), budget)
-                maps = explain_layer(integrator, request, model.maps(request, layer))
-            arrays = layer_arrays(layer, maps, targets.tolist(), model.dtype, labels=request.labels)
-            arrays = arrays if words is None else words.layer(arrays)
+                quadrature = quadrature_for(request)
+                arrays = asked.explain(layer, model.integrator(layer, calls[layer], asked.targets, quadrature, budget))
             if request.on_unconverged == "fail":
                 _require_convergence(arrays)
             report(place)
             yield arrays
 
-    return head if words is None else words.head(head), explained()
+    return asked.head, explained()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for one model, its text read: which layers and target tokens are computed, and how they are told."""
+
+    request: ExplainRequest
+    model: LoadedModel
+    layers: Sequence[int]
+    targets: Tensor
+    by_tokens: dict[str, Any]
+
+    @classmethod
+    def of(cls, request: ExplainRequest, model: LoadedModel, text: TextTokens) -> Self:
+        """Raises what the request gets wrong about the model."""
+        check_indices(request, model.card.name, model.num_layers, model.num_heads)
+        if request.merge_subwords and request.tokens is not None:
+            require_word_marker(model.word_marker, model.card.name)
+        layers = request.layers if request.layers is not None else list(range(model.num_layers))
+        targets = _targets(request, text.words, model.device)
+        return cls(request, model, layers, targets, result_head(request, model, text, targets.tolist(), layers))
+
+    @cached_property
+    def _words(self) -> Words | None:
+        return Words.of(self.by_tokens) if self.request.merge_subwords else None
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The result without its layers."""
+        return self.by_tokens if self._words is None else self._words.head(self.by_tokens)
+
+    def explain(self, layer: int, integrator: Integrator) -> LayerArrays:
+        """One layer of the result."""
+        maps = explain_layer(integrator, self.request, self.model.maps(self.request, layer))
+        arrays = layer_arrays(layer, maps, self.targets.tolist(), self.model.dtype, labels=self.request.labels)
+        return arrays if self._words is None else self._words.layer(arrays)
+
+
+def encoded_texts(requests: Sequence[ExplainRequest], model: LoadedModel) -> Encoded:
+    """The texts of requests that read them alike, as the model sees them."""
+    reading = {"special_tokens": requests[0].special_tokens, "prefix_space": requests[0].prefix_space}
+    return model.encode([request.subject for request in requests], **reading)
 
 
 def explain_layer(integrate: Integrator, request: ExplainRequest, maps: Sequence[MapName] | None = None) -> LayerMaps:

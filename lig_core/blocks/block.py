@@ -287,6 +287,7 @@ def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None =
     calls: list[AttentionCall] = []
 
     def record(attention: AttentionCall) -> Tensor:
+        attention = call.separated(attention)
         calls.append(attention)
         return attend(attention)
 

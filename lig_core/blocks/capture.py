@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
+from lig_core.blocks.attention import AttentionCall
 from lig_core.errors import UnsupportedModel
 
 Tiling = Literal["none", "floats", "all", "heads"]
@@ -39,7 +40,7 @@ class BlockCall:
 
         def tile(x: Tensor) -> Tensor:
             if tiling == "heads":
-                return x.repeat(count, 1, 1) if _has_rows_per_head(x) else x
+                return x.repeat(count, 1, 1) if has_rows_per_head(x) else x
             wanted = tiling == "all" or (tiling == "floats" and x.is_floating_point())
             return x.expand(count, *x.shape[1:]) if wanted and x.dim() > 1 and x.shape[0] == 1 else x
 
@@ -51,6 +52,15 @@ class BlockCall:
             kwargs[self.slot] = hidden
         return first_tensor(self.module(*args, **kwargs))
 
+    @property
+    def texts(self) -> Tensor | None:
+        """The text that each token is of [tokens]; None where there is one."""
+        return None
+
+    def separated(self, attention: AttentionCall) -> AttentionCall:
+        """An attention call of this block: as it is, for the call is of one text."""
+        return attention
+
 
 def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
     """Run the model once; for each text of the batch, the calls of its blocks in layer order.
@@ -59,18 +69,23 @@ def capture_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[list[
     module called many times, as in ALBERT, counts) and hand their outputs on to each other: in some models
     the halves of a block are lists of their own (XLM). Raises UnsupportedModel when there are none.
     """
+    batch = len(next(iter(inputs.values())))
+    calls, slots = recorded_blocks(model, inputs)
+    return [[_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)]
+
+
+def recorded_blocks(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[list[Record], list[int | str]]:
+    """Run the model once: the recorded calls of its blocks in layer order, and which argument of each is z."""
     records = _record(model, inputs)
-    batch, tokens = next(iter(inputs.values())).shape
+    shape = next(iter(inputs.values())).shape
     depth = text_config(model).num_hidden_layers
-    by_class: dict[type[nn.Module], list[_Record]] = {}
+    by_class: dict[type[nn.Module], list[Record]] = {}
     for record in records:
         by_class.setdefault(type(record.module), []).append(record)
     for calls in by_class.values():  # insertion order: outermost first
-        slots = [_hidden_slot(call, (batch, tokens)) for call in calls]
-        if len(calls) == depth and all(slot is not None for slot in slots) and _chained(calls, slots):
-            return [
-                [_select(call, slot, b, batch) for call, slot in zip(calls, slots, strict=True)] for b in range(batch)
-            ]
+        slots = [slot for call in calls if (slot := _hidden_slot(call, (shape[0], shape[1]))) is not None]
+        if len(calls) == len(slots) == depth and _chained(calls, slots):
+            return calls, slots
     counts = ", ".join(f"{kind.__name__} ×{len(calls)}" for kind, calls in by_class.items()) or "none"
     raise UnsupportedModel(
         f"{type(model).__name__}: no repeated module was called {depth} times with a hidden state that the next call "
@@ -85,14 +100,16 @@ def text_config(model: nn.Module) -> Any:
 
 
 @dataclass
-class _Record:
+class Record:
+    """One call as it was seen: of all texts of a batch."""
+
     module: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     out: Any = None
 
 
-def _record(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[_Record]:
+def _record(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[Record]:
     repeated = {
         id(child): child
         for parent in model.modules()
@@ -100,11 +117,11 @@ def _record(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[_Record]:
         for child in parent
         if child is not None
     }
-    records: list[_Record] = []
-    running: list[_Record] = []
+    records: list[Record] = []
+    running: list[Record] = []
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        records.append(_Record(module, args, dict(kwargs)))
+        records.append(Record(module, args, dict(kwargs)))
         running.append(records[-1])
 
     def leave(_module: nn.Module, _args: Any, _kwargs: Any, out: Any) -> None:
@@ -121,11 +138,12 @@ def _record(model: nn.Module, inputs: Mapping[str, Tensor]) -> list[_Record]:
     return records
 
 
-def _has_rows_per_head(x: Tensor) -> bool:
+def has_rows_per_head(x: Tensor) -> bool:
+    """True for [texts·heads, 1, tokens], such as ALiBi's."""
     return x.dim() == 3 and x.is_floating_point() and x.shape[0] > 1 and x.shape[1] == 1
 
 
-def _hidden_slot(call: _Record, shape: tuple[int, int]) -> int | str | None:
+def _hidden_slot(call: Record, shape: tuple[int, int]) -> int | str | None:
     """The place at which a call takes hidden states [batch, tokens, hidden]: a position, a keyword, or nowhere."""
 
     def is_hidden(value: Any) -> bool:
@@ -137,24 +155,22 @@ def _hidden_slot(call: _Record, shape: tuple[int, int]) -> int | str | None:
     return next((name for name, value in call.kwargs.items() if is_hidden(value)), None)
 
 
-def _chained(calls: Sequence[_Record], slots: Sequence[int | str | None]) -> bool:
+def _chained(calls: Sequence[Record], slots: Sequence[int | str]) -> bool:
     """True if some call's output is the next one's hidden state; not all need be (DeBERTa-v2 may convolve once)."""
     pairs = list(zip(calls, calls[1:], slots[1:], strict=False))
     outputs = ((first_tensor(call.out), _hidden(later, slot)) for call, later, slot in pairs)
     return not pairs or any(out.shape == z.shape and bool((out.to(z.device) == z).all()) for out, z in outputs)
 
 
-def _hidden(call: _Record, slot: int | str | None) -> Tensor:
-    return call.args[slot] if isinstance(slot, int) else call.kwargs[str(slot)]
+def _hidden(call: Record, slot: int | str) -> Tensor:
+    return call.args[slot] if isinstance(slot, int) else call.kwargs[slot]
 
 
-def _select(call: _Record, slot: int | str | None, text: int, batch: int) -> BlockCall:
-    assert slot is not None
-
+def _select(call: Record, slot: int | str, text: int, batch: int) -> BlockCall:
     def pick(x: Tensor) -> Tensor:
         if x.dim() > 1 and x.shape[0] == batch:
             return x[text : text + 1].detach()
-        if _has_rows_per_head(x) and x.shape[0] % batch == 0:
+        if has_rows_per_head(x) and x.shape[0] % batch == 0:
             return x.detach().unflatten(0, (batch, -1))[text]
         return x.detach()
 

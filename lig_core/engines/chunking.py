@@ -50,6 +50,7 @@ class ChunkedIntegrand(ABC):
     start: Start
     dtype: torch.dtype
     witnessed = opaque = False
+    over_tokens = True
     device: torch.device
 
     def __init__(self, budget: Budget) -> None:
@@ -99,7 +100,7 @@ class ChunkedIntegrand(ABC):
         result = np.empty((len(a), len(columns), *shape))
 
         def step(nodes: slice, part: slice) -> None:
-            result[nodes, part] = function(_part(a, nodes), _part(columns, part)).cpu().numpy()
+            result[nodes, part] = function(_nodes(a, nodes, part), _part(columns, part)).cpu().numpy()
 
         self._for_chunks(len(a), len(columns), step)
         return torch.from_numpy(result)
@@ -113,8 +114,7 @@ class ChunkedIntegrand(ABC):
         witness = np.zeros_like(weighted) if self.witnessed else None
 
         def step(nodes: slice, part: slice) -> None:
-            here = _part(a, nodes) if a.dim() == 1 else _part(_part(a, nodes).T, part).T
-            length, rate, share_rate = self._rates(here, _part(columns, part))
+            length, rate, share_rate = self._rates(_nodes(a, nodes, part), _part(columns, part))
             lengths[nodes, part] = length.cpu().numpy()
             slopes[nodes, part] = rate.sum(-1).cpu().numpy()
             both = rate if share_rate is None else torch.cat([rate, share_rate], -1)
@@ -156,6 +156,12 @@ class ChunkedIntegrand(ABC):
 def _part(x: Tensor, chosen: slice) -> Tensor:
     """Some of x; all of it without a call."""
     return x if chosen == slice(0, len(x)) else x[chosen]
+
+
+def _nodes(a: Tensor, nodes: slice, columns: slice) -> Tensor:
+    """Some nodes [nodes], or some columns' own [nodes, columns]."""
+    here = _part(a, nodes)
+    return here if a.dim() == 1 else _part(here.T, columns).T
 
 
 def _summed(weights: Tensor, rates: Tensor) -> Tensor:

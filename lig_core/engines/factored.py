@@ -66,7 +66,7 @@ class LayerIntegrand(ChunkedIntegrand):
         def step(_: slice, part: slice) -> None:
             rows = self._targets[part]
             a = torch.tensor(ENDS, dtype=torch.float64, device=self.device)
-            mixed = self._path.at(a).attend(rows)
+            mixed = self._path.attend(a, rows)
             with torch.enable_grad():
                 heads = _as_rows(mixed.heads_out).detach().requires_grad_()
                 out = block.finish(heads, self._path.residual_input(a, rows).flatten(0, 1)).unflatten(0, (2, len(rows)))
@@ -98,7 +98,7 @@ class LayerIntegrand(ChunkedIntegrand):
         return mixing_bytes(self._block, self._path.num_heads) + post_bytes(self._block)
 
     def _outputs(self, a: Tensor, rows: Tensor) -> Tensor:
-        heads = self._path.at(a).attend(rows).heads_out
+        heads = self._path.attend(a, rows).heads_out
         with torch.no_grad():
             out = self._block.finish(_as_rows(heads), self._path.residual_input(a, rows).flatten(0, 1))
         return out.unflatten(0, (len(a), len(rows)))
@@ -108,7 +108,7 @@ class LayerIntegrand(ChunkedIntegrand):
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows = self._targets[columns]
-        mixed = self._path.at(a).attend(rows)
+        mixed = self._path.attend(a, rows)
         lengths, c, r = self._gradients(a, columns, mixed.heads_out)
         rate = mixed.rates(c).sum(1)  # [nodes, targets, sources]
         if r is not None:
@@ -117,7 +117,7 @@ class LayerIntegrand(ChunkedIntegrand):
         return lengths, rate, mixed.share_rates(self._ends.fixed[None, :, columns]).sum(1)
 
     def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
-        return self._path.at(a).attend(self._targets[columns]).shares(self._ends.fixed[None, :, columns]).sum(1)
+        return self._path.attend(a, self._targets[columns]).shares(self._ends.fixed[None, :, columns]).sum(1)
 
     def _gradients(self, a: Tensor, columns: Tensor, heads_out: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """L [nodes, targets], ∂L_j/∂o_j like heads_out, and ∂L_j/∂z_j [nodes, targets, hidden] where z_j moves."""
@@ -146,7 +146,7 @@ class LayerIntegrand(ChunkedIntegrand):
 
     def _heads_moved(self, a: Tensor, columns: Tensor) -> Tensor:
         """‖o_j(a) − o_j(0)‖ over all heads, [nodes, columns]."""
-        heads_out = self._path.at(_from_start(a)).attend(self._targets[columns]).heads_out
+        heads_out = self._path.attend(_from_start(a), self._targets[columns]).heads_out
         return (heads_out[1:] - heads_out[:1]).norm(dim=(1, 3))
 
 
@@ -171,7 +171,7 @@ class AttentionIntegrand(ChunkedIntegrand):
 
         def step(_: slice, part: slice) -> None:
             a = torch.tensor(ENDS, dtype=torch.float64, device=self.device)
-            mixed = self._path.at(a).attend(self._targets[part])
+            mixed = self._path.attend(a, self._targets[part])
             base[:, part] = mixed.heads_out[0]
             lengths, fixed[:, part] = _length_and_direction(mixed.heads_out[1] - mixed.heads_out[0])
             total[:, part] = lengths.cpu().numpy()
@@ -209,8 +209,8 @@ class AttentionIntegrand(ChunkedIntegrand):
         return heads_out - self._ends.base[:, positions]
 
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        positions, place, head = self._select(columns)
-        heads_out = self._path.at(a).attend(self._targets[positions]).heads_out
+        a, positions, place, head = self._select_at(a, columns)
+        heads_out = self._path.attend(a, self._targets[positions]).heads_out
         return self._moved(heads_out, positions).norm(dim=-1)[:, head, place]
 
     def totals(self) -> Tensor:
@@ -223,7 +223,7 @@ class AttentionIntegrand(ChunkedIntegrand):
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, positions, place, head = self._select_at(a, columns)
-        mixed = self._path.at(a).attend(self._targets[positions])
+        mixed = self._path.attend(a, self._targets[positions])
         lengths, c = self._direction(mixed, positions)
         share_rates = mixed.share_rates(self._ends.fixed[None, :, positions])
         return lengths[:, head, place], mixed.rates(c)[:, head, place], share_rates[:, head, place]
@@ -238,8 +238,8 @@ class AttentionIntegrand(ChunkedIntegrand):
         return sets[:, rows // count], rows % count, place, columns % self._path.num_heads
 
     def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
-        positions, place, head = self._select(columns)
-        mixed = self._path.at(a).attend(self._targets[positions])
+        a, positions, place, head = self._select_at(a, columns)
+        mixed = self._path.attend(a, self._targets[positions])
         return mixed.shares(self._ends.fixed[None, :, positions])[:, head, place]
 
     def _direction(self, mixed: Mixed, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -253,6 +253,8 @@ class MlpIntegrand(ChunkedIntegrand):
     `function` maps rows of u [rows, dims] to z' [rows, hidden] for the target tokens given beside them; `branch` is the
     part of it that bypasses nothing, where the stream beside it may hide in L what happens there.
     """
+
+    over_tokens = False
 
     def __init__(
         self,

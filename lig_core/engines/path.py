@@ -27,6 +27,7 @@ from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lig_core.blocks.attention import repeat_groups
 from lig_core.blocks.block import Block, Projections
@@ -68,7 +69,11 @@ class Path(ABC):
 
     @abstractmethod
     def at(self, a: Tensor) -> PathAt:
-        """The path at nodes a, float64: [nodes], or [nodes, targets] of the targets' own where these have paths."""
+        """The path at nodes a, float64: [nodes], or [nodes, targets or tokens] of those whose paths are their own."""
+
+    def attend(self, a: Tensor, rows: Tensor) -> Mixed:
+        """Attention at nodes a, float64, for the target tokens `rows`: [nodes], or [nodes, targets] of their own."""
+        return self.at(a).attend(rows)
 
     @abstractmethod
     def source_widths(self) -> Tensor | None:
@@ -80,9 +85,22 @@ class Path(ABC):
 
 
 class ZeroPath(Path):
-    """One path a·z, for all targets."""
+    """One path a·z, for all targets of a text."""
 
     moving = True
+
+    @override
+    def attend(self, a: Tensor, rows: Tensor) -> Mixed:
+        return self.at(a if a.dim() == 1 else self._of_tokens(a, rows)).attend(rows)
+
+    def _of_tokens(self, a: Tensor, rows: Tensor) -> Tensor:
+        """Nodes of targets [nodes, targets], the same for those of one text, as nodes of all tokens of their texts."""
+        text = self.block.call.texts
+        if text is None:
+            return a[:, :1]
+        of_texts = a.new_ones(len(a), int(text[-1]) + 1)
+        of_texts[:, text[rows]] = a
+        return of_texts[:, text]
 
     def source_widths(self) -> Tensor | None:
         """a where each source's queries, keys and values bend [tokens]; None where no law says so."""
@@ -90,7 +108,8 @@ class ZeroPath(Path):
 
     def residual_input(self, a: Tensor, rows: Tensor) -> Tensor:
         """a·z_j."""
-        return a.to(self.block.z)[:, None, None] * self.block.z[rows]
+        z = self.block.z[rows].expand(len(a), -1, -1)
+        return own_nodes(a, z) * z
 
 
 class TargetPath(Path):

@@ -15,7 +15,7 @@ from lig_core.blocks.attention import AttentionCall, probabilities
 from lig_core.blocks.block import Block, Projections, relative_error
 from lig_core.blocks.laws import LAW_TOLERANCE, NormLaw, PathLaws
 from lig_core.engines.pairwise import PairwisePath
-from lig_core.engines.path import Mixed, Path, PathAt, ZeroPath, add_own, bias_rows, for_heads, share_rates
+from lig_core.engines.path import Mixed, Path, PathAt, ZeroPath, add_own, bias_rows, for_heads, own_nodes, share_rates
 
 
 def zero_path(block: Block, laws: PathLaws | None, heads: Tensor) -> Path:
@@ -61,7 +61,7 @@ class ScaledPath(ZeroPath):
 
     def _scales(self, a: Tensor) -> tuple[Tensor, Tensor]:
         """λ and dλ/da [nodes, tokens]."""
-        dtype, nodes = self.block.z.dtype, a[:, None]
+        dtype, nodes = self.block.z.dtype, a if a.dim() == 2 else a[:, None]
         if self._norm.kind == "none":
             ones = torch.ones(len(a), self.block.num_tokens, dtype=dtype, device=a.device)
             return nodes.to(dtype) * ones, ones
@@ -137,7 +137,7 @@ class TangentPath(ZeroPath):
     def at(self, a: Tensor) -> PathAt:
         """Replays of the part before attention, one sequence per node."""
         z = self.block.z
-        here = a.to(z)[:, None, None] * z
+        here = own_nodes(a, z[None]) * z
         parts = self.block.project_with_tangent(here, z.expand_as(here).contiguous())
         point, tangent = (for_heads(part, self.heads, self.block.num_heads) for part in parts)
         return _TangentAt(self.block.attention.of_heads(self.heads), point, tangent)

@@ -17,15 +17,17 @@ from transformers import AutoModel, PreTrainedTokenizerBase
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
+from lig_core.blocks.packing import NotPackedError, PackedCall, capture_packed
 from lig_core.contract import ExplainRequest, MapName
-from lig_core.engines.chunking import Budget
-from lig_core.errors import InvalidRequest
+from lig_core.engines.chunking import Budget, out_of_memory
+from lig_core.errors import InvalidRequest, UnsupportedModel
 from lig_core.loading.encoding import Encoded, Encoder, load_tokenizer
 from lig_core.loading.inspection import LayerFacts, inspect_layers, inspecting
 from lig_core.loading.precision import working_precision
 from lig_core.loading.reading import make_config, read_config, reading
 from lig_core.loading.weights import outline, require_finite, require_proportion, require_weights
 from lig_core.maps.integrators import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
+from lig_core.maps.packed import packed_integrators
 from lig_core.models import boundaries
 from lig_core.models.catalog import ModelCard, files_here
 from lig_core.models.checkpoint import dequantised, require_loadable
@@ -157,6 +159,39 @@ class LoadedModel:
     def capture(self, inputs: Mapping[str, Tensor]) -> list[list[BlockCall]]:
         """One forward pass; for each text of the batch, the call of each layer."""
         return capture_blocks(self.model, inputs)
+
+    def capture_packed(self, encoded: Encoded) -> list[PackedCall]:
+        """One forward pass of several texts; the call of each layer, with all texts in one sequence.
+
+        Raises NotPackedError where the model's blocks cannot be called so.
+        """
+        limit, lengths = self.max_tokens, [len(text.tokens) for text in encoded.texts]
+        try:
+            return capture_packed(self.model, encoded.inputs, lengths, self.tokenizer.pad_token_id or 0, limit)
+        except (IndexError, RuntimeError, ValueError) as error:
+            if out_of_memory(error):
+                raise
+            raise NotPackedError(str(error)) from error
+
+    def packed_integrators(
+        self,
+        layer: int,
+        call: PackedCall,
+        targets: Sequence[Tensor],
+        quadrature: Quadrature,
+        budget: Budget | None = None,
+    ) -> list[Integrator]:
+        """An integrator for each text of a packed call. Raises NotPackedError where the block is another one then."""
+        facts = self.facts[layer]
+        if facts.wiring is None or facts.wiring.tap is not None:
+            raise NotPackedError("the block's attention cannot be given a mask")
+        try:
+            block = Block.open(call, facts.wiring)
+        except UnsupportedModel as error:
+            raise NotPackedError(str(error)) from error
+        if block.crowded or block.attention.pairwise:
+            raise NotPackedError("texts in one sequence would meet in this block")
+        return packed_integrators(block, call, facts.laws, targets, quadrature, budget)
 
     def integrator(
         self, layer: int, call: BlockCall, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None

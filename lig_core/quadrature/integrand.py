@@ -56,6 +56,7 @@ class Integrand(Protocol):
     dtype: torch.dtype  # the precision that L is computed in
     witnessed: bool  # whether there is a witness
     opaque: bool  # whether nothing is known of what happens inside: neither a witness nor parts
+    over_tokens: bool  # whether sources are the tokens of the sequence
 
     @property
     def reference(self) -> Tensor:
@@ -77,8 +78,8 @@ class Integrand(Protocol):
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         """Rates at nodes a [nodes] for the given columns, summed with weights [rules, nodes].
 
-        Where paths are the columns' own (not `shared`), columns may have nodes of their own: a [nodes, columns] and
-        weights [rules, nodes, columns], a column as often as there are nodes for it.
+        Columns may have nodes of their own, in all functions: a [nodes, columns] and weights [rules, nodes, columns], a
+        column as often as there are nodes for it; where paths are `shared`, those of a text have the same.
         """
         ...
 
