@@ -6,16 +6,18 @@ all have asked, and goes to the engine in one call of a kind. Integrations are g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from greenlet import getcurrent, greenlet
 from torch import Tensor
 
-from lig_core.quadrature.integrand import Attribution, Integrand, Parts, Quadrature, Start, Sums
+from lig_core.quadrature.integrand import Array, Attribution, Integrand, Parts, Quadrature, Start, Sums
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,15 @@ class _Question:
     """A call of an integrand: of which function, at nodes a, for columns of the whole, with weights or without."""
 
     function: str
-    a: Tensor
-    columns: Tensor
-    weights: Tensor | None
+    a: Array
+    columns: Array
+    weights: Array | None
 
     @property
-    def kind(self) -> Hashable:
-        """Questions of a kind are asked as one."""
-        return self.function, len(self.a), None if self.weights is None else len(self.weights)
+    def kind(self) -> tuple[bool, int, int, str]:
+        """Questions of a kind are asked as one. Kinds are in the order of an integration: lengths, then more nodes."""
+        rules = 0 if self.weights is None else len(self.weights)
+        return rules > 0, len(self.a), rules, self.function
 
 
 class _Whole:
@@ -46,42 +49,44 @@ class _Whole:
 
     def __init__(self, integrand: Integrand) -> None:
         self.integrand = integrand
-        self.total, self.growth = integrand.totals(), integrand.growth()
-        self.reference = integrand.reference
+        growth = integrand.growth()
+        self.total, self.growth = integrand.totals().numpy(), None if growth is None else growth.numpy()
+        self.reference = integrand.reference.numpy()
 
     @cached_property
     def parts(self) -> Parts | None:
         return self.integrand.parts(torch.arange(self.integrand.num_columns))
 
-    def answers(self, questions: Sequence[_Question]) -> list[Tensor | Sums]:
-        """The answers to questions of one kind."""
-        first = questions[0]
-        if len(questions) == 1:
-            return [self._answer(first.function, first.a, first.columns, first.weights)]
-        counts = [len(question.columns) for question in questions]
-        columns = torch.cat([question.columns for question in questions])
-        a = torch.cat([_of_columns(q.a, n) for q, n in zip(questions, counts, strict=True)], -1)
-        weights = None
-        if first.weights is not None:
-            each = [
-                _of_columns(q.weights, n, 2) for q, n in zip(questions, counts, strict=True) if q.weights is not None
-            ]
-            weights = torch.cat(each, -1)
-        answer = self._answer(first.function, a, columns, weights)
-        if isinstance(answer, Tensor):
-            return list(answer.split(counts, 1))
-        parts = [x if x is None else x.split(counts, 1) for x in (answer.lengths, answer.slopes, answer.weighted)]
-        witness = [None] * len(counts) if answer.witness is None else answer.witness.split(counts, 1)
-        return [Sums(*each) for each in zip(*parts, witness, strict=True)]
+    @cached_property
+    def widths(self) -> Array | None:
+        """Those of the parts."""
+        return None if self.parts is None or self.parts.widths is None else self.parts.widths.numpy()
 
-    def _answer(self, function: str, a: Tensor, columns: Tensor, weights: Tensor | None) -> Tensor | Sums:
+    def answers(self, questions: Sequence[_Question]) -> list[tuple[Array | None, ...]]:
+        """The answers to questions of one kind, each a tuple of arrays whose second dimension is columns."""
+        first = questions[0]
+        counts = [len(question.columns) for question in questions]
+        if len(questions) == 1:
+            a, columns, weights = first.a, first.columns, first.weights
+        else:
+            columns = np.concatenate([question.columns for question in questions])
+            a = np.concatenate([_of_columns(q.a, n, 1) for q, n in zip(questions, counts, strict=True)], -1)
+            pairs = [(q.weights, n) for q, n in zip(questions, counts, strict=True) if q.weights is not None]
+            weights = np.concatenate([_of_columns(x, n, 2) for x, n in pairs], -1) if pairs else None
+        arrays = self._answer(first.function, a, columns, weights)
+        ends = np.cumsum([0, *counts]).tolist()
+        return [tuple(None if x is None else x[:, low:high] for x in arrays) for low, high in pairwise(ends)]
+
+    def _answer(self, function: str, a: Array, columns: Array, weights: Array | None) -> tuple[Array | None, ...]:
+        at, of = torch.from_numpy(a), torch.from_numpy(columns)
         if weights is not None:
-            return self.integrand.accumulate(a, columns, weights)
+            sums = self.integrand.accumulate(at, of, torch.from_numpy(weights))
+            witness = None if sums.witness is None else sums.witness.numpy()
+            return sums.lengths.numpy(), sums.slopes.numpy(), sums.weighted.numpy(), witness
         if function == "parts":
             assert self.parts is not None and self.parts.lengths is not None
-            return self.parts.lengths(a, columns)
-        answer: Tensor = getattr(self.integrand, function)(a, columns)
-        return answer
+            return (self.parts.lengths(at, of).numpy(),)
+        return (getattr(self.integrand, function)(at, of).numpy(),)
 
 
 class _OneText:
@@ -97,38 +102,46 @@ class _OneText:
 
     @property
     def reference(self) -> Tensor:
-        return self._whole.reference[self._share.columns]
+        return torch.from_numpy(self._whole.reference[self._share.columns])
 
     def totals(self) -> Tensor:
-        return self._whole.total[self._share.columns]
+        return torch.from_numpy(self._whole.total[self._share.columns])
 
     def growth(self) -> Tensor | None:
         growth = self._whole.growth
-        return None if growth is None else growth[self._share.columns, self._share.sources]
+        return None if growth is None else torch.from_numpy(growth[self._share.columns, self._share.sources])
 
     def lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        return self._ask("lengths", a, columns)
+        (lengths,) = self._ask("lengths", a, columns)
+        return torch.from_numpy(lengths)
 
     def shares(self, a: Tensor, columns: Tensor) -> Tensor:
-        return self._ask("shares", a, columns)[..., self._share.sources]
+        (shares,) = self._ask("shares", a, columns)
+        return torch.from_numpy(shares[..., self._share.sources])
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
-        sums = self._ask("accumulate", a, columns, weights)
-        witness = None if sums.witness is None else sums.witness[..., self._share.sources]
-        return Sums(sums.lengths, sums.slopes, sums.weighted[..., self._share.sources], witness)
+        lengths, slopes, *by_source = self._ask("accumulate", a, columns, weights)
+        weighted, witness = (None if x is None else torch.from_numpy(x[..., self._share.sources]) for x in by_source)
+        assert weighted is not None
+        return Sums(torch.from_numpy(lengths), torch.from_numpy(slopes), weighted, witness)
 
     def parts(self, columns: Tensor) -> Parts | None:
         known = self._whole.parts
         if known is None:
             return None
-        widths = None if known.widths is None else known.widths[columns + self._share.columns.start]
-        lengths = None if known.lengths is None else lambda a, c: self._ask("parts", a, c)
-        return Parts(widths, lengths)
+        chosen = columns.numpy() + self._share.columns.start
+        widths = None if self._whole.widths is None else torch.from_numpy(self._whole.widths[chosen])
+        return Parts(widths, None if known.lengths is None else self._part)
+
+    def _part(self, a: Tensor, columns: Tensor) -> Tensor:
+        (lengths,) = self._ask("parts", a, columns)
+        return torch.from_numpy(lengths)
 
     def _ask(self, function: str, a: Tensor, columns: Tensor, weights: Tensor | None = None) -> Any:
         parent = getcurrent().parent
         assert parent is not None
-        return parent.switch(_Question(function, a, columns + self._share.columns.start, weights))
+        here = columns.numpy() + self._share.columns.start
+        return parent.switch(_Question(function, a.numpy(), here, None if weights is None else weights.numpy()))
 
 
 @dataclass(frozen=True)
@@ -179,18 +192,17 @@ class Together:
 
     @staticmethod
     def _run(integrations: Sequence[_Integration]) -> list[Attribution]:
-        """Let all go on until each is done, and answer what they ask, by kinds."""
+        """Let all go on until each is done, and answer what they ask.
+
+        The kind of the fewest nodes is answered first: those behind catch up, and ask with the others.
+        """
         for one in integrations:
             one.go_on(None)
-        while waiting := [one for one in integrations if one.question is not None]:
-            kinds: dict[Hashable, list[_Integration]] = {}
-            for one in waiting:
-                assert one.question is not None
-                kinds.setdefault(one.question.kind, []).append(one)
-            for alike in kinds.values():
-                answers = alike[0].whole.answers([one.question for one in alike if one.question is not None])
-                for one, answer in zip(alike, answers, strict=True):
-                    one.go_on(answer)
+        while kinds := sorted({one.question.kind for one in integrations if one.question is not None}):
+            alike = [one for one in integrations if one.question is not None and one.question.kind == kinds[0]]
+            answers = alike[0].whole.answers([one.question for one in alike if one.question is not None])
+            for one, answer in zip(alike, answers, strict=True):
+                one.go_on(answer)
         return [one.result for one in integrations if one.result is not None]
 
 
@@ -203,7 +215,7 @@ class _Integration:
     question: _Question | None = None
     result: Attribution | None = field(default=None)
 
-    def go_on(self, answer: Tensor | Sums | None) -> None:
+    def go_on(self, answer: tuple[Array | None, ...] | None) -> None:
         came = self.run.switch() if answer is None else self.run.switch(answer)
         self.question = came if isinstance(came, _Question) else None
         self.result = came if isinstance(came, Attribution) else None
@@ -214,6 +226,6 @@ def _integration(each: Quadrature, part: _OneText) -> _Integration:
     return _Integration(part._whole, greenlet(integrate))
 
 
-def _of_columns(x: Tensor, count: int, dims: int = 1) -> Tensor:
-    """Nodes, or weights at nodes (2 dimensions), as each column's own."""
-    return x.unsqueeze(-1).expand(*x.shape, count) if x.dim() == dims else x
+def _of_columns(x: Array, count: int, dims: int) -> Array:
+    """Nodes (1 dimension), or weights at nodes (2), as each column's own."""
+    return np.broadcast_to(x[..., None], (*x.shape, count)) if x.ndim == dims else x
