@@ -33,7 +33,12 @@ NOT_LABELS = {"le"}
 
 def table() -> str:
     """The page as it stands in the repository."""
-    return HEAD + "".join(_row(metric) for metric in (*_process(), *_queue()))
+    return HEAD + "".join(_row(metric) for metric in exported())
+
+
+def exported() -> list[Metric]:
+    """Every metric of the page, each with a sample at least."""
+    return [*_process(), *_queue()]
 
 
 def _process() -> list[Metric]:
