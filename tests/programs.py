@@ -136,14 +136,14 @@ def _bring_programs() -> None:
     missing = [name for name in PROGRAMS if found(name) is None]
     if not missing:
         return
-    why = _install([PROGRAMS[name].package for name in missing])
+    why = install([PROGRAMS[name].package for name in missing])
     found.cache_clear()
     for name in missing:
         if found(name) is None:
             print(f"tests: no {name} ({why}); {PROGRAMS[name].advice}", file=sys.stderr)
 
 
-def _install(packages: list[str]) -> str:
+def install(packages: list[str]) -> str:
     """Through apt-get; why that brought nothing, if so."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return "installing it takes root and apt-get"

@@ -15,7 +15,7 @@ OPENAPI = json.loads((ROOT / "openapi" / "openapi.json").read_text())
 ROUTES = {f"{method.upper()} {path}" for path, operations in OPENAPI["paths"].items() for method in operations}
 
 README_BYTES = 6000
-NOT_RUN = {"README.md": 1, "docs/house.md": 1, "docs/operate.md": 2, "docs/python.md": 2}
+NOT_RUN = {"README.md": 1, "docs/deploy.md": 3, "docs/house.md": 1, "docs/operate.md": 2, "docs/python.md": 2}
 """Blocks that no test runs; each says why."""
 
 HOUSE_ROWS = 15
