@@ -92,6 +92,9 @@ PROGRAMS = {
     ),
     "curl": Program(partial(find_installed, "curl"), "curl", "`apt-get install curl`, or `brew install curl`"),
     "npm": Program(partial(find_installed, "npm"), "npm", "`apt-get install npm`, or `brew install node`"),
+    "systemd-analyze": Program(
+        partial(find_installed, "systemd-analyze"), "systemd", "`apt-get install systemd`; there is none but on Linux"
+    ),
     "jq": Program(partial(find_installed, "jq"), "jq", "`apt-get install jq`, or `brew install jq`"),
 }
 

@@ -4,7 +4,6 @@ import configparser
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from generate.metrics import exported
 from lig_core.serving.settings import SECRETS
 from service.process.server import GRACE_SECONDS, LAST_SECONDS
 from service.settings import Settings
+from tests import programs
 from tests.support.manifests import KUSTOMIZATION, container, manifests, named, pod
 from tests.support.places import ROOT
 from tests.support.promql import Selector, grouping, selectors
@@ -282,11 +282,11 @@ def test_units_have_the_time_that_their_processes_take_to_stop():
     assert int(api["TimeoutStopSec"]) > for_api and int(worker["TimeoutStopSec"]) > for_worker
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd on this machine")
 def test_systemd_understands_the_units(tmp_path):
+    analyze = programs.require("systemd-analyze")
     for path in UNITS:
         (tmp_path / path.name).write_text(path.read_text().replace("/opt/lig/bin/python", sys.executable))
-    command = ["systemd-analyze", "verify", *(str(tmp_path / path.name) for path in UNITS)]
+    command = [analyze, "verify", *(str(tmp_path / path.name) for path in UNITS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not [line for line in done.stderr.splitlines() if str(tmp_path) in line], (
         done.stderr

@@ -195,13 +195,13 @@ def test_the_house_draws_every_kind_of_key():
 def test_method_explains_every_status_and_baseline():
     from typing import get_args
 
-    from lig_core import contract
+    from lig_core import contract, result_schema
 
     spoken = page("method").spoken
     for kind in (contract.AttBaseline, contract.MlpBaseline, contract.LayerBaseline, contract.MapName):
         assert set(get_args(kind)) <= spoken
     statuses = set(
-        re.findall(r"\b(ok|zero_path|noise_limited|discontinuous|budget|fixed)\b", contract.Certificate.__doc__)
+        re.findall(r"\b(ok|zero_path|noise_limited|discontinuous|budget|fixed)\b", result_schema.Certificate.__doc__)
     )
     assert len(statuses) == 6 and statuses <= spoken
 
