@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs images-test test-oldest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
+.PHONY: help install demo serve test programs images-test deploy-test test-oldest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
   architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer experiment truth faults stops soak fuzz clean
 
 help: ## what can be made
@@ -43,6 +43,9 @@ programs: $(VENV)/.dev ## what the tests need and pip does not bring: Chromium, 
 
 images-test: $(VENV)/.dev ## build both images, run compose with them, stop, start again; Docker, or Podman (as root on Debian)
 	$(BIN)/python -m tests.images.run
+
+deploy-test: $(VENV)/.dev ## what operators are given: the alerts' own tests by promtool, and the manifests run by Podman (as root on Debian)
+	$(BIN)/python -m tests.deploy.run
 
 OLDEST := .venv-oldest
 # What the oldest transformers brings its own versions of.

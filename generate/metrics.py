@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 from lig_core.serving.queue.workers import Worker
 from service.jobs.queue_state import QueueState
 from service.metrics.queue_numbers import families
+from service.metrics.this_process import collectors
 from service.metrics.traffic import HttpMetrics
 
 FILE = Path(__file__).parents[1] / "docs" / "metrics.md"
@@ -17,11 +18,12 @@ HEAD = """# Metrics
 `/metrics` is Prometheus text. Times are seconds, sizes bytes. Counters and gauges with known label values are there
 from the start, at 0. No id, key, owner or text is ever a label.
 
-`lig_http_…` are of the API process that is asked, since it started: add them up over processes. All others are read
-from Redis and the same from every process: take one, as in `max by (priority) (lig_queue_length)`. Their counters
-live as long as Redis's data. Where Redis does not answer, `lig_redis_up` is 0 and they are absent.
+`lig_http_…`, `lig_build_info` and `process_…` (on Linux) are of the API process that is asked, since it started: add
+them up over processes. All others are read from Redis and the same from every process: take one, as in
+`max by (priority) (lig_queue_length)`. Their counters live as long as Redis's data. Where Redis does not answer,
+`lig_redis_up` is 0 and they are absent.
 
-This table is made by `make metrics` from `service/metrics/traffic.py` and `service/metrics/queue_numbers.py`.
+This table is made by `make metrics` from the modules of `service/metrics/`.
 
 | metric | kind | labels | what it says |
 |---|---|---|---|
@@ -31,11 +33,16 @@ NOT_LABELS = {"le"}
 
 def table() -> str:
     """The page as it stands in the repository."""
-    return HEAD + "".join(_row(metric) for metric in (*_http(), *_queue()))
+    return HEAD + "".join(_row(metric) for metric in exported())
 
 
-def _http() -> list[Metric]:
-    metrics = HttpMetrics()
+def exported() -> list[Metric]:
+    """Every metric of the page, each with a sample at least."""
+    return [*_process(), *_queue()]
+
+
+def _process() -> list[Metric]:
+    metrics = HttpMetrics(collectors())
     metrics.requests.labels("GET", "/livez", "200")
     metrics.seconds.labels("GET", "/livez")
     return list(metrics.registry.collect())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lig_core.config import LIGConfig, plain_options
-from lig_core.contract import LOOSEST_RTOL, ExplainRequest, MapName, Progress, parse_request
+from lig_core.contract import ExplainRequest, MapName, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
 from lig_core.loading.encoding import Encoded, TextTokens
@@ -34,7 +34,7 @@ from lig_core.quadrature import Adaptive, GaussLegendre, Quadrature
 from lig_core.receipt import result_head
 from lig_core.result.arrays import LayerArrays
 from lig_core.result.render import document, plain
-from lig_core.result.unconverged import warn_unconverged
+from lig_core.result.unconverged import remedies, warn_unconverged
 from lig_core.result.verdict import Verdict
 from lig_core.result.viewer.show import Explanation
 from lig_core.result.words import Words
@@ -152,7 +152,7 @@ def stream(
                 quadrature = quadrature_for(request)
                 arrays = asked.explain(layer, model.integrator(layer, calls[layer], asked.targets, quadrature, budget))
             if request.on_unconverged == "fail":
-                _require_convergence(arrays)
+                _require_convergence(arrays, request)
             report(place)
             yield arrays
 
@@ -244,11 +244,11 @@ def _targets(request: ExplainRequest, words: Sequence[int], device: torch.device
     return torch.tensor(whole_words(targets, words) if request.merge_subwords else sorted(targets), device=device)
 
 
-def _require_convergence(layer: LayerArrays) -> None:
+def _require_convergence(layer: LayerArrays, request: ExplainRequest) -> None:
     if not layer.converged:
         missed = Verdict.of([layer]).unconverged
         where = ", ".join(f"{each['columns']} columns of {each['map']}" for each in missed)
         raise NotConverged(
-            f"layer {layer.index} misses the tolerance in {where}; ask for dtype float64, for an rtol up to "
-            f"{LOOSEST_RTOL:g}, or for on_unconverged='warn' to get the values with their certificates"
+            f"layer {layer.index} misses the tolerance in {where}; {remedies(dict(request))}take the values with their "
+            "certificates: on_unconverged='warn'"
         )

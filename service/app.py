@@ -19,7 +19,7 @@ from service.jobs.job import JobStore
 from service.keys import guard
 from service.keys.source import key_source
 from service.lifecycle import Lifecycle
-from service.metrics import traffic
+from service.metrics import this_process, traffic
 from service.routes import batch, diff, estimate, events, explain, health, models, results, schema
 from service.routes import jobs as job_routes
 from service.settings import Settings
@@ -55,7 +55,8 @@ def create_app(
         async with jobs.running(), hub.running(), deliveries.running():
             yield
 
-    stages, keys, measured = lifecycle or Lifecycle(), key_source(settings), traffic.HttpMetrics(collectors)
+    stages, keys = lifecycle or Lifecycle(), key_source(settings)
+    measured = traffic.HttpMetrics([*this_process.collectors(), *collectors])
     app = FastAPI(
         title="LIG service",
         summary="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",

@@ -92,6 +92,9 @@ PROGRAMS = {
     ),
     "curl": Program(partial(find_installed, "curl"), "curl", "`apt-get install curl`, or `brew install curl`"),
     "npm": Program(partial(find_installed, "npm"), "npm", "`apt-get install npm`, or `brew install node`"),
+    "systemd-analyze": Program(
+        partial(find_installed, "systemd-analyze"), "systemd", "`apt-get install systemd`; there is none but on Linux"
+    ),
     "jq": Program(partial(find_installed, "jq"), "jq", "`apt-get install jq`, or `brew install jq`"),
 }
 
@@ -136,14 +139,14 @@ def _bring_programs() -> None:
     missing = [name for name in PROGRAMS if found(name) is None]
     if not missing:
         return
-    why = _install([PROGRAMS[name].package for name in missing])
+    why = install([PROGRAMS[name].package for name in missing])
     found.cache_clear()
     for name in missing:
         if found(name) is None:
             print(f"tests: no {name} ({why}); {PROGRAMS[name].advice}", file=sys.stderr)
 
 
-def _install(packages: list[str]) -> str:
+def install(packages: list[str]) -> str:
     """Through apt-get; why that brought nothing, if so."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return "installing it takes root and apt-get"

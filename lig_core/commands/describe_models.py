@@ -11,6 +11,7 @@ import typer
 
 from lig_core.commands.terminal import FAILED, errors_in_one_line, say
 from lig_core.errors import LigError
+from lig_core.threads import set_threads
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,8 +32,6 @@ def boundaries(
     A model that cannot be described keeps no other from it: it gets a line on standard error, with --json an object
     with its `error`, and the exit code is 2.
     """
-    from lig_core.threads import set_threads
-
     set_threads()
     from lig_core.loading.describe import describe_boundaries
 

@@ -11,9 +11,10 @@ import orjson
 import typer
 
 from lig_core.commands.terminal import INTERRUPTED, as_json, errors_in_one_line, say, say_written
-from lig_core.commands.values import integers, listed_tokens
+from lig_core.commands.values import Threads, integers, listed_tokens
 from lig_core.errors import LigError
 from lig_core.result.unconverged import complaint
+from lig_core.threads import set_threads
 
 if TYPE_CHECKING:
     from lig_core.client import Client, Job
@@ -64,14 +65,7 @@ def explain(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, or auto: spread over several [default: a GPU where there is one].")
     ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            envvar="LIG_THREADS",
-            min=1,
-            help="Threads to compute with on the CPU [default: OMP_NUM_THREADS, else the processors granted].",
-        ),
-    ] = None,
+    threads: Threads = None,
     server: Annotated[
         str | None, typer.Option(help="URL of a LIG service to compute on [default: compute here].")
     ] = None,
@@ -137,7 +131,6 @@ def explain(
 def _explain_here(request: ExplainRequest, device: str | None, threads: int | None, report: Report) -> dict[str, Any]:
     from lig_core.contract import Progress
     from lig_core.models.catalog import check_against_model, find_model
-    from lig_core.threads import set_threads
 
     card = find_model(request.model)
     request = request.named(card.name)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from lig_core.commands.terminal import errors_in_one_line, say
-from lig_core.commands.values import integers, range_of
+from lig_core.commands.values import Threads, integers, range_of
+from lig_core.threads import set_threads
 
 
 def experiment(
@@ -32,22 +33,13 @@ def experiment(
     rtol: Annotated[float, typer.Option(help="Relative tolerance of the adaptive quadrature.")] = 1e-3,
     maps: Annotated[bool, typer.Option("--maps", help="Keep every map as well, in the authors' files.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda [default: a GPU where there is one].")] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            envvar="LIG_THREADS",
-            min=1,
-            help="Threads to compute with on the CPU [default: OMP_NUM_THREADS, else the processors granted].",
-        ),
-    ] = None,
+    threads: Threads = None,
 ) -> None:
     """Compare pairs of baselines over a corpus.
 
     The paper's 24 pairs, or some of them: tables, plots, a report.
     """
     with errors_in_one_line():
-        from lig_core.threads import set_threads
-
         set_threads(threads)
         from lig_core.commands.progress_bar import progress_bar
         from lig_core.experiment.conduct import Plan, compare_authors, conduct, require_packages

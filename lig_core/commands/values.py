@@ -1,12 +1,23 @@
-"""Values of options that are more than one word or number. Each raises BadParameter, which says what it takes."""
+"""Options that several commands have; values that are more than one word or number, with a BadParameter each that says
+what is taken.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import typer
+
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        envvar="LIG_THREADS",
+        min=1,
+        help="Threads to compute with on the CPU [default: OMP_NUM_THREADS, else the processors granted].",
+    ),
+]
 
 
 def one_of(option: str, value: str, known: Sequence[str]) -> Any:

@@ -37,12 +37,11 @@ class Composition:
     converged: Tensor
 
 
-def compose(
-    layer: LayerMap, att: HeadMap, mlp: MlpMap, *, alone: Tensor | None = None, rtol: float = 1e-3
-) -> Composition:
+def compose(layer: LayerMap, att: HeadMap, mlp: MlpMap, *, alone: Tensor | None, rtol: float) -> Composition:
     """Compose z→u of every head with u→z' per head.
 
-    alone [targets]: targets that see no token but themselves, whose heads are known to stand still under ITB.
+    alone [targets]: targets that see no token but themselves, so that their heads stand still under ITB;
+    None where that is not known of any. rtol: the tolerance of the maps.
     """
     assert mlp.per_head is not None
     whole = layer.attribution.values
@@ -60,7 +59,7 @@ def compose(
     )
 
 
-def doubt(att: HeadMap, mlp: Tensor, conserved: Tensor, alone: Tensor | None = None) -> Tensor:
+def doubt(att: HeadMap, mlp: Tensor, conserved: Tensor, alone: Tensor | None) -> Tensor:
     """The part of each composed column whose way through the heads is not known [targets], at most.
 
         Σ_h min(1, e_h) |MLP[j, h]| / Σ_i |CONSERVING[i→j]|,   e_h = (error of ATT_h, by its certificate) / |Σ_i ATT_h|
@@ -80,8 +79,7 @@ def doubt(att: HeadMap, mlp: Tensor, conserved: Tensor, alone: Tensor | None = N
     if alone is not None:
         unknown = torch.where(alone[:, None], 0.0, unknown)
     lost = (unknown * mlp.abs()).sum(-1)
-    size = conserved.abs().sum(-1)
-    return torch.where(lost > 0, lost / torch.maximum(size, lost).clamp_min(tiny), 0.0)
+    return torch.where(lost > 0, lost / torch.maximum(conserved.abs().sum(-1), lost).clamp_min(tiny), 0.0)
 
 
 def product(att: Tensor, mlp: Tensor) -> Tensor:

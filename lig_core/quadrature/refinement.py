@@ -95,7 +95,7 @@ class Panel:
 
 def entry_rtol(rtol: float) -> float:
     """The relative tolerance of the estimated error of entries: 3e-3 for the usual 1e-3, 4.5e-3 for 2e-3."""
-    return max(rtol, min(ENTRY * rtol, math.sqrt(EVEN * rtol)))
+    return min(ENTRY * rtol, math.sqrt(EVEN * rtol))
 
 
 @dataclass(frozen=True)

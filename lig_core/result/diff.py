@@ -13,12 +13,12 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, Field
 
-from lig_core.contract import Receipt
 from lig_core.errors import NotComparable
 from lig_core.result.alignment import align
 from lig_core.result.arrays import MAPS, Array, Head, LayerArrays, Result
 from lig_core.result.render import spread, to_json
 from lig_core.result.select import listed
+from lig_core.result_schema import Receipt
 
 Composed = Literal["product", "conserving"]
 TOP = 10

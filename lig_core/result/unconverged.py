@@ -16,22 +16,26 @@ def complaint(result: Mapping[str, Any]) -> str | None:
     """The complaint about a result that has not converged, on one line; None where it has."""
     if result.get("converged", True):
         return None
-    from lig_core.contract import LOOSEST_RTOL  # noqa: PLC0415  pydantic, which a command's help has no use for
-
     missed, config = result["unconverged"], result["config"]
     where = [f"layer {each['layer']}: {each['columns']} of {each['map']}" for each in missed[:MOST_NAMED]]
     more = f"; and {len(missed) - MOST_NAMED} more maps" if len(missed) > MOST_NAMED else ""
-    advice = [f"an rtol up to {LOOSEST_RTOL:g}"] if config["rtol"] < LOOSEST_RTOL else []
-    if config["num_steps"] is not None:
-        advice = ["more num_steps, or none"]
-    if config["dtype"] == "float32":
-        advice.append("dtype float64")
-    advice.append("on_unconverged ignore to hear nothing of it")
+    columns = sum(each["columns"] for each in missed)
     return (
-        f"{sum(each['columns'] for each in missed)} columns of the result missed rtol {config['rtol']:g} "
-        f"({'; '.join(where)}{more}); their certificates say by how much; "
-        f"ask for {', or '.join(advice)}"
+        f"{columns} column{'' if columns == 1 else 's'} of the result missed rtol {config['rtol']:g} "
+        f"({'; '.join(where)}{more}); certificates say by how much; {remedies(config)}set on_unconverged to ignore"
     )
+
+
+def remedies(config: Mapping[str, Any]) -> str:
+    """`ask for this, or ask for that, or `: what may make a result with these options converge; may be empty."""
+    from lig_core.contract import LOOSEST_RTOL  # noqa: PLC0415  pydantic, which a command's help has no use for
+
+    found = ["dtype float64"] if config["dtype"] == "float32" else []
+    if config["num_steps"] is not None:
+        found.append("more num_steps, or none")
+    elif config["rtol"] < LOOSEST_RTOL:
+        found.append(f"a larger rtol, up to {LOOSEST_RTOL:g}")
+    return "".join(f"ask for {each}, or " for each in found)
 
 
 def warn_unconverged(on_unconverged: str, result: Mapping[str, Any], *, stacklevel: int) -> None:

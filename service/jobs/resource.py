@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from lig_core.contract import ExplainResult, Progress
+from lig_core.contract import Progress
+from lig_core.result_schema import ExplainResult
 from service.http.problems import Problem, describe
 from service.jobs.job import Job, JobStatus, Page
 from service.openapi.examples import EXAMPLES

@@ -134,7 +134,9 @@ def models_held(workers: Iterable[Worker]) -> dict[tuple[str, str], Held]:
 
 
 def _up(value: int) -> Metric:
-    return _one("redis_up", "Whether Redis answers; where it is 0, only the HTTP metrics are there beside it.", value)
+    return _one(
+        "redis_up", "Whether Redis answers; where it is 0, only the API process's own metrics are there.", value
+    )
 
 
 def _one(name: str, text: str, value: float) -> Metric:

@@ -90,7 +90,7 @@ def router(metrics: HttpMetrics) -> APIRouter:
 
     @routes.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=text)
     def metrics_page() -> Response:
-        """Counters and histograms, all with the prefix `lig_`."""
+        """Metrics of the service, which begin with `lig_`, and of the process, with `process_`."""
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
     return routes

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from lig_core.contract import ExplainResult
 from lig_core.result.select import Selection, select
 from lig_core.result.viewer.page import page_policy
+from lig_core.result_schema import ExplainResult
 from service.http.negotiation import HTML, Form, has_it, negotiate
 from service.http.pages import page_headers
 from service.http.problems import responses

@@ -14,12 +14,14 @@ from pydantic import SecretStr
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
 from service.settings import Settings
+from tests import programs
 from tests.running.served import SCRIPTED, Serve
-from tests.running.waiting import PATIENCE
+from tests.running.waiting import PATIENCE, wait_until
 from tests.support.places import CHILD, ROOT, WORKER
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
 
+NGINX = ROOT / "docker/nginx.conf"
 LONGEST_FIRST = (
     "test_documents_run",
     "test_redis_unusable",
@@ -90,12 +92,12 @@ def start_api_process(redis_url):
     """Starts API processes; returns the address of each, once it answers, and the process."""
     started = []
 
-    def start(**environment):
-        with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+    def start(address=("127.0.0.1", 0), **environment):
+        with socket.create_server(address, backlog=1024) as listener:
             command = [sys.executable, "-m", "service.process.server", "--listener-fd", str(listener.fileno())]
             env = {**os.environ, "LIG_REDIS_URL": redis_url, "LIG_LOG_LEVEL": "warning", **environment}
             started.append(subprocess.Popen(command, env=env, pass_fds=[listener.fileno()]))
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            url = "http://{}:{}".format(*listener.getsockname())
             httpx.get(f"{url}/livez", timeout=PATIENCE)
             return url, started[-1]
 
@@ -110,6 +112,39 @@ def start_api_process(redis_url):
 def start_api(start_api_process):
     """The same for tests that need no more than the address."""
     return lambda **environment: start_api_process(**environment)[0]
+
+
+@pytest.fixture
+def nginx(tmp_path):
+    """Starts nginx with docker/nginx.conf, in which parts are replaced; returns its address, once it answers."""
+    binary = programs.require("nginx")
+    started = []
+
+    def start(replaced):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            url = "http://{}:{}".format(*free.getsockname())
+        configuration = NGINX.read_text()
+        for part, other in {"/tmp/": f"{tmp_path}/", "listen 8080": f"listen {url[7:]}", **replaced}.items():
+            assert part in configuration, part
+            configuration = configuration.replace(part, other)
+        (tmp_path / "nginx.conf").write_text(configuration)
+        # Workers of a master that is root are nobody, who may not enter the folder.
+        user = ["-g", "user root;"] if os.geteuid() == 0 else []
+        started.append(subprocess.Popen([binary, "-e", "stderr", "-c", str(tmp_path / "nginx.conf"), *user]))
+        wait_until(lambda: listens(url))
+        return url
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def listens(url):
+    try:
+        return httpx.get(url, timeout=PATIENCE)
+    except httpx.TransportError:
+        return None
 
 
 @pytest.fixture

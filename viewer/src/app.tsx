@@ -184,7 +184,7 @@ function Facts({ result, status, progress, cancel, live }: FactsProps) {
   return (
     <p class="facts small">
       {result ? <><b>{result.head.model}</b><span>{plural(result.labels.length, result.head.config?.merge_subwords ? "word" : "token")}</span><span>{plural(result.layers.length, "layer")}</span></> : null}
-      {verdict ? <span id="verdict" class={verdict.converged ? "good" : "warn"}>{verdict.converged ? "✓ all" : "▲ not all"} {columns ? `of ${all} ` : ""}columns converged</span> : null}
+      {verdict ? <span id="verdict" class={verdict.converged ? "good" : "warn"}>{verdict.converged ? "✓ all" : "▲ not all"} {all ? `of ${all} ` : ""}columns converged</span> : null}
       <span role="status" id="status">{status}</span>
       {progress && !FINAL.includes(status) ? <progress id="progress" aria-label="Progress" max={progress.total || undefined} value={progress.total ? progress.done : undefined} /> : null}
       {cancel ? <button type="button" class="plain" id="cancel" onClick={cancel}>Cancel</button> : null}

@@ -1,7 +1,7 @@
 /** Draws a map on a canvas: cells, names, marks. */
 import { cells } from "./canvas";
 import { palette } from "./colours";
-import { FAMILY, Geometry } from "./geometry";
+import { FAMILY, Geometry, heading } from "./geometry";
 import { Kind, MapView } from "./maps";
 
 export interface Marks { i: number | null; j: number | null; pin: number; second: number }
@@ -53,8 +53,8 @@ function name(pen: CanvasRenderingContext2D, g: Geometry, map: MapView, k: numbe
   pen.save();
   pen.font = `${label.special ? "italic " : ""}${g.font}px ${FAMILY}`;
   pen.textBaseline = "middle";
-  const room = (across && !g.flat ? g.top : g.left) - gap - 2 * g.ratio;
-  let text = `${failed ? "▲ " : ""}${label.text}`;
+  const room = across && g.flat ? g.cell : (across ? g.top : g.left) - gap - 2 * g.ratio;
+  let text = across ? heading(map, k) : label.text;
   while (pen.measureText(text).width > room && text.length > 1) text = `${[...text].slice(0, -2).join("")}…`;
   if (across && !g.flat) {
     pen.translate(middle, g.top - gap);

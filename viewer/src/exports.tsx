@@ -1,7 +1,7 @@
 /** What can be taken along: pictures of what is drawn, and its numbers. */
 import { cells } from "./canvas";
 import { palette } from "./colours";
-import { FAMILY } from "./geometry";
+import { FAMILY, heading } from "./geometry";
 import { share } from "./maps";
 import type { View } from "./view";
 
@@ -51,7 +51,7 @@ function mapSvg({ drawn, end, state }: View): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family='${FAMILY.replaceAll('"', "")}' font-size="${font}" fill="${p.ink}">`
     + `<rect width="100%" height="100%" fill="${p.panel}"/><image x="${left}" y="${top}" width="${size * map.columns.length}" height="${size * map.rows.length}" style="image-rendering:pixelated" href="${cells(map, end, state.share).toDataURL()}"/>`
     + map.rows.map((r, i) => text(left - 6, top + (i + 0.5) * size + font * 0.35, r.text, 'text-anchor="end"')).join("")
-    + map.columns.map((c, j) => text(0, 0, `${map.converged[j] === false ? "▲ " : ""}${c.text}`, `transform="translate(${left + (j + 0.5) * size + font * 0.35} ${top - 6}) rotate(-90)"`)).join("")
+    + map.columns.map((_, j) => text(0, 0, heading(map, j), `transform="translate(${left + (j + 0.5) * size + font * 0.35} ${top - 6}) rotate(-90)"`)).join("")
     + "</svg>";
 }
 

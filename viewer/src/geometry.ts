@@ -27,10 +27,13 @@ export const measured = (text: string, font: number): number => {
   return pen.measureText(text).width;
 };
 
+/** A target's name beside the map, with a mark where its column has not converged. */
+export const heading = (map: MapView, j: number): string => `${map.converged[j] === false ? "▲ " : ""}${map.columns[j].text}`;
+
 export function geometry(map: MapView, width: number, height: number, ratio: number, zoom: Zoom): Geometry {
   const [w, h] = [Math.floor(width * ratio), Math.floor(height * ratio)], font = Math.round(11 * ratio);
-  const longest = (labels: { text: string }[]): number => Math.min(LONGEST * ratio, Math.max(...labels.map((l) => measured(l.text, font))));
-  const left = Math.ceil(longest(map.rows) + 10 * ratio), wide = longest(map.columns) + 10 * ratio;
+  const longest = (names: string[]): number => Math.min(LONGEST * ratio, Math.max(...names.map((name) => measured(name, font)))) + 10 * ratio;
+  const left = Math.ceil(longest(map.rows.map((row) => row.text))), wide = longest(map.columns.map((_, j) => heading(map, j)));
   const fitting = (top: number): number => Math.floor(Math.min((w - left - 1) / map.columns.length, (h - top - 1) / map.rows.length, LARGEST * ratio));
   const low = Math.ceil(22 * ratio), flat = zoom.cell === 0 && fitting(low) > wide;
   const top = flat ? low : Math.ceil(wide);

@@ -80,7 +80,7 @@ function Certificate({ map, view }: { map: MapView; view: View }) {
         {nodes ? <>{nodes[0] === nodes[1] ? nodes[0] : `${nodes[0]}–${nodes[1]}`} nodes{view.result.head.config?.rtol ? `, rtol ${Number(view.result.head.config.rtol).toExponential()}` : ""}<br /></> : null}
         {map.diagnostic ? <>mean ‖layer − composed‖ {digits(mean(map.diagnostic.distance), 3)}, normalised {digits(mean(map.diagnostic.normalised), 3)}, mean Pearson {digits(mean(map.diagnostic.pearson), 3)}</> : null}
       </p>
-      <p class="small soft">{map.diagnostic ? "Converged: every map that is composed or compared with met its tolerance."
+      <p class="small soft">{map.diagnostic ? "Converged: every map that is composed or compared with met its tolerance, and next to nothing of the column came by heads in which only rounding moves."
         : "A column sums to its total up to the completeness error. This is about the integral of one layer at its z: neither rounding of z nor products along a path have a certificate."}</p>
     </section>
   );

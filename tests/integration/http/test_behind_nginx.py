@@ -1,54 +1,21 @@
 """A real nginx in front, with path prefixes: one that takes its prefix off and says so, one that leaves it."""
 
 import random
-import socket
+import re
 import string
-import subprocess
 from urllib.parse import urljoin
 
 import httpx
 import pytest
 
 from lig_core.client import Client
-from tests import programs
 from tests.running.waiting import wait_until
+from tests.support.places import ROOT
 
 BODY = {"text": "hello", "model": "minilm"}
 
 
-@pytest.fixture
-def nginx(tmp_path):
-    """Starts nginx with these locations; its address."""
-    binary = programs.require("nginx")
-    started = []
-
-    def start(locations):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        scratch = "".join(
-            f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        (tmp_path / "nginx.conf").write_text(
-            f"daemon off; pid {tmp_path}/pid; error_log stderr warn; worker_processes 1;\n"
-            f"events {{ worker_connections 64; }}\nhttp {{ access_log off;\n{scratch}"
-            f"server {{ listen 127.0.0.1:{port};\n{locations}\n}} }}\n"
-        )
-        started.append(subprocess.Popen([binary, "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]))
-        url = f"http://127.0.0.1:{port}"
-
-        def answers():
-            try:
-                return httpx.get(url)
-            except httpx.TransportError:
-                return None
-
-        wait_until(answers, 20)
-        return url
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(20)
+LOCATION = re.search(r" +location / \{.*?\}\n", (ROOT / "docker/nginx.conf").read_text(), re.DOTALL)[0]
 
 
 def prefix_of(draw):
@@ -61,15 +28,14 @@ def test_clients_browsers_and_links_reach_the_service_through_it(nginx, start_ap
     said, left = prefix_of(draw), prefix_of(draw)
     one, other = start_api(), start_api(LIG_ROOT_PATH=left)
     start_worker()
-    address = nginx(
-        f"""
+    locations = f"""
         proxy_http_version 1.1; proxy_set_header Connection "";
         location "{said}/" {{
           proxy_pass {one}/; proxy_set_header X-Forwarded-Prefix {said}; proxy_set_header X-Forwarded-For 203.0.113.9;
         }}
         location "{left}/" {{ proxy_pass {other}; }}
-        """
-    )
+    """
+    address = nginx({"resolver RESOLVER valid=5s;": "", LOCATION: locations})
     for prefix in (said, left):
         base = address + prefix
         wait_until(lambda base=base: httpx.get(f"{base}/readyz").status_code == 200, 60)

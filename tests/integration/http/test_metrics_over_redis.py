@@ -1,9 +1,12 @@
 """What Prometheus reads of the queue, the jobs and the workers: over a real Redis, with and without a worker."""
 
+import platform
 import re
 import socket
 import time
+from importlib.metadata import PackageNotFoundError, version
 
+import psutil
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,12 +18,14 @@ from lig_core.serving.queue.names import Field
 from lig_core.serving.queue.upkeep import server_time, take_over, tidy
 from service.app import create_app
 from service.jobs.redis_store import RqJobStore
-from service.metrics import queue_numbers
+from service.metrics import queue_numbers, this_process
 from service.metrics.queue_numbers import QueueMetrics
 from service.settings import Settings
 from tests.running.by_hand import QUEUE, asked
 from tests.running.waiting import PATIENCE, ended, wait_until
 from tests.support.closeness import assert_close
+
+OF_THE_PROCESS = ("lig_http", "lig_build_info", "process_")
 
 
 def application(redis_url, settings=None):
@@ -61,7 +66,9 @@ def test_every_series_is_there_at_zero_before_anything_happened(api):
     assert page("redis_up") == 1
     assert page("backlog_limit_seconds") == Settings().max_backlog
     not_zero = {"lig_redis_up", "lig_backlog_limit_seconds"}
-    ours = {key: v for key, v in page.samples.items() if not key[0].startswith("lig_http") and key[0] not in not_zero}
+    ours = {
+        key: v for key, v in page.samples.items() if not key[0].startswith(OF_THE_PROCESS) and key[0] not in not_zero
+    }
     assert set(ours.values()) == {0}
     for name, labels in COUNTERS.items():
         if labels:
@@ -225,7 +232,27 @@ def test_without_redis_the_page_says_so_and_keeps_the_rest(redis_url):
     page = Page(api)
     assert page("redis_up") == 0
     assert page("http_requests_total", method="GET", route="/livez", status="200") == 1
-    assert [name for name in page.families if not name.startswith(("lig_http", "lig_redis_up"))] == []
+    assert [name for name in page.families if not name.startswith((*OF_THE_PROCESS, "lig_redis_up"))] == []
+
+
+def test_the_process_tells_its_versions_and_what_it_takes(api):
+    page = Page(api)
+    versions = {"version": version("lig-service"), "python": platform.python_version(), "torch": version("torch")}
+    assert page("build_info", **versions) == 1
+    resident = page.samples["process_resident_memory_bytes", frozenset()]
+    assert 0.5 < resident / psutil.Process().memory_info().rss < 2
+    assert page.samples["process_cpu_seconds_total", frozenset()] > 0
+
+
+def test_without_torch_its_version_is_empty(monkeypatch):
+    def installed(package):
+        if package == "torch":
+            raise PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(this_process, "version", installed)
+    (metric,) = this_process.BuildInfo().collect()
+    assert [sample.labels["torch"] for sample in metric.samples] == [""]
 
 
 def test_a_redis_that_hangs_holds_the_page_up_for_a_moment_only(monkeypatch):

@@ -124,6 +124,28 @@ def test_the_exact_value_its_share_and_the_certificate_are_read_out(open_file):
     expect(page).to_have_url(re.compile("pin=2"))
 
 
+RECORD = """() => {
+  window.written = [];
+  const write = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+    window.written.push(text);
+    write.call(this, text, ...place);
+  };
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 700])
+@pytest.mark.parametrize("name", ["a", "the", "tokens"])
+def test_names_of_columns_that_have_not_converged_stay_whole(open_file, name, width):
+    result = drawn_result(12, layers=1, tokens=[name] * 12)
+    page = open_file(changed(result, 0, **{"z2z.converged": np.arange(12) != 3}))
+    page.locator("#cells[data-end]").wait_for(state="attached")
+    page.evaluate(RECORD)
+    page.set_viewport_size({"width": width, "height": 801})
+    page.wait_for_function("window.written.length >= 24")
+    assert set(page.evaluate("window.written")) == {name, f"▲ {name}"}
+
+
 def test_the_flow_is_made_of_the_largest_shares_of_each_layer(open_file):
     result = drawn_result(6, layers=2)
     page = open_file(result, "pin=3&k=1&least=0&path=0")

@@ -194,8 +194,11 @@ def test_a_model_of_the_hub_is_not_taken_from_a_folder_of_that_name_nor_a_folder
     assert describe_boundaries("shelf/tiny@main")["model_type"] == "gpt2"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("accelerate") is not None, reason="accelerate is installed")
-def test_spreading_over_devices_says_what_to_install(tmp_path: Path) -> None:
+def test_spreading_over_devices_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *of: None if name == "accelerate" else known(name, *of)
+    )
     with pytest.raises(InvalidRequest, match=r"lig-service\[large\]"):
         load_model(find_model(str(saved(tmp_path, "bert"))), device="auto")
 

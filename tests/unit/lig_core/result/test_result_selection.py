@@ -8,11 +8,11 @@ import numpy as np
 import orjson
 import pytest
 
-from lig_core.contract import ExplainResult
 from lig_core.errors import InvalidRequest
 from lig_core.result.arrays import Result
 from lig_core.result.formats import FORMATS
 from lig_core.result.select import Selection, select
+from lig_core.result_schema import ExplainResult
 from tests.support.made_results import made_head, made_layer, made_result
 
 

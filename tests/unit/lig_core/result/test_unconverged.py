@@ -19,7 +19,7 @@ from lig_core.contract import parse_request
 from lig_core.errors import NotConverged
 from lig_core.loading.loaded import LoadedModel
 from lig_core.result.read import from_document
-from lig_core.result.unconverged import MOST_NAMED, complaint
+from lig_core.result.unconverged import MOST_NAMED, complaint, remedies
 from lig_core.result.verdict import Verdict
 
 TEXT = "The cat sat on the mat."
@@ -87,6 +87,19 @@ def test_ignoring_is_silent_failing_fails_and_all_are_the_same_request() -> None
         explain(TEXT, **MISSED, on_unconverged="fail")
     digests = [parse_request({"text": TEXT, "on_unconverged": on}).digest for on in ("warn", "ignore", "fail")]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"dtype": "float32", "num_steps": None, "rtol": 1e-3}, ["dtype float64", "a larger rtol, up to 0.002"]),
+        ({"dtype": "float64", "num_steps": None, "rtol": 1e-6}, ["a larger rtol, up to 0.002"]),
+        ({"dtype": "float32", "num_steps": 4, "rtol": 1e-2}, ["dtype float64", "more num_steps, or none"]),
+        ({"dtype": "float64", "num_steps": None, "rtol": 1e-2}, []),
+    ],
+)
+def test_what_is_advised_is_what_may_help(options: dict[str, Any], advice: list[str]) -> None:
+    assert [each for each in remedies(options).split("ask for ") if each] == [f"{each}, or " for each in advice]
 
 
 def test_a_verdict_is_the_same_of_the_document_read_again() -> None:
