@@ -35,7 +35,7 @@ __all__ = [
 __version__ = version("lig-service")
 
 
-COMPUTING = frozenset({"torch", "transformers", "numpy", "safetensors", "networkx"})
+COMPUTING = frozenset({"torch", "transformers", "numpy", "safetensors", "networkx", "greenlet"})
 """Packages that the base install does without, and computing here needs."""
 HOMES = {
     "explain": "lig_core.method",

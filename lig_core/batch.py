@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+from torch import Tensor
+
 from lig_core.blocks.capture import BlockCall
 from lig_core.blocks.packing import NotPackedError, PackedCall
 from lig_core.contract import ExplainRequest
@@ -16,7 +18,8 @@ from lig_core.engines.chunking import Budget
 from lig_core.loading.encoding import Encoded
 from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.integrators import Integrator
-from lig_core.method import Asked, encoded_texts, quadrature_for
+from lig_core.method import Asked, quadrature_for, reading_of
+from lig_core.quadrature import Quadrature
 from lig_core.result.arrays import LayerArrays
 from lig_core.result.render import document
 
@@ -41,14 +44,15 @@ def stream_batch(
 ) -> Iterator[tuple[int, dict[str, Any], list[LayerArrays]]]:
     """Each request's place among them, the head of its result and its layers, as soon as all of these are known."""
     for places in _packs(requests, model):
-        texts = _Texts([requests[place] for place in places], model)
-        asked = [
-            Asked.of(request, model, text) for request, text in zip(texts.requests, texts.encoded.texts, strict=True)
-        ]
+        chosen = [requests[place] for place in places]
+        pack = Pack([request.subject for request in chosen], model, **reading_of(chosen[0]))
+        asked = [Asked.of(request, model, text) for request, text in zip(chosen, pack.encoded.texts, strict=True)]
+        quadrature = quadrature_for(chosen[0])
         found: list[list[LayerArrays]] = [[] for _ in places]
         for layer in asked[0].layers:
             with model.computing():
-                integrators = texts.integrators(layer, asked, Budget(should_stop=should_stop))
+                targets, budget = [one.targets for one in asked], Budget(should_stop=should_stop)
+                integrators = pack.integrators(layer, targets, quadrature, budget)
                 for one, integrator, layers in zip(asked, integrators, found, strict=True):
                     layers.append(one.explain(layer, integrator))
         for place, one, layers in zip(places, asked, found, strict=True):
@@ -61,27 +65,25 @@ def _packs(requests: Sequence[ExplainRequest], model: LoadedModel) -> Iterator[l
     for place, request in enumerate(requests):
         alike.setdefault(request.model_dump_json(exclude=OWN), []).append(place)
     for places in alike.values():
-        lengths = {place: len(encoded_texts([requests[place]], model).texts[0].tokens) for place in places}
-        pack: list[int] = []
-        for place in sorted(places, key=lengths.__getitem__):
-            if pack and sum(lengths[each] for each in pack) + lengths[place] > MOST_PACKED:
-                yield pack
-                pack = []
-            pack.append(place)
-        yield pack
+        reading = reading_of(requests[places[0]])
+        lengths = {place: len(model.encode([requests[place].subject], **reading).texts[0].tokens) for place in places}
+        ordered = sorted(places, key=lengths.__getitem__)
+        for run in packed([lengths[place] for place in ordered]):
+            yield ordered[run]
 
 
-class _Texts:
-    """The texts of a pack: one sequence where the model takes it, one by one where not."""
+class Pack:
+    """Some texts, read alike: one sequence where the model takes it, one by one where not."""
 
-    def __init__(self, requests: Sequence[ExplainRequest], model: LoadedModel) -> None:
-        self.requests, self._model = requests, model
+    def __init__(self, texts: Sequence[str | Sequence[str]], model: LoadedModel, **reading: bool) -> None:
+        self._texts, self._model, self._reading = texts, model, reading
         with model.computing():
-            self.encoded: Encoded = encoded_texts(requests, model)
+            self.encoded: Encoded = model.encode(texts, **reading)
 
-    def integrators(self, layer: int, asked: Sequence[Asked], budget: Budget) -> list[Integrator]:
-        """One for each text."""
-        targets, quadrature = [one.targets for one in asked], quadrature_for(self.requests[0])
+    def integrators(
+        self, layer: int, targets: Sequence[Tensor], quadrature: Quadrature, budget: Budget
+    ) -> list[Integrator]:
+        """One for each text, for some tokens of it."""
         if self._packed is not None:
             try:
                 return self._model.packed_integrators(layer, self._packed[layer], targets, quadrature, budget)
@@ -94,7 +96,7 @@ class _Texts:
 
     @cached_property
     def _packed(self) -> list[PackedCall] | None:
-        if len(self.requests) == 1:
+        if len(self._texts) == 1:
             return None
         try:
             return self._model.capture_packed(self.encoded)
@@ -103,4 +105,16 @@ class _Texts:
 
     @cached_property
     def _alone(self) -> list[list[BlockCall]]:
-        return [self._model.capture(encoded_texts([request], self._model).inputs)[0] for request in self.requests]
+        return [self._model.capture(self._model.encode([text], **self._reading).inputs)[0] for text in self._texts]
+
+
+def packed(lengths: Sequence[int]) -> Iterator[slice]:
+    """Runs of texts of these lengths that share a sequence: of MOST_PACKED tokens at most, or of one text."""
+    start = tokens = 0
+    for place, length in enumerate(lengths):
+        if place > start and tokens + length > MOST_PACKED:
+            yield slice(start, place)
+            start, tokens = place, 0
+        tokens += length
+    if start < len(lengths):
+        yield slice(start, len(lengths))

@@ -21,7 +21,7 @@ from lig_core.config import LIGConfig, plain_options
 from lig_core.contract import ExplainRequest, MapName, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.errors import NotConverged
-from lig_core.loading.encoding import Encoded, TextTokens
+from lig_core.loading.encoding import TextTokens
 from lig_core.loading.given import asked_of
 from lig_core.loading.kept import kept_model, one_at_a_time
 from lig_core.loading.loaded import LoadedModel
@@ -132,7 +132,7 @@ def stream(
     place of the first layer that misses its tolerance. Layers in `skip` are left out; progress counts them as done.
     """
     with model.computing():
-        encoded = encoded_texts([request], model)
+        encoded = model.encode([request.subject], **reading_of(request))
     asked = Asked.of(request, model, encoded.texts[0])
 
     def report(done: int) -> None:
@@ -195,10 +195,9 @@ class Asked:
         return arrays if self._words is None else self._words.layer(arrays)
 
 
-def encoded_texts(requests: Sequence[ExplainRequest], model: LoadedModel) -> Encoded:
-    """The texts of requests that read them alike, as the model sees them."""
-    reading = {"special_tokens": requests[0].special_tokens, "prefix_space": requests[0].prefix_space}
-    return model.encode([request.subject for request in requests], **reading)
+def reading_of(request: ExplainRequest) -> dict[str, bool]:
+    """How a request's text is read."""
+    return {"special_tokens": request.special_tokens, "prefix_space": request.prefix_space}
 
 
 def explain_layer(integrate: Integrator, request: ExplainRequest, maps: Sequence[MapName] | None = None) -> LayerMaps:

@@ -20,7 +20,15 @@ from torch.nn import functional
 from typing_extensions import override
 
 from lig_core.blocks.attention import AttentionCall
-from lig_core.blocks.capture import BlockCall, Record, first_tensor, has_rows_per_head, map_tensors, recorded_blocks
+from lig_core.blocks.capture import (
+    BlockCall,
+    Record,
+    first_tensor,
+    has_rows_per_head,
+    map_tensors,
+    recorded_blocks,
+    text_config,
+)
 
 
 class NotPackedError(Exception):
@@ -41,7 +49,7 @@ class PackedCall(BlockCall):
 
     @cached_property
     @override
-    def texts(self) -> Tensor:  # type: ignore[override]
+    def texts(self) -> Tensor:
         lengths = torch.tensor(self.lengths, device=self.z.device)
         return torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
 
@@ -63,7 +71,7 @@ def padded_length(model: nn.Module, longest: int, texts: int) -> int:
     """The least length, not under `longest`, that is no other size in the model or its calls."""
     tensors = itertools.chain(model.parameters(), model.buffers())
     sizes = {size for tensor in tensors for size in tensor.shape}
-    sizes |= {value for value in vars(model.config.get_text_config()).values() if isinstance(value, int)}
+    sizes |= {value for value in vars(text_config(model)).values() if isinstance(value, int)}
     sizes |= {size * texts for size in sizes} | {size // 2 for size in sizes} | {texts}
     return next(length for length in itertools.count(longest) if length not in sizes)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lig_core import batch
 from lig_core.contract import Progress
 from lig_core.errors import InvalidRequest, TextTooLong
 from lig_core.experiment.authors import Maps, summary_of
@@ -98,35 +99,71 @@ def _measure_missing(
 ) -> None:
     held = ledger.done()
     done = len(held)
-    for sentence in sentences:
-        if sentence.number not in held:
-            _measure_one(ledger, sentence, model, folder, plan)
-            done += 1
+    for chosen, left_out in _packs(sentences, model, plan):
+        for sentence, why in left_out:
+            if sentence.number not in held:
+                ledger.add(sentence.number, None, why)
+                done += 1
+        missing = [sentence for sentence in chosen if sentence.number not in held]
+        if missing:
+            _measure_pack(ledger, chosen, missing, model, folder, plan)
+            done += len(missing)
         if progress is not None:
             progress(Progress(phase="computing", done=done, total=len(sentences), unit="sentences"))
 
 
-def _measure_one(ledger: Ledger, sentence: Sentence, model: LoadedModel, folder: Path, plan: Plan) -> None:
-    try:
-        encoded = model.encode([sentence.text])
-    except TextTooLong:
-        return ledger.add(sentence.number, None, "longer than the model takes")
-    if len(encoded.texts[0].tokens) > plan.most_tokens:
-        return ledger.add(sentence.number, None, f"more than {plan.most_tokens} tokens")
-    maps = Maps(folder / "authors", sentence) if plan.maps else None
+def _packs(
+    sentences: Sequence[Sentence], model: LoadedModel, plan: Plan
+) -> Iterator[tuple[list[Sentence], list[tuple[Sentence, str]]]]:
+    """Sentences that are measured together, and those left out beside them, with why.
+
+    They hang on the corpus and the plan alone, not on what is measured already: the last digits hang on them.
+    """
+    pack: list[Sentence] = []
+    left_out: list[tuple[Sentence, str]] = []
+    tokens = 0
+    for sentence in sentences:
+        try:
+            length = len(model.encode([sentence.text]).texts[0].tokens)
+        except TextTooLong:
+            left_out.append((sentence, "longer than the model takes"))
+            continue
+        if length > plan.most_tokens:
+            left_out.append((sentence, f"more than {plan.most_tokens} tokens"))
+            continue
+        if pack and tokens + length > batch.MOST_PACKED:
+            yield pack, left_out
+            pack, left_out, tokens = [], [], 0
+        pack.append(sentence)
+        tokens += length
+    yield pack, left_out
+
+
+def _measure_pack(
+    ledger: Ledger,
+    chosen: Sequence[Sentence],
+    missing: Sequence[Sentence],
+    model: LoadedModel,
+    folder: Path,
+    plan: Plan,
+) -> None:
+    maps = {one.number: Maps(folder / "authors", one) for one in missing} if plan.maps else {}
     measured = measure(
-        sentence,
-        encoded,
+        chosen,
+        batch.Pack([sentence.text for sentence in chosen], model),
         model,
         plan.pairs,
         Adaptive.asked(plan.rtol),
         layers=plan.layers or (),
         words=plan.words,
-        sink=None if maps is None else maps.add,
+        sinks=[maps[one.number].add if one.number in maps else None for one in chosen],
     )
-    if maps is not None:
-        maps.write(measured.about, nodes=f"adaptive to {plan.rtol:g}")
-    return ledger.add(sentence.number, measured)
+    numbers = {one.number for one in missing}
+    for one in measured:
+        if one.number in numbers:
+            if one.number in maps:
+                maps[one.number].write(one.about, nodes=f"adaptive to {plan.rtol:g}")
+            ledger.add(one.number, one)
 
 
 def _write(ledger: Ledger, corpus: Corpus, folder: Path, plan: Plan, setup: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""One sentence measured: for every layer, target and pair, how far the composition is from the layer map.
+"""Sentences measured: for every layer, target and pair, how far the composition is from the layer map.
 
     distance  ‖LAYER[:, j] − COMPOSED[:, j]‖₂       norm  ‖LAYER[:, j]‖₂       pearson  of the two columns
 
@@ -18,11 +18,12 @@ import torch
 from safetensors.numpy import load, save
 from torch import Tensor
 
+from lig_core.batch import Pack
 from lig_core.engines.chunking import Budget
 from lig_core.errors import InvalidRequest
 from lig_core.experiment.corpora import Sentence
 from lig_core.experiment.pairs import Pair
-from lig_core.loading.encoding import Encoded, TextTokens
+from lig_core.loading.encoding import TextTokens
 from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.compose import compare, product
 from lig_core.maps.integrators import Integrator
@@ -113,34 +114,37 @@ class Units:
 
 
 def measure(
-    sentence: Sentence,
-    encoded: Encoded,
+    sentences: Sequence[Sentence],
+    pack: Pack,
     model: LoadedModel,
     pairs: Sequence[Pair],
     quadrature: Quadrature,
     *,
     layers: Sequence[int],
     words: bool,
-    sink: Sink | None = None,
-) -> Measured:
-    """All pairs of all layers of one sentence, as encoded. Raises UnsupportedMap where heads cannot be told."""
-    with model.computing():
-        (text,) = encoded.texts
-        units = Units.of(sentence, text, words=words)
-        (calls,) = model.capture(encoded.inputs)
-        targets = torch.arange(len(text.tokens), device=model.device)
-        measured = []
-        for layer in layers:
-            integrator = model.integrator(layer, calls[layer], targets, quadrature, Budget())
-            measured.append(_layer(integrator, layer, pairs, units, sink))
-    arrays = {name: np.stack([one[name] for one in measured]) for name in measured[0]}
+    sinks: Sequence[Sink | None],
+) -> list[Measured]:
+    """All pairs of all layers of the sentences of a pack. Raises UnsupportedMap where heads cannot be told."""
+    texts = pack.encoded.texts
+    units = [Units.of(sentence, text, words=words) for sentence, text in zip(sentences, texts, strict=True)]
+    targets = [torch.arange(len(text.tokens), device=model.device) for text in texts]
+    measured: list[list[dict[str, Array]]] = [[] for _ in sentences]
+    for layer in layers:
+        with model.computing():
+            integrators = pack.integrators(layer, targets, quadrature, Budget())
+            for found, integrator, own, sink in zip(measured, integrators, units, sinks, strict=True):
+                found.append(_layer(integrator, layer, pairs, own, sink))
+    return [_measured(*each) for each in zip(sentences, units, measured, strict=True)]
+
+
+def _measured(sentence: Sentence, units: Units, layers: Sequence[dict[str, Array]]) -> Measured:
     about = {
         "text": sentence.text,
         "tokens": list(units.labels),
         "relations": list(units.relations),
         "head_distances": list(units.head_distances),
     }
-    return Measured(sentence.number, about, **arrays)
+    return Measured(sentence.number, about, **{name: np.stack([one[name] for one in layers]) for name in layers[0]})
 
 
 def _layer(

@@ -11,12 +11,13 @@ import pytest
 from lig_core.batch import MOST_PACKED, stream_batch
 from lig_core.contract import parse_request
 from lig_core.method import stream
+from tests.models import tiny_families  # noqa: F401 - adds its rows to FAMILIES
 from tests.models.tiny_models import FAMILIES, WORDS, loaded
 
 COUNTED = ("targets", "visible", "heads", "nodes", "status", "converged")
 """Arrays that are the same to the last digit."""
 ROUNDING = 1e-12
-"""Of the largest entry, or of 1: errors are relative to a column already, and a text of one token has maps of nothing."""
+"""Of the largest entry, or of 1: errors are relative to a column already, and one token alone has maps of nothing."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "from themselves": {"granularity": "all"},
     "zero": {"granularity": "all", "baseline_att": "zero", "baseline_layer": "zero", "baseline_mlp": "att_itb_a0"},
@@ -26,8 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def texts(seed: int, count: int) -> list[str]:
     drawn = random.Random(seed)
-    words = [word for word in WORDS.split()]
-    return [" ".join(drawn.choices(words, k=drawn.randint(1, 9))) for _ in range(count)]
+    return [" ".join(drawn.choices(WORDS.split(), k=drawn.randint(1, 9))) for _ in range(count)]
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from lig_core import cli, explain
+from lig_core import batch, cli, explain
 from lig_core.errors import InvalidRequest
 from lig_core.experiment import conduct as conducting
 from lig_core.experiment.authors import summary_of
 from lig_core.experiment.conduct import Plan, conduct, require_packages
 from lig_core.experiment.corpora import read_corpus
+from lig_core.experiment.ledger import Ledger
 from lig_core.experiment.pairs import PAIRS
 from tests.support.closeness import assert_close
 
@@ -39,36 +40,43 @@ def whole(tmp_path_factory, corpus, minilm):
     return folder
 
 
-def killed_after_one(corpus, minilm, folder):
-    """A run that is killed while its second sentence is measured."""
-    measure, calls = conducting.measure, []
+def killed_at(place, name, count, run):
+    """A run that is killed when something is called for the `count`-th time."""
+    known, calls = getattr(place, name), []
 
     def dies(*args, **more):
         calls.append(args)
-        if len(calls) == 2:
+        if len(calls) == count:
             os.kill(os.getpid(), signal.SIGKILL)
-        return measure(*args, **more)
+        return known(*args, **more)
 
-    conducting.measure = dies
-    conduct(corpus, minilm, folder, PLAN)
+    setattr(place, name, dies)
+    conduct(*run, PLAN)
 
 
-def test_a_killed_run_goes_on_to_the_same_tables_bit_for_bit(whole, tmp_path, corpus, minilm, monkeypatch):
-    process = multiprocessing.get_context("fork").Process(target=killed_after_one, args=(corpus, minilm, tmp_path))
+@pytest.mark.parametrize("packed", [6, 256])
+@pytest.mark.parametrize(("place", "name"), [(conducting, "measure"), (Ledger, "add")])
+def test_a_killed_run_goes_on_to_the_same_tables_bit_for_bit(
+    tmp_path, corpus, minilm, monkeypatch, packed, place, name
+):
+    monkeypatch.setattr(batch, "MOST_PACKED", packed)  # 6: a sentence or two each
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    conduct(corpus, minilm, whole, PLAN)
+    run = (corpus, minilm, broken)
+    count = 1 if (packed, name) == (256, "measure") else 2
+    process = multiprocessing.get_context("fork").Process(target=killed_at, args=(place, name, count, run))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert not (tmp_path / "report.md").exists()
-    measure, numbers = conducting.measure, []
-    monkeypatch.setattr(
-        conducting, "measure", lambda one, *args, **more: numbers.append(one.number) or measure(one, *args, **more)
-    )
-    seen = []
-    conduct(corpus, minilm, tmp_path, PLAN, progress=seen.append)
-    assert numbers == [1, 2]
+    assert not (broken / "report.md").exists()
+    add, numbers, seen = Ledger.add, [], []
+    monkeypatch.setattr(Ledger, "add", lambda self, number, *more: numbers.append(number) or add(self, number, *more))
+    conduct(*run, PLAN, progress=seen.append)
+    assert numbers == list(range(count - 1, 3)) or name == "measure"
+    assert len(set(numbers)) == len(numbers)
     assert [(one.done, one.total, one.unit) for one in seen][-1] == (3, 3, "sentences")
-    for name in (*TABLES, "plots/pairs.svg", "plots/layers.svg"):
-        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
+    for table in (*TABLES, "plots/pairs.svg", "plots/layers.svg"):
+        assert (broken / table).read_bytes() == (whole / table).read_bytes(), table
 
 
 def test_every_sentence_layer_target_and_pair_is_a_row(whole):
