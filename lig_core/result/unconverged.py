@@ -32,7 +32,7 @@ def remedies(config: Mapping[str, Any]) -> str:
 
     found = ["dtype float64"] if config["dtype"] == "float32" else []
     if config["num_steps"] is not None:
-        found.append("more num_steps, or none")
+        found.append("more num_steps (left out, it is adaptive)")
     elif config["rtol"] < LOOSEST_RTOL:
         found.append(f"a larger rtol, up to {LOOSEST_RTOL:g}")
     return "".join(f"ask for {each}, or " for each in found)
