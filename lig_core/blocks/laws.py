@@ -55,11 +55,14 @@ class NormLaw:
 
 @dataclass(frozen=True)
 class KeyNorm:
-    """A second norm, on the keys after projection (QK-norm): its module, its σ, per head or over all heads."""
+    """A second norm, on the keys after projection (QK-norm): its module, its σ, and which axis of its input is tokens.
+
+    [1, tokens, groups·head_dim] (over all heads), [1, tokens, groups, head_dim] or [1, groups, tokens, head_dim].
+    """
 
     module: nn.Module
     norm: NormLaw
-    per_head: bool
+    tokens_axis: Literal[1, 2]
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,8 @@ def _key_norms(block: Block) -> Iterator[KeyNorm]:
         if m is not attention and linear_width(m) is None
     ]
     try:
+        block.project(torch.cat([block.z[:-1], -block.z[-1:]])[None])
+        last_altered = dict(inputs)
         block.project(block.z[None])
     finally:
         for handle in handles:
@@ -197,9 +202,18 @@ def _key_norms(block: Block) -> Iterator[KeyNorm]:
     for module, raw in inputs.items():
         if not isinstance(raw, Tensor) or raw.numel() != size:
             continue
+        axis = _tokens_axis(raw, last_altered[module], block.num_tokens)
         for eps in _epsilons(module):
             for kind in ("rms", "layer"):
-                yield KeyNorm(module, NormLaw(kind, eps), per_head=raw.dim() == 4)
+                yield KeyNorm(module, NormLaw(kind, eps), axis)
+
+
+def _tokens_axis(raw: Tensor, last_altered: Tensor, tokens: int) -> Literal[1, 2]:
+    """Of an input [1, …, …, head_dim], and of that with another last token: heads may be as many as tokens."""
+    change = (last_altered - raw).abs()
+    elsewhere = change[:, :-1]
+    only_last = elsewhere.numel() == 0 or bool(elsewhere.max() < 1e-3 * change.max())
+    return 1 if raw.shape[1] == tokens and only_last else 2
 
 
 def norm_input(block: Block, key_norm: KeyNorm, vectors: Tensor) -> tuple[Tensor, Projections]:
@@ -217,8 +231,7 @@ def norm_input(block: Block, key_norm: KeyNorm, vectors: Tensor) -> tuple[Tensor
     raw = next(x for x in reversed(inputs) if x.numel() == projections.key.numel())
     if raw.dim() == 3:
         return raw.unsqueeze(1), projections
-    tokens_first = raw.shape[1] == block.num_tokens and raw.shape[2] == projections.key.shape[1]
-    return (raw.transpose(1, 2) if tokens_first else raw), projections
+    return (raw.transpose(1, 2) if key_norm.tokens_axis == 1 else raw), projections
 
 
 def key_at_zero_norm_input(block: Block, key_norm: KeyNorm) -> Tensor:

@@ -30,7 +30,7 @@ from lig_core.engines.path import Path
 from lig_core.engines.target_paths import target_path
 from lig_core.engines.zero_paths import zero_path
 from lig_core.errors import UnsupportedMap
-from lig_core.maps.self_term import map_ratio, zero_ratio
+from lig_core.maps.self_term import by_zero_ratio, map_ratio
 from lig_core.quadrature import Attribution, Integrand, Quadrature
 
 Integral = TypeVar("Integral")
@@ -120,8 +120,8 @@ class Integrator(ABC):
         """z→z' of the whole block."""
         if baseline == "itb_zero_ratio":
             itb, zero = self.layer("self_input_token"), self.layer("zero")
-            values = zero_ratio(itb.attribution.values, zero.attribution.values, self._tokens)
-            return LayerMap(itb.attribution.corrected(values, zero.attribution), f"{itb.engine}+{zero.engine}")
+            joined = by_zero_ratio(itb.attribution, zero.attribution, self._tokens, self.quadrature.rtol)
+            return LayerMap(joined, f"{itb.engine}+{zero.engine}")
         return self._once(("layer", baseline), lambda: self._layer(zero=baseline == "zero"))
 
     def _layer(self, *, zero: bool) -> LayerMap:
@@ -215,13 +215,13 @@ class SplitBlockIntegrator(Integrator):
     def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
         if baseline == "itb_zero_ratio":
             itb, zero = self.att("self_input_token", heads), self.att("zero", heads)
-            values = zero_ratio(itb.attribution.values, zero.attribution.values, self._tokens_by_head(heads))
-            corrected = itb.attribution.corrected(values, zero.attribution)
-            return HeadMap(itb.heads, corrected, f"{itb.engine}+{zero.engine}")
+            tokens = self._tokens_by_head(heads)
+            joined = by_zero_ratio(itb.attribution, zero.attribution, tokens, self.quadrature.rtol)
+            return HeadMap(itb.heads, joined, f"{itb.engine}+{zero.engine}")
         if baseline == "itb_map_ratio":
             itb = self.att("self_input_token", heads)
             values = map_ratio(itb.attribution.values, self._self_weight(heads), self._tokens_by_head(heads))
-            return replace(itb, attribution=itb.attribution.corrected(values))
+            return replace(itb, attribution=replace(itb.attribution, values=values))
         return self._once(("att", baseline, *heads), lambda: self._att(heads, zero=baseline == "zero"))
 
     def _att(self, heads: Sequence[int], *, zero: bool) -> HeadMap:

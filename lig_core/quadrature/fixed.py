@@ -47,7 +47,8 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
     largest = np.maximum(total, sums.lengths.numpy().max(0, initial=0.0))
     floor = rounding_floor(integrand, total)
     still = largest <= floor
-    dead = still & (np.abs(values).sum(-1) <= ENTRY * floor)
+    entries = np.where(still, np.abs(values).sum(-1), 0.0)  # that are taken as 0
+    dead = still & (entries <= ENTRY * floor)
     values = np.where(still[:, None], 0.0, values)
     missed = np.where(dead, 0.0, np.abs(values.sum(-1) - total))
     error = missed / np.maximum(scale_of(total, largest), TINY)
@@ -57,7 +58,7 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
         completeness_error=torch.from_numpy(error),
         entry_error=torch.from_numpy(np.where(dead, 0.0, np.nan)),
         nodes=torch.full_like(columns, len(nodes)),
-        converged=torch.from_numpy(((error <= rtol) & ~still) | dead | is_hidden(missed, floor, total, rtol)),
+        converged=torch.from_numpy(((error <= rtol) & ~still) | dead | is_hidden(missed, entries, floor, total, rtol)),
         status=tuple(_status(*each) for each in zip(still.tolist(), dead.tolist(), strict=True)),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -121,21 +122,24 @@ class Attribution:
     converged: Tensor
     status: tuple[Status, ...]
 
-    def corrected(self, values: Tensor, helper: Attribution | None = None) -> Attribution:
-        """Other values with the same column sums, made with the help of a second attribution.
+    def joined(self, other: Attribution, values: Tensor, entry_error: Tensor, most: float) -> Attribution:
+        """Other values with the same column sums, made of this and a second attribution.
 
-        Nodes add up; a column is converged only if both are, and takes the helper's status where that is worse.
+        Nodes add up; a column is converged where both are and `entry_error` is no more than `most`, or not known. It
+        takes the other's status where that is worse.
         """
-        if helper is None:
-            return replace(self, values=values)
-        status = tuple(b if a in FINE and b not in FINE else a for a, b in zip(self.status, helper.status, strict=True))
+        within = ~(entry_error > most)
+        status: list[Status] = []
+        for mine, others, fine in zip(self.status, other.status, within.tolist(), strict=True):
+            worse = others if mine in FINE and others not in FINE else mine
+            status.append(worse if fine or worse not in FINE else "budget")
         return replace(
             self,
             values=values,
-            entry_error=self.entry_error + helper.entry_error,
-            nodes=self.nodes + helper.nodes,
-            converged=self.converged & helper.converged,
-            status=status,
+            entry_error=entry_error,
+            nodes=self.nodes + other.nodes,
+            converged=self.converged & other.converged & within,
+            status=tuple(status),
         )
 
     def select(self, columns: Tensor) -> Attribution:
@@ -171,6 +175,9 @@ class Quadrature(Protocol):
 
 ENTRY = 3.0
 """The estimated error of a column's entries, all together, may be this many times its tolerance: it is an estimate."""
+EVEN = 1e-2
+"""The estimated error of entries may be ENTRY times the tolerance; where tolerances are loose and estimates worse, it
+grows with the root only: from EVEN on it is the tolerance itself."""
 NEGLIGIBLE = 1e-3
 """A total below this share of the largest L met is measured against that share, not against itself."""
 
@@ -183,15 +190,22 @@ def scale_of(total: Array, largest: Array) -> Array:
     return np.maximum(total, NEGLIGIBLE * largest)
 
 
-def is_hidden(error: Array, floor: Array, total: Array, rtol: float) -> Array:
+def entry_rtol(rtol: float) -> float:
+    """The relative tolerance of the estimated error of entries: 3e-3 for the usual 1e-3, 4.5e-3 for 2e-3."""
+    return min(ENTRY * rtol, math.sqrt(EVEN * rtol))
+
+
+def is_hidden(error: Array, entries: Array, floor: Array, total: Array, rtol: float) -> Array:
     """True if rounding alone may have made an error, and what it can make does not matter in the map [columns].
 
-        error_j ≤ floor_j ≤ rtol · max_k L_k(1)
+        error_j ≤ floor_j ≤ rtol · max_k L_k(1),   entries_j ≤ entry_rtol · max_k L_k(1)
 
-    error and floor are absolute. Such a column has converged although its own total is too small to tell: it is known
-    to within rtol of the largest column beside it.
+    All are absolute: of a column's sum, and of its entries all together. Such a column has converged although its own
+    total is too small to tell: it is known to within the tolerance of the largest column beside it.
     """
-    hidden: Array = (error <= floor * (1 + 1e-9)) & (floor <= rtol * total.max())
+    largest = total.max()
+    of_sum = (error <= floor * (1 + 1e-9)) & (floor <= rtol * largest)
+    hidden: Array = of_sum & (entries <= entry_rtol(rtol) * largest)
     return hidden
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -18,6 +17,7 @@ from lig_core.quadrature.integrand import (
     Attribution,
     Integrand,
     Status,
+    entry_rtol,
     is_hidden,
     rounding_floor,
     scale_of,
@@ -25,9 +25,6 @@ from lig_core.quadrature.integrand import (
 from lig_core.quadrature.rules import NestedRule, gauss_patterson, weights_where_added
 
 MIN_CUT = 1e-3
-EVEN = 1e-2
-"""The estimated error of entries may be ENTRY times the tolerance; where tolerances are loose and estimates worse, it
-grows with the root only: from EVEN on it is the tolerance itself."""
 TRUST, TRUST_ALONE = 1.0, 2.0
 """K in K·D^1.5, the error expected of a rule that differs by D from the one before; with a witness, and without."""
 SLOW = 0.25
@@ -91,11 +88,6 @@ class Panel:
             change=pick(self.change),
             errors=pick(self.errors),
         )
-
-
-def entry_rtol(rtol: float) -> float:
-    """The relative tolerance of the estimated error of entries: 3e-3 for the usual 1e-3, 4.5e-3 for 2e-3."""
-    return min(ENTRY * rtol, math.sqrt(EVEN * rtol))
 
 
 @dataclass(frozen=True)
@@ -349,9 +341,16 @@ class Refinement:
             self.errors[2] <= entry_rtol(self.effort.rtol) * entry_scale * room
         )
         reached = (error <= self.tolerance * room) & (self.errors[2] <= self.entry_tolerance * room)
+        of_entries = np.where(still, self.largest_sum, self.errors[2])
+        hidden = is_hidden(error, of_entries, self.floor, self.total, self.effort.rtol)
         status: list[Status] = []
         for nothing, unseen, fine, rounding, stuck in zip(
-            dead.tolist(), still.tolist(), within_rtol.tolist(), reached.tolist(), self.stuck.tolist(), strict=True
+            dead.tolist(),
+            still.tolist(),
+            within_rtol.tolist(),
+            (reached | hidden).tolist(),
+            self.stuck.tolist(),
+            strict=True,
         ):
             if nothing:
                 status.append("zero_path")
@@ -366,7 +365,7 @@ class Refinement:
         completeness = np.abs(values.sum(-1) - self.total) / np.maximum(scale, TINY)
         entries = self.errors[2] / np.maximum(entry_scale, TINY)
         entries = np.where(dead, 0.0, np.where(still, 1.0, entries))  # of what hides in rounding: all
-        converged = (within_rtol & ~still) | dead | is_hidden(error, self.floor, self.total, self.effort.rtol)
+        converged = (within_rtol & ~still) | dead | hidden
         return Attribution(
             values=torch.from_numpy(values),
             total=torch.from_numpy(self.total),

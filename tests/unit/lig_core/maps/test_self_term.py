@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lig_core.maps.compose import compare, compose, conserving, doubt, product
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
-from lig_core.maps.self_term import map_ratio, split_self, zero_ratio
+from lig_core.maps.self_term import by_zero_ratio, map_ratio, split_self, zero_ratio
 from lig_core.quadrature import Attribution
+from lig_core.quadrature.integrand import Status
 from tests.support.closeness import assert_close
 
 ROUNDING = 1e-12
@@ -185,16 +186,70 @@ def test_a_composition_has_not_converged_where_a_head_of_unknown_shares_passes_o
     mlp = rows([1.0, 0.005], [1.0, -0.04])
     parts = (layer, att, MlpMap(attribution(mlp, [True, True]), per_head=mlp))
     conserved = conserving(ATT, mlp)
-    assert_close(doubt(att, mlp, conserved, None), rows([0.005, 0.04])[0] / conserved.abs().sum(-1), ROUNDING)
+    assert_close(doubt(att, parts[2], conserved, None), rows([0.005, 0.04])[0] / conserved.abs().sum(-1), ROUNDING)
     assert compose(*parts, alone=None, rtol=1e-3).converged.tolist() == [True, False]
     assert compose(*parts, alone=torch.tensor([False, True]), rtol=1e-3).converged.tolist() == [True, True]
 
 
-def test_a_corrected_attribution_takes_the_worse_of_two_certificates() -> None:
+@pytest.mark.parametrize("status", ["ok", "noise_limited"])
+def test_a_composition_has_not_converged_where_a_head_sums_to_little_of_its_entries(status: Status) -> None:
+    """Its shares are 1000 times what it gives, and of the sum that divides them a tenth is not known, or nothing."""
+    att_values = rows([500.5, -499.5, 0.0], [0.0, 1.0, 3.0])
+    columns = attribution(att_values, [True, True])
+    columns = replace(columns, total=rows([0.9, 4.0])[0], status=(status, "ok"))
+    mlp_values = rows([1.0, 1.0])
+    mlp = MlpMap(attribution(mlp_values, [True]), per_head=mlp_values)
+    att, layer = HeadMap((0, 1), columns, ""), LayerMap(attribution(rows([1.0, 2.0, 1.0]), [True]), "")
+    assert not compose(layer, att, mlp, alone=None, rtol=1e-3).converged.any()
+    of_all = (0.1 if status == "ok" else 1.0) * 1000 / conserving(att_values[None], mlp_values).abs().sum()
+    assert_close(doubt(att, mlp, conserving(att_values[None], mlp_values), None), of_all[None], ROUNDING)
+
+
+def test_what_a_head_magnifies_of_the_error_of_its_mlp_entry_counts() -> None:
+    att_values = rows([500.5, -499.5, 0.0], [0.0, 1.0, 3.0])
+    att, mlp_values = HeadMap((0, 1), attribution(att_values, [True, True]), ""), rows([1e-3, 1.0])
+    of_mlp = replace(attribution(mlp_values, [True]), entry_error=rows([1e-3])[0])
+    conserved = conserving(att_values[None], mlp_values)
+    known = doubt(att, MlpMap(attribution(mlp_values, [True]), per_head=mlp_values), conserved, None)
+    assert_close(known, torch.zeros(1), ROUNDING)
+    assert_close(
+        doubt(att, MlpMap(of_mlp, per_head=mlp_values), conserved, None),
+        999 * 1e-3 * 1.001 / conserved.abs().sum(-1),
+        ROUNDING,
+    )
+
+
+def test_two_attributions_joined_take_the_worse_of_their_certificates() -> None:
     good, bad = attribution(rows([1.0, 2.0]), [True]), attribution(rows([3.0, 4.0]), [False])
-    values = rows([2.0, 1.0])
-    assert good.corrected(values, bad).status == ("budget",)
-    assert bad.corrected(values, good).status == ("budget",)
-    assert not good.corrected(values, bad).converged.any()
-    assert good.corrected(values, good).converged.all()
-    assert torch.equal(good.corrected(values, bad).values, values)
+    values, entries = rows([2.0, 1.0]), rows([0.005])[0]
+    for first, second, status in ((good, bad, "budget"), (bad, good, "budget"), (good, good, "ok")):
+        joined = first.joined(second, values, entries, most=0.01)
+        assert joined.status == (status,)
+        assert joined.converged.tolist() == [status == "ok"]
+        assert torch.equal(joined.values, values)
+    beyond = good.joined(good, values, entries, most=0.001)
+    assert beyond.status == ("budget",)
+    assert not beyond.converged.any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_error_of_a_zero_ratio_bounds_what_errors_of_both_columns_make_of_it(seed: int) -> None:
+    """Columns whose entries cancel in part, with errors in sums and entries of known sizes."""
+    drawn = torch.Generator().manual_seed(seed)
+    exact, targets = torch.randn(2, 6, 5, generator=drawn, dtype=torch.float64), torch.arange(6) % 5
+    exact[0].scatter_(1, targets[:, None], 0.0)
+    off = 1e-4 * torch.randn(2, 6, 5, generator=drawn, dtype=torch.float64)
+    off[0].scatter_(1, targets[:, None], 0.0)
+    itb, zero = (
+        replace(
+            attribution(found, [True] * 6),
+            total=right.sum(-1),
+            entry_error=(found - right).abs().sum(-1) / torch.maximum(found.abs().sum(-1), right.sum(-1).max() * 1e-3),
+        )
+        for found, right in zip(exact + off, exact, strict=True)
+    )
+    joined = by_zero_ratio(itb, zero, targets, rtol=1e-3)
+    right = zero_ratio(*exact, targets)
+    error = (joined.values - right).abs().sum(-1) / joined.values.abs().sum(-1)
+    assert (error <= 1.05 * joined.entry_error).all()  # to first order
+    assert (joined.converged == (joined.entry_error <= 0.01)).all()

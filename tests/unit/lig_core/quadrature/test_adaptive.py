@@ -226,16 +226,18 @@ def test_a_path_on_which_nothing_moves_gives_0_and_says_so() -> None:
 def test_a_column_that_moves_by_rounding_alone_is_a_zero_path_unless_its_sources_hide_each_other(
     rule: Quadrature, start: Start
 ) -> None:
-    """float32 noise below what rounding in F allows; a gradient of no length, and a spurious unit direction as one."""
+    """float32 noise below what rounding in F allows; a gradient of no length, and a direction that is noise as one."""
     noise = Term(lambda a: 4e-7 * (a > 0).to(a), lambda a: torch.full_like(a, 1e-7))
-    spurious = Term(noise.value, torch.ones_like)
+    spurious = Term(noise.value, lambda a: torch.full_like(a, 1e-3))
     integrand = Known([[noise, noise], [spurious, spurious], [power(1.0), power(2.0)]], start, torch.float32)
     integrand.reference = torch.ones(3, dtype=torch.float64)
     found = rule.integrate(integrand)
     assert found.status[:2] == ("zero_path", "noise_limited")
     assert not found.values[:2].any()
     assert found.converged.tolist() == [True, True, True]  # beside a column as large as the third
-    integrand.columns[2] = integrand.columns[0]
+    integrand.columns[1] = [Term(noise.value, torch.ones_like)] * 2
+    assert rule.integrate(integrand).converged.tolist() == [True, False, True]  # what was set to 0 is no less than that
+    integrand.columns[1:] = [[spurious, spurious], integrand.columns[0]]
     assert rule.integrate(integrand).converged.tolist() == [True, False, True]
 
 
