@@ -18,11 +18,12 @@ from lig_core.blocks.laws import Positions
 from lig_core.engines.chunking import Budget
 from lig_core.engines.factored import AttentionIntegrand, LayerIntegrand
 from lig_core.engines.path import Path
-from lig_core.engines.target_paths import ClosedTargetPath, ReplayedTargetPath
+from lig_core.engines.target_paths import ClosedTargetPath, ReplayedTargetPath, target_path
 from lig_core.engines.zero_paths import ScaledPath, TangentPath
 from lig_core.loading.precision import working_precision
 from lig_core.maps.integrators import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.quadrature import GaussLegendre
+from tests.models import tiny_families  # noqa: F401 - adds gemma3 to FAMILIES
 from tests.models.brute_force import gauss, truth
 from tests.models.tiny_models import ALL_FAMILIES, CAUSAL, FAMILIES, IDS, LAYERS, Opened, opened, pluggable
 from tests.support.closeness import assert_close
@@ -168,6 +169,16 @@ def test_the_cheap_path_laws_are_the_ones_used(name: str) -> None:
     for found in opened(name):
         assert integrator(found).layer("zero").engine == zero
         assert integrator(found).layer("self_input_token").engine == "factored/closed"
+
+
+@pytest.mark.parametrize("tokens", range(1, 7))
+@pytest.mark.parametrize("name", ["gemma3", *(name for name in NAMES if FAMILIES[name].key_norm)])
+def test_as_many_tokens_as_heads_have_the_laws_of_any_number(name: str, tokens: int) -> None:
+    learnt = opened(name)[0].laws
+    block, own = (getattr(opened(name, IDS[:tokens])[0], part) for part in ("block", "laws"))
+    for laws in (learnt, own):
+        path = target_path(block, laws, torch.arange(block.num_heads))
+        assert isinstance(path, ClosedTargetPath)
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "qwen3"])
