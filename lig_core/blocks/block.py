@@ -92,6 +92,21 @@ class PairInputs:
     value: Tensor
 
 
+CORNERED = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.RReLU,
+    nn.Threshold,
+    nn.Hardtanh,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.Hardshrink,
+    nn.Softshrink,
+)
+
+
 @dataclass(frozen=True)
 class WholeBlock:
     """One layer at one text, replayed as a whole: all that can be done with a block that does not split."""
@@ -105,6 +120,11 @@ class WholeBlock:
         """The block of a recorded call; raises UnsupportedModel when a replay does not reproduce it."""
         with torch.no_grad():
             return WholeBlock(call, tiling, _verified(call, call.replay(call.z, tiling)))
+
+    @cached_property
+    def kinked(self) -> bool:
+        """True if z' may bend or jump along a path: activations with a corner, tokens that change their experts."""
+        return any(isinstance(part, CORNERED) or hasattr(part, "top_k") for part in self.call.module.modules())
 
     @cached_property
     def z(self) -> Tensor:

@@ -49,7 +49,7 @@ class ChunkedIntegrand(ABC):
     num_sources: int
     start: Start
     dtype: torch.dtype
-    witnessed = opaque = False
+    witnessed = opaque = kinked = False
     over_tokens = True
     device: torch.device
 

@@ -54,7 +54,7 @@ class LayerIntegrand(ChunkedIntegrand):
         self._block, self._path, self._targets = block, path, targets
         self.num_columns, self.num_sources = len(targets), block.num_tokens
         self.start: Start = "shared" if path.moving else "measured"
-        self.dtype, self.device = block.z.dtype, block.z.device
+        self.dtype, self.device, self.kinked = block.z.dtype, block.z.device, block.kinked
 
     @cached_property
     def _ends(self) -> _Ends:
@@ -272,7 +272,7 @@ class MlpIntegrand(ChunkedIntegrand):
         self._from, self._step = baseline, u - baseline  # [targets, dims]
         self.num_columns, self.num_sources = u.shape
         self.start = start
-        self.dtype, self.device = u.dtype, u.device
+        self.dtype, self.device, self.kinked = u.dtype, u.device, block.kinked
         with torch.no_grad():
             self._base = function(baseline, targets)
 

@@ -57,6 +57,7 @@ class Integrand(Protocol):
     dtype: torch.dtype  # the precision that L is computed in
     witnessed: bool  # whether there is a witness
     opaque: bool  # whether nothing is known of what happens inside: neither a witness nor parts
+    kinked: bool  # whether rates may jump along a path
     over_tokens: bool  # whether sources are the tokens of the sequence
 
     @property

@@ -27,6 +27,8 @@ from lig_core.quadrature.rules import NestedRule, gauss_patterson, weights_where
 MIN_CUT = 1e-3
 TRUST, TRUST_ALONE = 1.0, 2.0
 """K in K·D^1.5, the error expected of a rule that differs by D from the one before; with a witness, and without."""
+JUMPING = 1.0
+"""Of D, the error expected where rates jump: rules converge by their order no longer, but by how close nodes are."""
 SLOW = 0.25
 """Rules that differ by more than this share of how the two before them did are not yet converging."""
 
@@ -256,6 +258,8 @@ class Refinement:
         change = np.abs(now - before).sum(-1) / np.maximum(scale, TINY)
         trust = TRUST if self.integrand.witnessed else TRUST_ALONE
         expected = trust * change**1.5
+        if self.integrand.kinked:
+            expected = np.maximum(expected, JUMPING * change)
         if panel.change is not None:
             ratio = change / np.maximum(panel.change, TINY)
             expected = np.where(ratio > SLOW, np.maximum(expected, change * np.minimum(ratio, 1)), expected)
