@@ -289,7 +289,6 @@ def test_a_map_of_an_affine_layer_is_known_in_closed_form() -> None:
 @pytest.mark.parametrize("integrand", [LayerIntegrand, AttentionIntegrand])
 @pytest.mark.parametrize("name", ["bert", "llama", "gemma2", "qwen3", "deberta"])
 def test_columns_with_nodes_of_their_own_are_those_columns_alone(name: str, integrand: Any) -> None:
-    from tests.models import tiny_families  # noqa: F401  more families than the other tests here are about
 
     found = opened(name)[0]
     split = integrator(found)
