@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lig_core.batch import explain_batch
     from lig_core.config import LIGConfig
     from lig_core.contract import ExplainRequest
     from lig_core.errors import NotConvergedWarning
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "describe_boundaries",
     "explain",
+    "explain_batch",
     "load",
     "show",
 ]
@@ -39,6 +41,7 @@ COMPUTING = frozenset({"torch", "transformers", "numpy", "safetensors", "network
 """Packages that the base install does without, and computing here needs."""
 HOMES = {
     "explain": "lig_core.method",
+    "explain_batch": "lig_core.batch",
     "describe_boundaries": "lig_core.loading.describe",
     "load": "lig_core.loading.given",
     "ExplainRequest": "lig_core.contract",

@@ -93,17 +93,24 @@ def explain(
         }
         request = parse_request(plain_options(options))
     with one_at_a_time:
-        if isinstance(model, LoadedModel):
-            request, loaded = asked_of(request, model, device), model
-        else:
-            card = find_model(request.model)
-            request = request.named(card.name)
-            check_against_model(request, card)
-            loaded = kept_model(card, device, request.dtype)
+        (request,), loaded = of_model([request], model, device)
         computed = run(request, loaded, progress=progress)
     result = Explanation(plain(computed))
     warn_unconverged(request.on_unconverged, result, stacklevel=2)
     return result
+
+
+def of_model(
+    requests: Sequence[ExplainRequest], model: str | LoadedModel, device: str | torch.device | None
+) -> tuple[list[ExplainRequest], LoadedModel]:
+    """Requests about one model, checked against it, and the model: the one given, or one that is kept."""
+    if isinstance(model, LoadedModel):
+        return [asked_of(request, model, device) for request in requests], model
+    card = find_model(requests[0].model)
+    named = [request.named(card.name) for request in requests]
+    for request in named:
+        check_against_model(request, card)
+    return named, kept_model(card, device, named[0].dtype)
 
 
 def run(
@@ -151,8 +158,6 @@ def stream(
                 budget = Budget(should_stop=should_stop)
                 quadrature = quadrature_for(request)
                 arrays = asked.explain(layer, model.integrator(layer, calls[layer], asked.targets, quadrature, budget))
-            if request.on_unconverged == "fail":
-                _require_convergence(arrays, request)
             report(place)
             yield arrays
 
@@ -189,10 +194,13 @@ class Asked:
         return self.by_tokens if self._words is None else self._words.head(self.by_tokens)
 
     def explain(self, layer: int, integrator: Integrator) -> LayerArrays:
-        """One layer of the result."""
+        """One layer of the result; raises NotConverged where the request says to fail and a column has not."""
         maps = explain_layer(integrator, self.request, self.model.maps(self.request, layer))
         arrays = layer_arrays(layer, maps, self.targets.tolist(), self.model.dtype, labels=self.request.labels)
-        return arrays if self._words is None else self._words.layer(arrays)
+        arrays = arrays if self._words is None else self._words.layer(arrays)
+        if self.request.on_unconverged == "fail":
+            _require_convergence(arrays, self.request)
+        return arrays
 
 
 def reading_of(request: ExplainRequest) -> dict[str, bool]:
