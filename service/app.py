@@ -20,6 +20,7 @@ from service.keys import guard
 from service.keys.source import key_source
 from service.lifecycle import Lifecycle
 from service.metrics import this_process, traffic
+from service.openapi.words import DESCRIPTION, LICENCE, TAGS
 from service.routes import batch, diff, estimate, events, explain, health, models, results, schema
 from service.routes import jobs as job_routes
 from service.settings import Settings
@@ -60,6 +61,9 @@ def create_app(
     app = FastAPI(
         title="LIG service",
         summary="Layer-wise Integrated Gradients: which tokens feed which inside a transformer layer.",
+        description=DESCRIPTION,
+        license_info=LICENCE,
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
         version=API_VERSION,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,

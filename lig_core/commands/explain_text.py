@@ -119,7 +119,7 @@ def explain(
 
             with progress_bar() as report:
                 result = _explain_here(request, device, threads, report)
-            _write(result, output)
+            write_result(result, output)
             _tell_unconverged(request, complaint(result))
         else:
             from lig_core.client import Client
@@ -166,7 +166,7 @@ def _explain_there(request: ExplainRequest, client: Client, output: Path | None)
         _tell_unconverged(request, missed if job.get("converged") is False else None)
     else:
         result = client.result(job["id"])
-        _write(result, output)
+        write_result(result, output)
         _tell_unconverged(request, complaint(result))
 
 
@@ -186,7 +186,8 @@ def _cancel(job: Job, client: Client) -> Never:
     raise SystemExit(INTERRUPTED)
 
 
-def _write(result: dict[str, Any], output: Path | None) -> None:
+def write_result(result: dict[str, Any], output: Path | None) -> None:
+    """Write a result in the format that the name asks for, or as JSON to standard output; say which file."""
     if output is None:
         sys.stdout.buffer.write(as_json(result))
         return

@@ -168,6 +168,12 @@ class LayerArrays:
         return cls(arrays=held, **about)
 
 
+def largest_places(values: Array, count: int) -> list[tuple[int, ...]]:
+    """The indices of the entries of largest absolute value, largest first; of equals the first."""
+    order = np.argsort(-np.abs(values).ravel(), kind="stable")[:count]
+    return list(zip(*(axis.tolist() for axis in np.unravel_index(order, values.shape)), strict=True))
+
+
 def metadata_of(data: bytes) -> dict[str, str]:
     """The metadata in the safetensors format, whose library reads them from files only.
 

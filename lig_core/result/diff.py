@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from lig_core.errors import NotComparable
 from lig_core.result.alignment import align
-from lig_core.result.arrays import MAPS, Array, Head, LayerArrays, Result
+from lig_core.result.arrays import MAPS, Array, Head, LayerArrays, Result, largest_places
 from lig_core.result.render import spread, to_json
 from lig_core.result.select import listed
 from lig_core.result_schema import Receipt
@@ -257,10 +257,7 @@ class _Pair:
         return document | {"difference": spread(rounded, self.targets, count)}
 
     def _changes(self, difference: Array, top: int) -> list[dict[str, Any]]:
-        size = np.abs(difference).ravel()
-        largest = np.argsort(-size, kind="stable")[:top]
-        places = zip(*(axis.tolist() for axis in np.unravel_index(largest, difference.shape)), strict=True)
-        return [self._change(place, difference) for place in places]
+        return [self._change(place, difference) for place in largest_places(difference, top)]
 
     def _change(self, place: tuple[int, ...], difference: Array) -> dict[str, Any]:
         axes = dict(zip(MAPS[self.name], place, strict=True))

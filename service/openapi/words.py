@@ -9,6 +9,17 @@ from fastapi import Header, Path, Query
 from lig_core.contract import ALL_MAPS
 from service.openapi.examples import EXAMPLES, JOB_ID, lines
 
+DESCRIPTION = """Post a text and a model to `/v1/explain`, then wait for the job: its result has, for each layer,
+how much each token contributes to each other, and a certificate of how closely those contributions sum to their known
+total. A contribution is measured from a baseline, and means nothing without it."""
+LICENCE = {"name": "MIT", "identifier": "MIT"}
+TAGS = {
+    "explain": "Submitting work, and what it would cost.",
+    "jobs": "Jobs: waiting, following, results, comparisons, the end.",
+    "models": "The models that can be named.",
+    "health": "Probes and metrics.",
+}
+
 TEXT = {"type": "string"}
 BINARY = {"type": "string", "format": "binary"}
 INDICES = {"pattern": "^([0-9]{1,9}(,[0-9]{1,9})*)?$"}
@@ -125,19 +136,12 @@ LastEventId = Annotated[
 WithMaps = Annotated[
     bool, Query(alias="layers", description="Put each layer's maps into its event; else it says only which layer.")
 ]
-EVENT = {  # as OpenAPI 3.2 has it
-    "type": "object",
-    "properties": {
-        "id": TEXT,
-        "event": {
-            "type": "string",
-            "enum": ["queued", "started", "progress", "head", "layer", "gap", "succeeded", "failed", "cancelled"],
-        },
-        "data": {"type": "string", "description": "JSON.", "contentMediaType": "application/json"},
-        "retry": {"type": "integer"},
-    },
+EVENTS = {
+    **TEXT,
+    "description": "Server-sent events: queued, started, progress, head, layer, gap, succeeded, failed, cancelled. "
+    "`data` is JSON, `id` a place to resume from.",
 }
-EVENTS_CONTENT: dict[str, Any] = {"text/event-stream": {"schema": EVENT, "example": lines("events")}}
+EVENTS_CONTENT: dict[str, Any] = {"text/event-stream": {"schema": EVENTS, "example": lines("events")}}
 
 # Comparisons
 FirstJob = Annotated[str, Query(description="The `id` of a job.", examples=[JOB_ID])]

@@ -59,7 +59,10 @@ class Ready(BaseModel):
     promise_meaning: str
 
 
-PROBLEMS = responses("not_ready", "draining", "queue_full", "evicting_redis", "unfit_redis", "store_unavailable")
+ANSWERED = responses("wrong_host")
+PROBLEMS = responses(
+    "wrong_host", "not_ready", "draining", "queue_full", "evicting_redis", "unfit_redis", "store_unavailable"
+)
 
 
 def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], None]] = ()) -> APIRouter:
@@ -83,7 +86,7 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
         lifecycle.started = True
         return Ready(workers=load.workers, redis=store.server, promise=store.promise, promise_meaning=store.meaning)
 
-    @routes.get("/livez", summary="Is the process alive")
+    @routes.get("/livez", summary="Is the process alive", responses=ANSWERED)
     async def livez() -> Alive:
         """Answers while the process does; looks at nothing else."""
         return Alive()

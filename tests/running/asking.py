@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass, field
 
 import orjson
-from fastapi.routing import iter_route_contexts
+from fastapi import routing
 
 from lig_core.errors import NotConverged
 from lig_core.result.formats import FORMATS
@@ -97,8 +97,9 @@ def versions(path):
 
 
 def routes(app):
-    """Every method and path."""
-    for route in iter_route_contexts(app.routes):
+    """Every method and path that needs a key, of routers in the application as well."""
+    flat = getattr(routing, "iter_route_contexts", iter)  # older FastAPI keeps its routes flat
+    for route in flat(app.routes):
         if route.path not in OPEN:
             yield from ((method, route.path) for method in route.methods - {"HEAD"})
 

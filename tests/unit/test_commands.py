@@ -52,6 +52,13 @@ def test_commands_and_groups_are_added_and_absent_parts_are_not(monkeypatch):
     assert CliRunner().invoke(whole, ["absent"]).exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["view", "keys new"])
+def test_commands_say_what_they_take(command):
+    asked = [sys.executable, "-m", "lig_core.cli", *command.split(), "--help"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert "Usage: " in said and f" {command} " in said and "--help" in said
+
+
 def test_help_imports_no_more_than_it_prints():
     heavy = {"fastapi", "httpx", "huggingface_hub", "numpy", "pydantic", "redis", "rich", "torch", "uvicorn"}
     script = (

