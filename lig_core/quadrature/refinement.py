@@ -199,7 +199,8 @@ class Refinement:
         elif self.growth is not None:
             shares = self.integrand.shares(torch.from_numpy(a), torch.from_numpy(columns))
             growths = list(np.diff(shares.numpy(), axis=0))
-        level = 1 if self.integrand.opaque else 0  # nothing but comparing rules tells then: more nodes to compare
+        # Where nothing but comparing rules tells, or they agree by chance, more nodes are compared.
+        level = 1 if self.integrand.opaque or self.integrand.kinked else 0
         return [
             Panel(panel.grading, low, high, columns, before, after, level, growth=growth)
             for (low, high), (before, after), growth in zip(pairwise(edges), pairwise(lengths), growths, strict=True)

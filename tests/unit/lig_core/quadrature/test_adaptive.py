@@ -82,6 +82,7 @@ class Known:
         *,
         witnessed: bool = False,
         opaque: bool = False,
+        kinked: bool = False,
         widths: float | None = None,
     ) -> None:
         """The terms are their own witness, where there is one; `widths` is what parts of the map say."""
@@ -89,7 +90,7 @@ class Known:
         self._widths = widths
         self.num_columns, self.num_sources = len(columns), len(columns[0])
         self.reference = torch.zeros(len(columns), dtype=torch.float64)
-        self.witnessed, self.opaque = witnessed, opaque
+        self.witnessed, self.opaque, self.kinked = witnessed, opaque, kinked
         self.asked_at: list[float] = []
 
     @property
@@ -367,7 +368,7 @@ class Linear:
 
     start: Start = "measured"
     dtype = torch.float64
-    witnessed = opaque = False
+    witnessed = opaque = kinked = False
 
     def __init__(self, sources: int = 5, targets: int = 4, dims: int = 3) -> None:
         generator = torch.Generator().manual_seed(1)

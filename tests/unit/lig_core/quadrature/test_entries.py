@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from benchmarks.judgement import WRONG, errors_of, rows
@@ -70,6 +71,28 @@ def test_opposite_events_that_no_sum_shows_are_seen(case: str, monkeypatch: pyte
     blind = Adaptive().integrate(Known([opposed(f)], start))
     assert blind.status == ("ok",)
     assert error(blind, exact) > WRONG / 3
+
+
+def corners(seed: int) -> Term:
+    """What a layer of ReLUs makes: it bends at many places, up or down."""
+    drawn = random.Random(seed)
+    bends = [(drawn.uniform(0, 1), drawn.gauss(0, 0.02)) for _ in range(100)]
+    return Term(
+        lambda a: sum((size * (a - at).clamp_min(0) for at, size in bends), torch.zeros_like(a)),
+        lambda a: sum((size * (a > at).to(a) for at, size in bends), torch.zeros_like(a)),
+    )
+
+
+def test_where_rates_jump_rules_are_trusted_no_further_than_they_agree() -> None:
+    errors: dict[bool, list[float]] = {True: [], False: []}
+    for kinked, missed in errors.items():
+        for seed in range(60):
+            column = opposed(corners(seed))
+            found = Adaptive().integrate(Known([column], kinked=kinked))
+            if found.converged[0]:
+                missed.append(error(found, Known([column]).exact))
+    assert max(errors[True]) <= WRONG < max(errors[False]) / 2
+    assert len(errors[True]) >= 40
 
 
 def sharper(factor: float) -> Callable[[nn.Module], None]:
