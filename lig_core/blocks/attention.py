@@ -82,6 +82,12 @@ def probabilities(call: AttentionCall, logits: Tensor, bias: Tensor | None) -> t
 
     The derivative is 1 − tanh²(x/c) under soft-capping and None (meaning 1) without. `logits` is overwritten.
     """
+    weights, slope = _with_sinks(call, logits, bias)
+    return weights if call.sinks is None else weights[..., :-1], slope
+
+
+def _with_sinks(call: AttentionCall, logits: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The same, with the weights of the sinks behind those of the sources where there are any."""
     slope = None
     if call.softcap is not None:
         capped = torch.tanh(logits / call.softcap)
@@ -89,10 +95,10 @@ def probabilities(call: AttentionCall, logits: Tensor, bias: Tensor | None) -> t
         logits = capped * call.softcap
     if bias is not None:
         logits = logits + bias
-    if call.sinks is None:
-        return torch.softmax(logits, -1), slope
-    sinks = call.sinks.to(logits).reshape(-1, 1, 1).expand(*logits.shape[:-1], 1)
-    return torch.softmax(torch.cat([logits, sinks], -1), -1)[..., :-1], slope
+    if call.sinks is not None:
+        sinks = call.sinks.to(logits).reshape(-1, 1, 1).expand(*logits.shape[:-1], 1)
+        logits = torch.cat([logits, sinks], -1)
+    return torch.softmax(logits, -1), slope
 
 
 def repeat_groups(x: Tensor, heads: int) -> Tensor:
@@ -105,6 +111,19 @@ def attention_weights(call: AttentionCall) -> Tensor:
     key = repeat_groups(call.key, call.query.shape[1])
     weights, _ = probabilities(call, call.query @ key.transpose(-1, -2) * call.scale, call.bias)
     return weights
+
+
+def self_weights(call: AttentionCall) -> tuple[Tensor, Tensor]:
+    """α_jj and 1 − α_jj [heads, tokens], float64: what a token gives itself, and what all others and the sink get.
+
+    The second is summed: where attention is saturated, subtracting from 1 leaves nothing but rounding of it.
+    """
+    key = repeat_groups(call.key, call.query.shape[1])
+    weights, _ = _with_sinks(call, call.query @ key.transpose(-1, -2) * call.scale, call.bias)
+    weights = weights[0].double()
+    own = weights.diagonal(dim1=-2, dim2=-1).clone()
+    weights.diagonal(dim1=-2, dim2=-1).zero_()
+    return own, weights.sum(-1)
 
 
 def logit_range(call: AttentionCall) -> Tensor:

@@ -9,10 +9,6 @@ from torch import Tensor
 
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
 from lig_core.maps.self_term import DOUBT
-from lig_core.quadrature.integrand import NEGLIGIBLE, Status
-
-UNKNOWN_SUMS: tuple[Status, ...] = ("zero_path", "noise_limited")
-"""Statuses of columns of which no more is known than that their sum is about 0."""
 
 
 @dataclass(frozen=True)
@@ -57,36 +53,30 @@ def compose(layer: LayerMap, att: HeadMap, mlp: MlpMap, *, alone: Tensor | None,
         converged=heads_converged
         & mlp.attribution.converged
         & layer.attribution.converged
-        & (doubt(att, mlp, conserved, alone) <= DOUBT * rtol),
+        & (doubt(att, mlp.per_head, conserved, alone) <= DOUBT * rtol),
     )
 
 
-def doubt(att: HeadMap, mlp: MlpMap, conserved: Tensor, alone: Tensor | None) -> Tensor:
-    """The part of each composed column that came by ways which are not known [targets], at most.
+def doubt(att: HeadMap, mlp: Tensor, conserved: Tensor, alone: Tensor | None) -> Tensor:
+    """The part of each composed column whose way through the heads is not known [targets], at most.
 
-        (Σ_h min(1, s_h + e_h) r_h |MLP[j, h]| + (max_h r_h − 1) E) / Σ_i |CONSERVING[i→j]|
-        r_h = Σ_i |ATT_h| / |Σ_i ATT_h|      how much of a head's entries its sum leaves, where signs differ
-        s_h, e_h: errors of Σ_i ATT_h and of its entries, by its certificate, each relative; E: that of MLP's entries
+        Σ_h min(1, e_h) |MLP[j, h]| / Σ_i |CONSERVING[i→j]|,   e_h = (error of ATT_h, by its certificate) / |Σ_i ATT_h|
 
     A column may be certified as too small to matter beside others, or as nothing but rounding, and yet its shares pass
-    on all that its head gives, and more where its entries cancel (`conserving`): of such shares nothing is known.
+    on all that its head gives (`conserving`): of such shares nothing is known.
     """
-    assert mlp.per_head is not None
-    columns, tiny = att.attribution, torch.finfo(conserved.dtype).tiny
+    columns = att.attribution
     sums, size = columns.values.sum(-1), columns.values.abs().sum(-1)
-    moved = sums.abs() > tiny
-    scale = torch.maximum(size, NEGLIGIBLE * columns.total.max())
-    entries = torch.nan_to_num(columns.entry_error, nan=0.0) * scale  # a fixed rule makes no estimate
-    error = (sums - columns.total).abs() / sums.abs().clamp_min(tiny) + entries / size.clamp_min(tiny)
-    known = moved & torch.tensor([status not in UNKNOWN_SUMS for status in columns.status])
-    unknown = torch.where(known, error.clamp_max(1.0), 1.0)
-    reach = torch.where(moved, size / sums.abs().clamp_min(tiny), 1.0)
-    unknown, reach = (x.unflatten(0, (-1, len(att.heads))) for x in (unknown, reach))
+    entries = torch.nan_to_num(columns.entry_error, nan=0.0)  # a fixed rule makes no estimate
+    missed = (sums - columns.total).abs()
+    error = torch.maximum(missed, torch.maximum(entries, columns.completeness_error) * torch.maximum(size, sums.abs()))
+    still = torch.tensor([status == "zero_path" for status in columns.status])
+    tiny = torch.finfo(sums.dtype).tiny
+    unknown = torch.where(still | (sums.abs() <= tiny), 1.0, error / sums.abs().clamp_min(tiny)).clamp_max(1.0)
+    unknown = unknown.unflatten(0, (-1, len(att.heads)))
     if alone is not None:
-        unknown, reach = torch.where(alone[:, None], 0.0, unknown), torch.where(alone[:, None], 1.0, reach)
-    lost = (unknown * reach * mlp.per_head.abs()).sum(-1)
-    of_mlp = torch.nan_to_num(mlp.attribution.entry_error, nan=0.0) * mlp.attribution.values.abs().sum(-1)
-    lost = lost + (reach.amax(-1) - 1) * of_mlp
+        unknown = torch.where(alone[:, None], 0.0, unknown)
+    lost = (unknown * mlp.abs()).sum(-1)
     return torch.where(lost > 0, lost / torch.maximum(conserved.abs().sum(-1), lost).clamp_min(tiny), 0.0)
 
 

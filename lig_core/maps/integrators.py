@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lig_core.blocks.attention import attention_weights, visible_range
+from lig_core.blocks.attention import self_weights, visible_range
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.laws import PathLaws
 from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
@@ -220,7 +220,8 @@ class SplitBlockIntegrator(Integrator):
             return HeadMap(itb.heads, joined, f"{itb.engine}+{zero.engine}")
         if baseline == "itb_map_ratio":
             itb = self.att("self_input_token", heads)
-            values = map_ratio(itb.attribution.values, self._self_weight(heads), self._tokens_by_head(heads))
+            own, others = self._self_weights(heads)
+            values = map_ratio(itb.attribution.values, own, others, self._tokens_by_head(heads))
             return replace(itb, attribution=replace(itb.attribution, values=values))
         return self._once(("att", baseline, *heads), lambda: self._att(heads, zero=baseline == "zero"))
 
@@ -286,10 +287,9 @@ class SplitBlockIntegrator(Integrator):
         path = self._path(False, range(self.num_heads))
         return path.at(start).attend(self.targets).heads_out[0].transpose(0, 1)
 
-    def _self_weight(self, heads: Sequence[int]) -> Tensor:
-        """Attention weight α_jj of each (target, head) column."""
-        own = attention_weights(self.block.attention)[0].diagonal(dim1=-2, dim2=-1)  # [heads, tokens]
-        return own[list(heads)][:, self.targets].T.flatten().cpu().double()
+    def _self_weights(self, heads: Sequence[int]) -> list[Tensor]:
+        """α_jj and 1 − α_jj of each (target, head) column."""
+        return [x[list(heads)][:, self.targets].T.flatten().cpu() for x in self_weights(self.block.attention)]
 
     def _tokens_by_head(self, heads: Sequence[int]) -> Tensor:
         return self._tokens.repeat_interleave(len(heads))

@@ -12,7 +12,7 @@ from lig_core.quadrature import Attribution
 from lig_core.quadrature.integrand import NEGLIGIBLE
 
 DOUBT = 10.0
-"""Of a column made of two, entries may be unknown to this many times the tolerance: 1 % for the usual 1e-3."""
+"""Of a column made of others, this many times the tolerance may be unknown: 1 % for the usual 1e-3."""
 
 
 def zero_ratio(itb: Tensor, zero: Tensor, targets: Tensor) -> Tensor:
@@ -22,9 +22,7 @@ def zero_ratio(itb: Tensor, zero: Tensor, targets: Tensor) -> Tensor:
 
     itb (c) and zero (e): [columns, sources]; targets: each column's own token [columns].
     """
-    own, rest = split_self(zero, targets)
-    _, itb_rest = split_self(itb, targets)
-    return with_self(itb, targets, own * _ratio(itb_rest, rest))
+    return with_self(itb, *split_self(zero, targets), targets)
 
 
 def by_zero_ratio(itb: Attribution, zero: Attribution, targets: Tensor, rtol: float) -> Attribution:
@@ -58,15 +56,14 @@ def _entries(columns: Attribution) -> Tensor:
     return columns.entry_error * torch.maximum(_scale(columns), columns.values.abs().sum(1))
 
 
-def map_ratio(itb: Tensor, self_weight: Tensor, targets: Tensor) -> Tensor:
+def map_ratio(itb: Tensor, own: Tensor, others: Tensor, targets: Tensor) -> Tensor:
     """ITB-mapRatio: the self share of the attention weight, put into the ITB column.
 
         s = (Σ_{i≠j} c_i) · α_jj / (1 − α_jj),   then the column is rescaled to its former sum
 
-    self_weight: α_jj of each column [columns].
+    own: α_jj of each column [columns]; others: 1 − α_jj.
     """
-    _, rest = split_self(itb, targets)
-    return with_self(itb, targets, rest * _ratio(self_weight, 1 - self_weight))
+    return with_self(itb, own, others, targets)
 
 
 def split_self(columns: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,11 +72,17 @@ def split_self(columns: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return own, columns.sum(1) - own
 
 
-def with_self(columns: Tensor, targets: Tensor, own: Tensor) -> Tensor:
-    """Columns with `own` as self term, rescaled to their former sums."""
-    former = columns.sum(1)
-    filled = columns.scatter(1, targets[:, None], own[:, None])
-    return filled * _ratio(former, filled.sum(1), otherwise=1.0)[:, None]
+def with_self(columns: Tensor, own: Tensor, others: Tensor, targets: Tensor) -> Tensor:
+    """Columns with a self term s in the ratio of own to others to what their sources add up to, rescaled to their sums.
+
+        c_i · others / (own + others),   s = (Σ_{i≠j} c_i) · own / (own + others)
+
+    This is finite where others vanish: all is the target's own then. Columns of no ratio (0 to 0) stay as they are.
+    """
+    _, rest = split_self(columns, targets)
+    both = own + others
+    kept = columns * _ratio(others, both, otherwise=1.0)[:, None]
+    return kept.scatter(1, targets[:, None], (rest * _ratio(own, both))[:, None])
 
 
 def _ratio(numerator: Tensor, denominator: Tensor, otherwise: float = 0.0) -> Tensor:

@@ -136,12 +136,19 @@ LastEventId = Annotated[
 WithMaps = Annotated[
     bool, Query(alias="layers", description="Put each layer's maps into its event; else it says only which layer.")
 ]
-EVENTS = {
-    **TEXT,
-    "description": "Server-sent events: queued, started, progress, head, layer, gap, succeeded, failed, cancelled. "
-    "`data` is JSON, `id` a place to resume from.",
+EVENT = {  # as OpenAPI 3.2 has it
+    "type": "object",
+    "properties": {
+        "id": TEXT,
+        "event": {
+            "type": "string",
+            "enum": ["queued", "started", "progress", "head", "layer", "gap", "succeeded", "failed", "cancelled"],
+        },
+        "data": {"type": "string", "description": "JSON.", "contentMediaType": "application/json"},
+        "retry": {"type": "integer"},
+    },
 }
-EVENTS_CONTENT: dict[str, Any] = {"text/event-stream": {"schema": EVENTS, "example": lines("events")}}
+EVENTS_CONTENT: dict[str, Any] = {"text/event-stream": {"schema": EVENT, "example": lines("events")}}
 
 # Comparisons
 FirstJob = Annotated[str, Query(description="The `id` of a job.", examples=[JOB_ID])]

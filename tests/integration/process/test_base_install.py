@@ -29,7 +29,7 @@ sys.meta_path.insert(0, Absent())
 from lig_core.cli import main
 main()
 """
-EXTRAS = {"numpy", "torch", "transformers", "safetensors", "zstandard", "tokenizers", "networkx"} | {
+EXTRAS = {"numpy", "torch", "transformers", "safetensors", "zstandard", "tokenizers", "networkx", "greenlet"} | {
     *("fastapi", "starlette", "uvicorn", "redis", "rq", "pydantic_settings", "prometheus_client", "werkzeug"),
     *("standardwebhooks", "fastapi_offline"),
 }

