@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test programs images-test deploy-test test-lowest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
-  architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer experiment truth faults stops soak fuzz clean
+  architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer experiment truth batches faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort

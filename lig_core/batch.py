@@ -44,7 +44,7 @@ def explain_batch(
     """`explain` of many texts with the same options: short ones share sequences, which takes a fraction of the time.
 
     The results are in the order of the texts, each as `explain` returns it, up to the rounding of sums. What is wrong
-    with one text is raised for all, and nothing is computed.
+    with one text is raised for all.
     """
     if not texts:
         return []

@@ -106,11 +106,14 @@ def repeat_groups(x: Tensor, heads: int) -> Tensor:
     return x if x.shape[-3] == heads else x.repeat_interleave(heads // x.shape[-3], dim=-3)
 
 
+def _raw_logits(call: AttentionCall) -> Tensor:
+    """q·kᵀ·scale [batch, heads, targets, sources]."""
+    return call.query @ repeat_groups(call.key, call.query.shape[1]).transpose(-1, -2) * call.scale
+
+
 def attention_weights(call: AttentionCall) -> Tensor:
     """softmax(q·kᵀ·scale + bias) of a call: [batch, heads, targets, sources]."""
-    key = repeat_groups(call.key, call.query.shape[1])
-    weights, _ = probabilities(call, call.query @ key.transpose(-1, -2) * call.scale, call.bias)
-    return weights
+    return probabilities(call, _raw_logits(call), call.bias)[0]
 
 
 def self_weights(call: AttentionCall) -> tuple[Tensor, Tensor]:
@@ -118,9 +121,7 @@ def self_weights(call: AttentionCall) -> tuple[Tensor, Tensor]:
 
     The second is summed: where attention is saturated, subtracting from 1 leaves nothing but rounding of it.
     """
-    key = repeat_groups(call.key, call.query.shape[1])
-    weights, _ = _with_sinks(call, call.query @ key.transpose(-1, -2) * call.scale, call.bias)
-    weights = weights[0].double()
+    weights = _with_sinks(call, _raw_logits(call), call.bias)[0][0].double()
     own = weights.diagonal(dim1=-2, dim2=-1).clone()
     weights.diagonal(dim1=-2, dim2=-1).zero_()
     return own, weights.sum(-1)
@@ -128,7 +129,7 @@ def self_weights(call: AttentionCall) -> tuple[Tensor, Tensor]:
 
 def logit_range(call: AttentionCall) -> Tensor:
     """The difference between a target's largest and smallest logit of what it sees: [batch, heads, targets]."""
-    logits = call.query @ repeat_groups(call.key, call.query.shape[1]).transpose(-1, -2) * call.scale
+    logits = _raw_logits(call)
     if call.bias is not None:
         logits = logits + call.bias
     hidden = masked(logits)

@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lig_core.blocks.attention import AttentionCall, Handler, attend, intercept
 from lig_core.blocks.capture import BlockCall, Tiling
+from lig_core.blocks.kinks import has_kinks
 from lig_core.blocks.softmax_tap import SoftmaxTap
 from lig_core.errors import UnsupportedMap, UnsupportedModel
 
@@ -92,21 +93,6 @@ class PairInputs:
     value: Tensor
 
 
-CORNERED = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.RReLU,
-    nn.Threshold,
-    nn.Hardtanh,
-    nn.Hardsigmoid,
-    nn.Hardswish,
-    nn.Hardshrink,
-    nn.Softshrink,
-)
-
-
 @dataclass(frozen=True)
 class WholeBlock:
     """One layer at one text, replayed as a whole: all that can be done with a block that does not split."""
@@ -123,8 +109,8 @@ class WholeBlock:
 
     @cached_property
     def kinked(self) -> bool:
-        """True if z' may bend or jump along a path: activations with a corner, tokens that change their experts."""
-        return any(isinstance(part, CORNERED) or hasattr(part, "top_k") for part in self.call.module.modules())
+        """True if the derivative of z' may jump along a path."""
+        return has_kinks(self.call.module)
 
     @cached_property
     def z(self) -> Tensor:

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from lig_core.commands.terminal import INTERRUPTED, as_json, errors_in_one_line, say, say_written
-from lig_core.commands.values import Threads, integers, listed_tokens
+from lig_core.commands.values import ApiKey, Server, Threads, integers, listed_tokens
 from lig_core.errors import LigError
 from lig_core.result.unconverged import complaint
 from lig_core.threads import set_threads
@@ -66,12 +66,8 @@ def explain(
         str | None, typer.Option(help="cpu, cuda, or auto: spread over several [default: a GPU where there is one].")
     ] = None,
     threads: Threads = None,
-    server: Annotated[
-        str | None, typer.Option(help="URL of a LIG service to compute on [default: compute here].")
-    ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="LIG_API_KEY", help="The key that the service knows you by, with --server.")
-    ] = None,
+    server: Server = None,
+    api_key: ApiKey = None,
     output: Annotated[
         Path | None,
         typer.Option(

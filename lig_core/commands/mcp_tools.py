@@ -55,19 +55,19 @@ class Tools:
         from lig_core.result.select import Selection, select
 
         found = select(self._found(result), Selection.parse(layers=layers))
-        told = account(found, Flow.of(found, map=map), source=source, target=target, top=top)
+        flow = account(found, Flow.of(found, map=map), source=source, target=target, top=top)
         named = _names(found)
         kept = ("map", "baseline", "normalised_by", "own_share", "layers", "certified", "no_rollout")
-        answer = {key: told[key] for key in kept if key in told}
+        answer = {key: flow[key] for key in kept if key in flow}
         answer["paths"] = [
             {"score": _short(path["score"]), "tokens": [named[token] for token in path["tokens"]]}
-            for path in told["paths"]
+            for path in flow["paths"]
         ]
-        if target is not None and told["rollout"] is not None:
-            reaching = {named[source]: row[target] for source, row in enumerate(told["rollout"])}
+        if target is not None and flow["rollout"] is not None:
+            reaching = {named[source]: row[target] for source, row in enumerate(flow["rollout"])}
             largest = sorted(reaching, key=lambda token: -abs(reaching[token]))[:top]
             answer["rollout_into_target"] = {token: _short(reaching[token]) for token in largest}
-        return answer | _notes(told["baseline"])
+        return answer | _notes(flow["baseline"])
 
     def compare(self, a: str, b: str, top: int, layers: str | None, maps: str | None) -> dict[str, Any]:
         """How two results differ, b less a: the settings, and of each map the largest changes."""

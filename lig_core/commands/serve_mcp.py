@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lig_core.commands.terminal import errors_in_one_line
+from lig_core.commands.values import ApiKey, Server
 from lig_core.errors import LigError
 
 if TYPE_CHECKING:
@@ -26,12 +27,8 @@ FlowMap = Literal["layer", "product", "conserving"]
 
 
 def mcp(
-    server: Annotated[
-        str | None, typer.Option(help="URL of a LIG service to compute on [default: compute here].")
-    ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="LIG_API_KEY", help="The key that the service knows you by, with --server.")
-    ] = None,
+    server: Server = None,
+    api_key: ApiKey = None,
     folder: Annotated[
         Path, typer.Option(help="Where results are written and read; nothing outside it is.", file_okay=False)
     ] = Path(),

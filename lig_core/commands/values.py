@@ -19,6 +19,11 @@ Threads = Annotated[
     ),
 ]
 
+Server = Annotated[str | None, typer.Option(help="URL of a LIG service to compute on [default: compute here].")]
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="LIG_API_KEY", help="The key that the service knows you by, with --server.")
+]
+
 
 def one_of(option: str, value: str, known: Sequence[str]) -> Any:
     """The value, which has to be a known one."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lig_core.quadrature import Attribution
-from lig_core.quadrature.integrand import NEGLIGIBLE
 
 DOUBT = 10.0
 """Of a column made of others, this many times the tolerance may be unknown: 1 % for the usual 1e-3."""
@@ -30,30 +29,20 @@ def by_zero_ratio(itb: Attribution, zero: Attribution, targets: Tensor, rtol: fl
 
     With the self share σ = e_j / Σ_i e_i its entries are (1 − σ) c_i and σ Σ_i c_i, off by
 
-        |1 − σ| E_c + |σ| |Σ_i c_i − L_c| + δσ (Σ_i |c_i| + |Σ_i c_i|),   δσ = (E_e + |σ| |Σ_i e_i − L_e|) / |Σ_i e_i|
+        |1 − σ| E_c + |σ| |Σ_i c_i − L_c| + δσ (Σ_i |c_i| + |Σ_i c_i|)
+        δσ = (E_e |e_j| / Σ_i |e_i| + |σ| |Σ_i e_i − L_e|) / |Σ_i e_i|
 
-    with E the estimated errors of entries: where the zero column's entries cancel, little of σ is known.
+    with E the estimated errors of entries, spread by their sizes: where the zero column's entries cancel, little of σ
+    is known.
     """
     values = zero_ratio(itb.values, zero.values, targets)
     own, rest = split_self(zero.values, targets)
-    sums = own + rest
-    share = _ratio(own, sums)
-    missed = (sums - zero.total).abs()
-    of_share = _ratio(_entries(zero) + share.abs() * missed, sums.abs())
-    whole = itb.values.sum(1)
-    size = itb.values.abs().sum(1) + whole.abs()
-    error = (1 - share).abs() * _entries(itb) + share.abs() * (whole - itb.total).abs() + of_share * size
-    scale = torch.maximum(_scale(itb), values.abs().sum(1))
-    return itb.joined(zero, values, _ratio(error, scale), DOUBT * rtol)
-
-
-def _scale(columns: Attribution) -> Tensor:
-    return torch.maximum(columns.total, NEGLIGIBLE * columns.total.max())
-
-
-def _entries(columns: Attribution) -> Tensor:
-    """The estimated error of all entries of each column, absolute."""
-    return columns.entry_error * torch.maximum(_scale(columns), columns.values.abs().sum(1))
+    share = _ratio(own, own + rest)
+    of_own = zero.entries_off * _ratio(own.abs(), zero.values.abs().sum(1))
+    of_share = _ratio(of_own + share.abs() * (own + rest - zero.total).abs(), (own + rest).abs())
+    whole, size = itb.values.sum(1), itb.values.abs().sum(1)
+    error = (1 - share).abs() * itb.entries_off + share.abs() * (whole - itb.total).abs()
+    return itb.joined(zero, values, error + of_share * (size + whole.abs()), DOUBT * rtol)
 
 
 def map_ratio(itb: Tensor, own: Tensor, others: Tensor, targets: Tensor) -> Tensor:

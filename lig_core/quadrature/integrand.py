@@ -123,12 +123,18 @@ class Attribution:
     converged: Tensor
     status: tuple[Status, ...]
 
-    def joined(self, other: Attribution, values: Tensor, entry_error: Tensor, most: float) -> Attribution:
-        """Other values with the same column sums, made of this and a second attribution.
+    @property
+    def entries_off(self) -> Tensor:
+        """The estimated error of all entries of a column together, absolute [columns]; NaN where a rule makes none."""
+        return self.entry_error * _entry_scale(self.total, self.values)
 
-        Nodes add up; a column is converged where both are and `entry_error` is no more than `most`, or not known. It
-        takes the other's status where that is worse.
+    def joined(self, other: Attribution, values: Tensor, entries_off: Tensor, most: float) -> Attribution:
+        """Other values with the same column sums, made of this and a second attribution, with an error of their own.
+
+        Nodes add up; a column is converged where both are and its `entry_error` is no more than `most`, or not known.
+        It takes the other's status where that is worse.
         """
+        entry_error = entries_off / _entry_scale(self.total, values).clamp_min(TINY)
         within = ~(entry_error > most)
         status: list[Status] = []
         for mine, others, fine in zip(self.status, other.status, within.tolist(), strict=True):
@@ -184,6 +190,11 @@ NEGLIGIBLE = 1e-3
 
 
 TINY = float(np.finfo(np.float64).tiny)
+
+
+def _entry_scale(total: Tensor, values: Tensor) -> Tensor:
+    """What errors of entries are relative to [columns]: Σ_i |value|, or `scale_of` among a map's totals."""
+    return torch.maximum(torch.maximum(total, NEGLIGIBLE * total.max()), values.abs().sum(-1))
 
 
 def scale_of(total: Array, largest: Array) -> Array:

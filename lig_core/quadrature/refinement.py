@@ -27,8 +27,6 @@ from lig_core.quadrature.rules import NestedRule, gauss_patterson, weights_where
 MIN_CUT = 1e-3
 TRUST, TRUST_ALONE = 1.0, 2.0
 """K in K·D^1.5, the error expected of a rule that differs by D from the one before; with a witness, and without."""
-JUMPING = 1.0
-"""Of D, the error expected where rates jump: rules converge by their order no longer, but by how close nodes are."""
 SLOW = 0.25
 """Rules that differ by more than this share of how the two before them did are not yet converging."""
 
@@ -259,8 +257,8 @@ class Refinement:
         change = np.abs(now - before).sum(-1) / np.maximum(scale, TINY)
         trust = TRUST if self.integrand.witnessed else TRUST_ALONE
         expected = trust * change**1.5
-        if self.integrand.kinked:
-            expected = np.maximum(expected, JUMPING * change)
+        if self.integrand.kinked:  # no rule converges by its order there
+            expected = np.maximum(expected, change)
         if panel.change is not None:
             ratio = change / np.maximum(panel.change, TINY)
             expected = np.where(ratio > SLOW, np.maximum(expected, change * np.minimum(ratio, 1)), expected)
@@ -312,12 +310,13 @@ class Refinement:
     def refined(self, panel: Panel) -> list[Panel]:
         """The panel ready for the next rule, or cut around the interval that its nodes resolve worst.
 
-        Where that is, L tells; where L is right and entries are not, nothing does: the panel is halved.
+        Where that is, L tells; where L is right and entries are not, nothing does: the panel is halved. But where rates
+        jump L bends, however right its end is.
         """
         if panel.level + 1 < len(self.effort.sizes):
             return [panel]
         assert panel.lengths is not None and panel.slopes is not None
-        if self.is_of_entries(panel):
+        if self.is_of_entries(panel) and not self.integrand.kinked:
             return self.panels([panel.low, (panel.low + panel.high) / 2, panel.high], panel)
         gaps, grown = np.diff(panel.t), np.diff(panel.lengths, axis=0)
         missed = np.abs(grown - gaps[:, None] * (panel.slopes[1:] + panel.slopes[:-1]) / 2)

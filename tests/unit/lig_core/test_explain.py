@@ -231,12 +231,12 @@ def test_ratio_baselines_keep_the_sums_and_fill_the_diagonal() -> None:
 
 
 def test_a_text_of_one_token_is_explained() -> None:
-    for name, rtol in (("bert", 1e-4), ("llama", 1e-4), ("t5_encoder", 1e-3)):  # T5's ReLUs bend
-        document = explained(loaded(name), "fox", baseline_layer="zero", baseline_att="zero", rtol=rtol)
+    for name in ("bert", "llama", "t5_encoder"):
+        document = explained(loaded(name), "fox", baseline_layer="zero", baseline_att="zero", rtol=1e-4)
         for layer in document["layers"].values():
             assert layer["z2z"]["shape"] == [1, 1]
             (total,) = layer["z2z"]["certificate"]["total"]
-            assert_close(layer["z2z"]["matrix"][0][0], total, rtol)
+            assert_close(layer["z2z"]["matrix"][0][0], total, 1e-4)
         own = explained(loaded(name), "fox")
         assert own["layers"]["0"]["z2z"]["matrix"] == [[0.0]]
         assert own["layers"]["0"]["z2z"]["certificate"]["status"] == ["zero_path"]
@@ -271,7 +271,7 @@ def test_an_unconverged_result_is_flagged_and_refused_on_request() -> None:
     assert not certificate["all_converged"]
     assert set(certificate["status"]) == {"fixed"}
     assert max(certificate["completeness_error"]) > 1e-3
-    with pytest.raises(NotConverged, match="more num_steps"):
+    with pytest.raises(NotConverged, match=r"misses the tolerance .* more num_steps \(left out, it is adaptive\)"):
         explained(loaded("gpt2"), **asked, on_unconverged="fail")
 
 

@@ -178,7 +178,10 @@ def test_a_norm_on_the_keys_is_found_where_there_is_one(name: str) -> None:
         assert found.laws is not None
         key_norm = found.laws.key_norm
         assert (key_norm is None) == (expected is None)
-        assert key_norm is None or key_norm.tokens_axis == 1  # both norm before heads and tokens change places
+        if key_norm is not None:
+            one_for_all = norm_input(found.block, key_norm, found.block.z)[0].shape != found.block.attention.key.shape
+            assert ("full" if one_for_all else "head") == expected
+            assert key_norm.tokens_axis == 1  # both norm before heads and tokens change places
         assert found.laws.shared == (expected is None)
 
 
@@ -265,3 +268,10 @@ def test_layers_that_do_not_go_on_from_each_other_are_no_blocks() -> None:
 def test_the_one_layer_of_a_model_is_its_block() -> None:
     (calls,) = capture_blocks(Layered(1, chained=True), {"input_ids": torch.tensor([IDS])})
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kinks_are_found_where_the_config_says_relu_or_experts(name: str) -> None:
+    config = FAMILIES[name].config.to_dict()
+    relu = any(config.get(field) == "relu" for field in ("hidden_act", "activation_function", "dense_act_fn"))
+    assert all(found.block.kinked == (relu or "num_local_experts" in config) for found in opened(name))

@@ -95,8 +95,7 @@ def test_every_sentence_layer_target_and_pair_is_a_row(whole):
 )
 def test_a_pair_is_what_explain_compares(whole, layer, att, mlp):
     options = {"baseline_layer": layer, "baseline_att": att, "baseline_mlp": mlp, "layers": [1], "rtol": 0.01}
-    quiet = options | {"on_unconverged": "ignore"}
-    result = explain("Dogs barked", model="minilm", granularity="composed", u_node="heads", labels=False, **quiet)
+    result = explain("Dogs barked", model="minilm", granularity="composed", u_node="heads", labels=False, **options)
     expected = result["layers"]["1"]["composed"]["product"]["l2_diagnostic"]
     (pair,) = (p.key for p in PAIRS if (p.layer, p.att, p.mlp) == (layer, att, mlp))
     table = pq.read_table(whole / "columns.parquet").to_pylist()
