@@ -78,9 +78,13 @@ def rows(maps: LayerMaps) -> list[Row]:
     if maps.mlp is not None:
         found += _rows("mlp", maps.mlp.attribution)
     if maps.composed is not None:
-        both = (("product", maps.composed.product), ("conserving", maps.composed.conserving))
-        for name, values in both:
-            for k, (column, converged) in enumerate(zip(values, maps.composed.converged.tolist(), strict=True)):
+        composed = maps.composed
+        both = (
+            ("product", composed.product, composed.converged),
+            ("conserving", composed.conserving, composed.converged & composed.known),  # NaN in a result where not known
+        )
+        for name, values, given in both:
+            for k, (column, converged) in enumerate(zip(values, given.tolist(), strict=True)):
                 label = f"composed, {name}"
                 found.append(Row(label, k, None, column, float(column.sum()), "composed", converged, None, None, None))
     return found

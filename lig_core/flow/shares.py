@@ -197,6 +197,11 @@ def _layer_shares(
     tensor = TENSORS[map]
     require_whole(layer, tensor, count)
     values = layer[tensor].astype(np.float64)
+    if map == "conserving" and (unknown := np.flatnonzero(np.isnan(values).any(0))).size:
+        raise InvalidRequest(
+            f"of token {unknown[0]} layer {layer.index} has no conserving column, for its shares are not known; follow "
+            "product or layer"
+        )
     if normalised_by == "absolute":
         values_shared, totals = np.abs(values), np.abs(values).sum(0)
     else:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
-from lig_core.maps.self_term import DOUBT
+from lig_core.quadrature import Attribution
+from lig_core.result.arrays import Array, codes
+from lig_core.result.head_shares import DOUBT, head_shares
 
 
 @dataclass(frozen=True)
@@ -24,60 +27,75 @@ class Comparison:
 class Composition:
     """Both compositions [targets, sources], each compared with the layer map.
 
-    `converged` [targets]: the maps that were composed, and the one compared with, all met their tolerance, and so does
-    what is made of them (`doubt`).
+    `known` [targets]: heads whose sums are not known, and which pass nothing on in `conserving`, would pass no more on
+    than DOUBT · rtol of its column; it says little otherwise. `converged` [targets]: the maps that were composed, and
+    the one compared with, all met their tolerance, and what dividing magnifies of their errors in `conserving`, and the
+    noise of such heads in `product`, are no more than that.
     """
 
     product: Tensor
     conserving: Tensor
     product_comparison: Comparison
     conserving_comparison: Comparison
+    known: Tensor
     converged: Tensor
 
 
 def compose(layer: LayerMap, att: HeadMap, mlp: MlpMap, *, alone: Tensor | None, rtol: float) -> Composition:
     """Compose z→u of every head with u→z' per head.
 
+        product      Σ_h ATT_h[i→j] · MLP[j, h], the paper's
+        conserving   Σ_h s_h[i→j] · MLP[j, h],  s_h = ATT_h[i→j] / Σ_i ATT_h[i→j], 0 of a head whose sum is not known
+
     alone [targets]: targets that see no token but themselves, so that their heads stand still under ITB;
     None where that is not known of any. rtol: the tolerance of the maps.
     """
     assert mlp.per_head is not None
-    whole = layer.attribution.values
-    plain, conserved = product(att.values, mlp.per_head), conserving(att.values, mlp.per_head)
-    heads_converged = att.attribution.converged.unflatten(0, (-1, len(att.heads))).all(-1)
+    whole, columns = layer.attribution.values, att.attribution
+    certificate = (columns.total.numpy(), columns.entry_error.numpy(), codes(columns.status))
+    shares, errors = (_by_head(x, att) for x in head_shares(columns.values.numpy(), *certificate))
+    plain, conserved = product(att.values, mlp.per_head), product(torch.from_numpy(shares), mlp.per_head)
+    passing = (shares != 0).any(-1)
+    passed = np.abs(mlp.per_head.numpy())
+    most, most_plain = (DOUBT * rtol * np.abs(values.numpy()).sum(-1) for values in (conserved, plain))
+    withholding = ~passing if alone is None else ~passing & ~alone.numpy()[:, None]
+    withheld = np.where(withholding, passed, 0.0).sum(-1)
+    noise = np.where(passing, 0.0, _by_head(_off(columns), att) * passed).sum(-1)
+    within = (_magnified(shares, errors, mlp) <= most) & (noise <= most_plain)
+    converged = columns.converged.unflatten(0, (-1, len(att.heads))).all(-1)
     return Composition(
         product=plain,
         conserving=conserved,
         product_comparison=compare(whole, plain),
         conserving_comparison=compare(whole, conserved),
-        converged=heads_converged
-        & mlp.attribution.converged
-        & layer.attribution.converged
-        & (doubt(att, mlp.per_head, conserved, alone) <= DOUBT * rtol),
+        known=torch.from_numpy(withheld <= most),
+        converged=converged & mlp.attribution.converged & layer.attribution.converged & torch.from_numpy(within),
     )
 
 
-def doubt(att: HeadMap, mlp: Tensor, conserved: Tensor, alone: Tensor | None) -> Tensor:
-    """The part of each composed column whose way through the heads is not known [targets], at most.
+def _by_head(columns: Array, att: HeadMap) -> Array:
+    """[columns, …] → [targets, heads, …]."""
+    return columns.reshape(-1, len(att.heads), *columns.shape[1:])
 
-        Σ_h min(1, e_h) |MLP[j, h]| / Σ_i |CONSERVING[i→j]|,   e_h = (error of ATT_h, by its certificate) / |Σ_i ATT_h|
 
-    A column may be certified as too small to matter beside others, or as nothing but rounding, and yet its shares pass
-    on all that its head gives (`conserving`): of such shares nothing is known.
+def _off(columns: Attribution) -> Array:
+    """What columns may be off by, all entries together [columns]."""
+    return np.abs(columns.values.numpy().sum(-1) - columns.total.numpy()) + np.nan_to_num(columns.entries_off.numpy())
+
+
+def _magnified(shares: Array, errors: Array, mlp: MlpMap) -> Array:
+    """What a conserving column may be off by, all entries together [targets].
+
+        Σ_h e_h r_h |MLP[j, h]| + (r_h − 1) E_h
+
+    r_h = Σ_i |s_h| is large where a head's contributions cancel; e_h: the relative error of its shares; E_h: its part
+    of the error of MLP's entries, by their sizes.
     """
-    columns = att.attribution
-    sums, size = columns.values.sum(-1), columns.values.abs().sum(-1)
-    entries = torch.nan_to_num(columns.entry_error, nan=0.0)  # a fixed rule makes no estimate
-    missed = (sums - columns.total).abs()
-    error = torch.maximum(missed, torch.maximum(entries, columns.completeness_error) * torch.maximum(size, sums.abs()))
-    still = torch.tensor([status == "zero_path" for status in columns.status])
-    tiny = torch.finfo(sums.dtype).tiny
-    unknown = torch.where(still | (sums.abs() <= tiny), 1.0, error / sums.abs().clamp_min(tiny)).clamp_max(1.0)
-    unknown = unknown.unflatten(0, (-1, len(att.heads)))
-    if alone is not None:
-        unknown = torch.where(alone[:, None], 0.0, unknown)
-    lost = (unknown * mlp.abs()).sum(-1)
-    return torch.where(lost > 0, lost / torch.maximum(conserved.abs().sum(-1), lost).clamp_min(tiny), 0.0)
+    assert mlp.per_head is not None
+    reach, sizes = np.abs(shares).sum(-1), np.abs(mlp.attribution.values.numpy())
+    of_head = sizes.reshape(*reach.shape, -1).sum(-1) * np.nan_to_num(mlp.attribution.entry_error.numpy())[:, None]
+    off: Array = errors * reach * np.abs(mlp.per_head.numpy()) + np.maximum(reach - 1, 0) * of_head
+    return off.sum(-1)
 
 
 def product(att: Tensor, mlp: Tensor) -> Tensor:
@@ -86,16 +104,6 @@ def product(att: Tensor, mlp: Tensor) -> Tensor:
     att [targets, heads, sources], mlp [targets, heads] → [targets, sources].
     """
     return torch.einsum("jhi,jh->ji", att, mlp)
-
-
-def conserving(att: Tensor, mlp: Tensor) -> Tensor:
-    """Σ_h (ATT_h[i→j] / Σ_i ATT_h[i→j]) · MLP[j, h]: columns sum to the MLP totals of the heads that moved.
-
-    A head whose column sums to 0 (nothing moved) passes nothing on.
-    """
-    sums = att.sum(-1, keepdim=True)
-    moved = sums.abs() > torch.finfo(att.dtype).tiny
-    return product(torch.where(moved, att / torch.where(moved, sums, 1.0), 0.0), mlp)
 
 
 def compare(layer: Tensor, composed: Tensor) -> Comparison:

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from lig_core.quadrature import Attribution
-
-DOUBT = 10.0
-"""Of a column made of others, this many times the tolerance may be unknown: 1 % for the usual 1e-3."""
+from lig_core.result.head_shares import DOUBT
 
 
 def zero_ratio(itb: Tensor, zero: Tensor, targets: Tensor) -> Tensor:

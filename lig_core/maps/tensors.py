@@ -13,7 +13,7 @@ from torch import Tensor
 from lig_core.maps.compose import Comparison, Composition
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
 from lig_core.quadrature import Attribution, Quadrature
-from lig_core.result.arrays import DIAGNOSTIC, STATUSES, Array, LayerArrays
+from lig_core.result.arrays import DIAGNOSTIC, Array, LayerArrays, codes
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ def layer_arrays(
     if maps.composed is not None:
         composed = maps.composed
         arrays["composed.converged"] = composed.converged.numpy()
-        for name, values, comparison in (
-            ("composed.product", composed.product, composed.product_comparison),
-            ("composed.conserving", composed.conserving, composed.conserving_comparison),
-        ):
-            arrays[name] = _array(values.T, precision)
-            arrays |= _diagnostic(name, comparison)
+        arrays["composed.product"] = _array(composed.product.T, precision)
+        arrays |= _diagnostic("composed.product", composed.product_comparison)
+        arrays["composed.conserving"] = _array(composed.conserving.T, precision)
+        arrays |= _diagnostic("composed.conserving", composed.conserving_comparison)
+        for part in ("", *(f".{part}" for part in DIAGNOSTIC)):
+            arrays[f"composed.conserving{part}"][..., ~composed.known.numpy()] = np.nan
     return LayerArrays(index, arrays, maps.quadrature.name, engines, labels, maps.replay_error)
 
 
@@ -75,7 +75,7 @@ def _certificate(name: str, attribution: Attribution, heads: int | None = None) 
         "entry_error": _array(attribution.entry_error, np.float64),
         "nodes": _array(attribution.nodes, np.int64),
         "converged": _array(attribution.converged, np.bool_),
-        "status": np.array([STATUSES.index(status) for status in attribution.status], np.uint8),
+        "status": codes(attribution.status),
     }
     if heads is not None:  # columns are (target, head), heads varying fastest
         parts = {part: np.ascontiguousarray(array.reshape(-1, heads).T) for part, array in parts.items()}

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lig_core.result.arrays import NEGLIGIBLE
+
 Array = NDArray[Any]
 """What is decided about columns is decided in NumPy: a call of torch's takes longer than arithmetic on few numbers."""
 
@@ -185,8 +187,6 @@ ENTRY = 3.0
 EVEN = 1e-2
 """The estimated error of entries may be ENTRY times the tolerance; where tolerances are loose and estimates worse, it
 grows with the root only: from EVEN on it is the tolerance itself."""
-NEGLIGIBLE = 1e-3
-"""A total below this share of the largest L met is measured against that share, not against itself."""
 
 
 TINY = float(np.finfo(np.float64).tiny)

@@ -10,7 +10,7 @@
     mlp.per_head          [any head, target]      its sums over each head's dimensions, where u is the heads
     mlp.difference        [target]                sum of the contributions less the total, before rounding
     composed.product      [source, target]        Σ_h att·mlp
-    composed.conserving   [source, target]        the same with normalised att
+    composed.conserving   [source, target]        the same with normalised att; NaN where its shares are not known
     composed.converged    [target]                whether all that was composed and compared had converged
 
 Beside each of z2z, att and mlp stands its certificate, with the map's axes less source or dimension:
@@ -46,6 +46,8 @@ Head = Mapping[str, Any]
 
 STATUSES = ("ok", "zero_path", "noise_limited", "discontinuous", "budget", "fixed")
 """The values of `.status`, by index. The order is the format's: new ones go to the end."""
+NEGLIGIBLE = 1e-3
+"""A total below this share of the largest of its map is measured against that share, not against itself."""
 CERTIFICATE = ("total", "completeness_error", "entry_error", "nodes", "converged", "status")
 DIAGNOSTIC = ("distance", "normalised_distance", "pearson")
 COMPOSITIONS = ("composed.product", "composed.conserving")
@@ -166,6 +168,11 @@ class LayerArrays:
             if f"{name}.total" in held and f"{name}.entry_error" not in held:
                 held[f"{name}.entry_error"] = np.full_like(held[f"{name}.total"], np.nan)
         return cls(arrays=held, **about)
+
+
+def codes(statuses: Sequence[str]) -> Array:
+    """Statuses as indices into STATUSES."""
+    return np.array([STATUSES.index(status) for status in statuses], np.uint8)
 
 
 def largest_places(values: Array, count: int) -> list[tuple[int, ...]]:

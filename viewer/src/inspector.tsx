@@ -1,7 +1,7 @@
 /** What feeds the pinned token at this layer, with exact values, and the certificate. */
 import { useMemo, useState } from "preact/hooks";
 import { useHover } from "./hooks";
-import { Kind, MapView, share } from "./maps";
+import { Kind, MapView, isUnknown, share } from "./maps";
 import { digits, listed, percent, plural, present, small } from "./numbers";
 import { named } from "./result";
 import { go, point } from "./state";
@@ -40,6 +40,7 @@ function Column({ map, target, layer, second }: { map: MapView; target: number; 
         {map.nodes ? <> · {map.nodes[target]} nodes</> : null}
         {map.status?.[target] && map.status[target] !== "ok" ? <> · {map.status[target]}</> : null}
         {map.diagnostic ? <> · ‖layer − composed‖ {digits(map.diagnostic.distance[target], 3)}, Pearson {digits(map.diagnostic.pearson[target], 3)}</> : null}
+        {isUnknown(map, target) ? <b class="warn"> not known</b> : null}
         {failed ? <b class="warn"> ▲ not converged</b> : null}</p>
       <ol class="bars">
         {listing.map((row) => (
@@ -61,7 +62,7 @@ function Column({ map, target, layer, second }: { map: MapView; target: number; 
 
 function Certificate({ map, view }: { map: MapView; view: View }) {
   const targets = map.converged.map((c, j) => [c, j] as const).filter(([c]) => c !== null).map(([, j]) => j);
-  const failed = targets.filter((j) => !map.converged[j]);
+  const failed = targets.filter((j) => !map.converged[j]), unknown = targets.filter((j) => isUnknown(map, j));
   const worst = (column: Float64Array): number => targets.reduce((most, j) => Math.max(most, column[j] || 0), 0);
   const nodes = map.nodes && targets.length ? [targets.reduce((m, j) => Math.min(m, map.nodes![j]), Infinity), worst(map.nodes)] : null;
   const mean = (column: Float64Array): number => {
@@ -74,13 +75,14 @@ function Certificate({ map, view }: { map: MapView; view: View }) {
       <p class={`small ${failed.length ? "warn" : "good"}`} id="summary">{failed.length
         ? `▲ ${failed.length} of ${plural(targets.length, "target")} not converged: ${listed(failed)}`
         : `✓ all ${plural(targets.length, "target")} converged`}</p>
+      {unknown.length ? <p class="small warn" id="unknown">{plural(unknown.length, "column")} not known: {listed(unknown)}</p> : null}
       <p class="small soft number">
         {map.error ? <>worst completeness error {small(worst(map.error))}<br /></> : null}
         {map.entries && targets.every((j) => present(map.entries![j])) ? <>worst estimate of entry errors {small(worst(map.entries))}<br /></> : null}
         {nodes ? <>{nodes[0] === nodes[1] ? nodes[0] : `${nodes[0]}–${nodes[1]}`} nodes{view.result.head.config?.rtol ? `, rtol ${Number(view.result.head.config.rtol).toExponential()}` : ""}<br /></> : null}
         {map.diagnostic ? <>mean ‖layer − composed‖ {digits(mean(map.diagnostic.distance), 3)}, normalised {digits(mean(map.diagnostic.normalised), 3)}, mean Pearson {digits(mean(map.diagnostic.pearson), 3)}</> : null}
       </p>
-      <p class="small soft">{map.diagnostic ? "Converged: every map that is composed or compared with met its tolerance, and next to nothing of the column came by heads in which only rounding moves."
+      <p class="small soft">{map.diagnostic ? "Converged: every map that is composed or compared with met its tolerance, and so does what is made of them. A column of the conserving composition is not known where heads in which only rounding moves, or whose contributions cancel to that, would pass on too much of it."
         : "A column sums to its total up to the completeness error. This is about the integral of one layer at its z: neither rounding of z nor products along a path have a certificate."}</p>
     </section>
   );

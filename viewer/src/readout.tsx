@@ -1,6 +1,6 @@
 /** The cell under the pointer or the keyboard's cursor, exactly. */
 import { useHover } from "./hooks";
-import { Kind, share } from "./maps";
+import { Kind, isUnknown, share } from "./maps";
 import { digits, percent } from "./numbers";
 import { named } from "./result";
 import type { View } from "./view";
@@ -13,7 +13,7 @@ export function Readout({ view }: { view: View }) {
   const failed = map.converged[j!] === false ? <b class="warn">▲ not converged</b> : null;
   if (!row) return <p class="readout" id="readout" role="status">→ {named(column)} <span class="soft">total {digits(map.total[j!])}</span> {failed}</p>;
   const value = map.values[i! * map.columns.length + j!];
-  const said = { [Kind.Masked]: "masked: the target does not see it", [Kind.Definition]: "0 by definition of the baseline", [Kind.Absent]: "not asked for", [Kind.Value]: "" }[map.kind(i!, j!)];
+  const said = { [Kind.Masked]: "masked: the target does not see it", [Kind.Definition]: "0 by definition of the baseline", [Kind.Absent]: isUnknown(map, j!) ? "not known" : "not asked for", [Kind.Value]: "" }[map.kind(i!, j!)];
   return (
     <p class="readout" id="readout" role="status">
       {layer !== undefined ? `layer ${layer}: ` : ""}{row.index === undefined ? row.text : `“${row.text}” ${row.index}`} → {named(column)}{" "}

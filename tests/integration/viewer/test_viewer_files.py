@@ -108,6 +108,25 @@ def test_targets_that_were_not_asked_for_are_no_values(open_file):
     expect(page.locator("#readout")).to_contain_text("not asked for")
 
 
+def test_a_column_that_is_not_known_has_no_values_and_says_so(open_file):
+    values = np.random.default_rng(2).normal(size=(6, 6)).astype(np.float32)
+    unknown = np.where(np.arange(6) == 3, np.nan, values)
+    composed = {"composed.product": values, "composed.conserving": unknown, "composed.converged": np.ones(6, bool)}
+    distances = {
+        f"composed.{kind}.{part}": np.where(np.isnan(matrix).any(0), np.nan, 0.5)
+        for kind, matrix in (("product", values), ("conserving", unknown))
+        for part in ("distance", "normalised_distance", "pearson")
+    }
+    page = open_file(changed(drawn_result(6, layers=1), 0, **composed, **distances), "map=conserving&pin=3")
+    page.locator("#cells[data-end]").wait_for(state="attached")
+    assert [bool(alpha) for alpha in drawn_colours(page, 6, 6)[0, :, 3]] == [True, True, True, False, True, True]
+    expect(page.locator("#unknown")).to_have_text("1 column not known: 3")
+    expect(page.locator(".inspector .first")).to_contain_text("not known")
+    hover(page, 0, 3)
+    expect(page.locator("#readout")).to_contain_text("not known")
+    expect(page.locator("#summary")).to_contain_text("all 6 targets converged")
+
+
 def test_the_exact_value_its_share_and_the_certificate_are_read_out(open_file):
     result = drawn_result(6, layers=1)
     result = changed(result, 0, **{"z2z.converged": np.array([1, 1, 0, 1, 1, 1], bool)})

@@ -14,7 +14,7 @@ from lig_core.errors import InvalidRequest
 from lig_core.flow import Flow, concentration, graph, strong_paths
 from lig_core.flow.graph import write_graph
 from lig_core.flow.strongest import strongest
-from lig_core.result.arrays import LayerArrays, Result
+from lig_core.result.arrays import STATUSES, LayerArrays, Result
 from lig_core.result.formats import write_npz
 from tests.support.made_results import made_head
 
@@ -36,7 +36,10 @@ def made(count=4, *, layers=3, seed=0, heads=2, baseline="itb_zero_ratio", **cha
             "z2z.status": np.where(np.arange(count) != 1, 0, 4).astype(np.uint8),
             "att": att,
             "att.heads": np.arange(heads),
+            "att.total": att.sum(1),
+            "att.entry_error": np.zeros((heads, count)),
             "att.converged": np.ones((heads, count), bool),
+            "att.status": np.zeros((heads, count), np.uint8),
             "mlp": per_head,
             "mlp.per_head": per_head,
             "mlp.total": per_head.sum(0),
@@ -174,6 +177,25 @@ def test_strong_paths_are_the_authors_steps_and_sum_to_the_conserving_compositio
     for i, j in itertools.product(range(3), repeat=2):
         scores = [one["score"] for one in strong_paths(result, source=i, target=j, top=10_000)]
         assert sum(scores) == pytest.approx(conserving[i, j])
+
+
+def test_no_strong_path_goes_through_a_head_whose_sum_is_not_known():
+    status = np.array([[0, 0, STATUSES.index("noise_limited")], [0, 0, 0]], np.uint8)
+    off = np.array([[0.02, 0, 0], [0, 0, 0]])
+    found = strong_paths(made(3, layers=1, **{"att.status": status, "att.entry_error": off}), top=10_000)
+    steps = [one["steps"][0] for one in found]
+    ways = {(step["head"], step["target_token"]) for step in steps}
+    assert ways == {*itertools.product(range(2), range(3))} - {(0, 2)}
+    assert {(step["head"], step["target_token"]) for step in steps if not step["certified"]} == {(0, 0)}
+
+
+def test_of_a_column_that_is_not_known_no_flow_is_told():
+    result = made(3, layers=2)
+    conserving = result.load(1)["composed.conserving"].copy()
+    conserving[:, 2] = np.nan
+    with pytest.raises(InvalidRequest, match=r"of token 2 layer 0 has no conserving column.* follow product or layer"):
+        Flow.of(made(3, layers=2, **{"composed.conserving": conserving}), "conserving")
+    Flow.of(made(3, layers=2, **{"composed.conserving": conserving}), "product")
 
 
 def test_columns_are_as_wide_as_worked_by_hand():

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lig_core.maps.compose import compare, compose, conserving, doubt, product
+from lig_core.maps.compose import Composition, compare, compose, product
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
 from lig_core.maps.self_term import by_zero_ratio, map_ratio, split_self, zero_ratio
-from lig_core.quadrature import Attribution
+from lig_core.maps.tensors import LayerMaps, layer_arrays
+from lig_core.quadrature import Attribution, GaussLegendre
 from tests.support.closeness import assert_close
 
 ROUNDING = 1e-12
@@ -108,13 +111,36 @@ def test_the_product_composition_of_three_tokens() -> None:
     assert torch.equal(product(ATT, MLP), rows([0.5, 7.0, 2.5], [8.0, 8.0, 16.0]))
 
 
+def attribution(values: Tensor, converged: list[bool]) -> Attribution:
+    count = len(values)
+    return Attribution(
+        values=values,
+        total=values.sum(-1),
+        completeness_error=torch.zeros(count),
+        entry_error=torch.zeros(count),
+        nodes=torch.zeros(count, dtype=torch.long),
+        converged=torch.tensor(converged),
+        status=tuple("ok" if fine else "budget" for fine in converged),
+    )
+
+
+def composed(att: Tensor, mlp: Tensor, *, alone: Tensor | None = None, **certificate: Any) -> Composition:
+    """Of heads [targets, heads, sources] that have converged, but for what `certificate` says of their columns."""
+    columns = attribution(att.flatten(0, 1), [True] * (att.shape[0] * att.shape[1]))
+    columns = replace(columns, status=tuple("ok" if column.any() else "zero_path" for column in columns.values))
+    heads = HeadMap(tuple(range(att.shape[1])), replace(columns, **certificate), "")
+    layer = LayerMap(attribution(rows(*[[1.0, 2.0, 4.0, 8.0][: att.shape[2]]] * len(att)), [True] * len(att)), "")
+    of_mlp = MlpMap(attribution(mlp, [True] * len(mlp)), per_head=mlp)
+    return compose(layer, heads, of_mlp, alone=alone, rtol=1e-3)
+
+
 def test_the_conserving_composition_of_three_tokens() -> None:
     # target 0: 0.5·[1, 2, 1]/4 + 2·[0, 3, 1]/4; target 1: 4·[2, 2, 4]/8, and a head that did not move passes nothing on
-    assert_close(conserving(ATT, MLP), rows([0.125, 1.75, 0.625], [1.0, 1.0, 2.0]), ROUNDING)
+    assert_close(composed(ATT, MLP).conserving, rows([0.125, 1.75, 0.625], [1.0, 1.0, 2.0]), ROUNDING)
 
 
 def test_conserving_columns_sum_to_the_mlp_totals_of_the_heads_that_moved() -> None:
-    assert_close(conserving(ATT, MLP).sum(-1), [2.5, 4.0], ROUNDING)
+    assert_close(composed(ATT, MLP).conserving.sum(-1), [2.5, 4.0], ROUNDING)
 
 
 @given(
@@ -123,7 +149,7 @@ def test_conserving_columns_sum_to_the_mlp_totals_of_the_heads_that_moved() -> N
 )
 def test_conserving_columns_sum_to_the_mlp_totals(att: list[float], mlp: list[float]) -> None:
     heads = torch.tensor(mlp, dtype=torch.float64).reshape(2, 3)
-    found = conserving(torch.tensor(att, dtype=torch.float64).reshape(2, 3, 4), heads)
+    found = composed(torch.tensor(att, dtype=torch.float64).reshape(2, 3, 4), heads).conserving
     assert_close(found.sum(-1), heads.sum(-1), ROUNDING, scale=heads)
 
 
@@ -150,19 +176,6 @@ def test_the_comparison_with_nothing_is_undefined_but_its_distance() -> None:
     assert math.isnan(float(found.pearson))
 
 
-def attribution(values: Tensor, converged: list[bool]) -> Attribution:
-    count = len(values)
-    return Attribution(
-        values=values,
-        total=values.sum(-1),
-        completeness_error=torch.zeros(count),
-        entry_error=torch.zeros(count),
-        nodes=torch.zeros(count, dtype=torch.long),
-        converged=torch.tensor(converged),
-        status=tuple("ok" if fine else "budget" for fine in converged),
-    )
-
-
 def test_a_composition_has_converged_where_every_map_in_it_has() -> None:
     layer = LayerMap(attribution(rows([1.0, 2.0, 1.0], [1.0, 0.0, 3.0]), [True, True]), "")
     att = HeadMap((0, 1), attribution(ATT.flatten(0, 1), [True, True, True, False]), "")
@@ -170,7 +183,7 @@ def test_a_composition_has_converged_where_every_map_in_it_has() -> None:
     found = compose(layer, att, mlp, alone=None, rtol=1e-3)
     assert found.converged.tolist() == [True, False]
     assert torch.equal(found.product, product(ATT, MLP))
-    assert torch.equal(found.conserving, conserving(ATT, MLP))
+    assert torch.equal(found.conserving, composed(ATT, MLP).conserving)
     assert torch.equal(found.product_comparison.distance, compare(layer.attribution.values, found.product).distance)
 
 
@@ -183,20 +196,44 @@ def test_a_composition_has_not_converged_where_any_one_map_of_it_missed(missed: 
     assert compose(layer, att, mlp, alone=None, rtol=1e-3).converged.tolist() == [True, False]
 
 
-def test_a_composition_has_not_converged_where_a_head_of_unknown_shares_passes_on_too_much() -> None:
-    layer = LayerMap(attribution(rows([1.0, 2.0, 1.0], [1.0, 0.0, 3.0]), [True, True]), "")
-    columns = attribution(ATT.flatten(0, 1), [True] * 4)
-    # One head is off by its own size, one stands still: of neither column is anything known.
-    columns = replace(
-        columns, entry_error=rows([0.0, 1.0, 0.0, 0.0])[0], status=("ok", "noise_limited", "ok", "zero_path")
-    )
-    att = HeadMap((0, 1), columns, "")
+def test_a_head_whose_sum_is_not_known_passes_nothing_on_and_its_column_is_not_known_where_that_is_much() -> None:
     mlp = rows([1.0, 0.005], [1.0, -0.04])
-    parts = (layer, att, MlpMap(attribution(mlp, [True, True]), per_head=mlp))
-    conserved = conserving(ATT, mlp)
-    assert_close(doubt(att, mlp, conserved, None), rows([0.005, 0.04])[0] / conserved.abs().sum(-1), ROUNDING)
-    assert compose(*parts, alone=None, rtol=1e-3).converged.tolist() == [True, False]
-    assert compose(*parts, alone=torch.tensor([False, True]), rtol=1e-3).converged.tolist() == [True, True]
+    status = ("ok", "noise_limited", "ok", "zero_path")
+    found = composed(ATT, mlp, status=status)
+    assert_close(found.conserving, ATT[:, 0] / ATT[:, 0].sum(-1, keepdim=True), ROUNDING)
+    assert found.known.tolist() == [True, False]  # half a hundredth, and four
+    assert found.converged.all()
+    assert composed(ATT, mlp, status=status, alone=torch.tensor([False, True])).known.all()
+
+
+def test_a_column_that_is_not_known_is_nan_in_a_result_and_so_is_its_comparison() -> None:
+    found = composed(ATT, rows([1.0, 0.005], [1.0, -0.04]), status=("ok", "noise_limited", "ok", "zero_path"))
+    arrays = layer_arrays(0, LayerMaps(GaussLegendre(8), 0.0, composed=found), [0, 1], torch.float64).arrays
+    for name in ("composed.conserving", "composed.conserving.distance", "composed.conserving.pearson"):
+        assert not np.isnan(arrays[name][..., 0]).any()
+        assert np.isnan(arrays[name][..., 1]).all()
+    assert not np.isnan(arrays["composed.product"]).any()
+
+
+@pytest.mark.parametrize("missed", [1e-9, 0.1])
+def test_a_composition_has_converged_where_what_a_head_magnifies_has(missed: float) -> None:
+    """Its entries cancel to a thousandth: so much larger are its shares, and what an error of the sum makes of them."""
+    att = torch.stack([rows([500.5, -499.5, 0.0], [0.0, 1.0, 3.0])])
+    found = composed(att, rows([1.0, 1.0]), total=rows([1.0 - missed, 4.0])[0])
+    assert_close(found.conserving, rows([500.5, -499.25, 0.75]), ROUNDING)
+    assert found.known.all()
+    assert found.converged.tolist() == [missed < 0.01]
+
+
+@pytest.mark.parametrize("off", [1e-7, 1e-3])
+def test_what_a_head_magnifies_of_the_error_of_its_mlp_entry_counts(off: float) -> None:
+    att = torch.stack([rows([500.5, -499.5, 0.0], [0.0, 1.0, 3.0])])
+    columns, mlp = attribution(att.flatten(0, 1), [True, True]), rows([1e-3, 1.0])
+    of_mlp = MlpMap(replace(attribution(mlp, [True]), entry_error=rows([off])[0]), per_head=mlp)
+    layer = LayerMap(attribution(rows([1.0, 2.0, 1.0]), [True]), "")
+    found = compose(layer, HeadMap((0, 1), columns, ""), of_mlp, alone=None, rtol=1e-5)
+    # 999 · off · 0.001 beside 1.5: a head's error is its part of all
+    assert found.converged.tolist() == [off < 1e-4]
 
 
 def test_two_attributions_joined_take_the_worse_of_their_certificates() -> None:

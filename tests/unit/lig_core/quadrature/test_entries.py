@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -167,4 +168,6 @@ def test_a_target_that_sees_itself_alone_is_composed_with_certainty() -> None:
     subject = tiny(random.Random(3), "llama")
     request = parse_request({"text": "the quick cat sat", "model": "any", "granularity": "composed", "layers": [1]})
     _, layers = stream(request, subject.single)
-    assert next(layers).arrays["composed.converged"][0]
+    arrays = next(layers).arrays
+    assert arrays["composed.converged"][0]
+    assert np.isfinite(arrays["composed.conserving"][:, 0]).all()
