@@ -19,6 +19,10 @@ MOST_KEPT = 16
 """Results that `trace` and `compare` find by the names that `explain` gave them."""
 DIGITS = 4
 CERTIFIED = "every column's contributions sum to its known total within rtol {rtol:g}, by the certificate"
+OF_COMPOSITIONS = (
+    "A composition has no certificate of its own: it counts as converged where all that it is made of and compared "
+    "with has, and has no entries for a target where it is not known (`not_known`)."
+)
 ZERO = (
     "A zero-baseline map of a whole layer is not a ranking of what matters: no layer has ever seen a vector of zeros. "
     "Take self_input_token to ask what other tokens add."
@@ -142,7 +146,8 @@ def _summary(name: str, document: Mapping[str, Any], top: int) -> dict[str, Any]
         "converged": document["converged"],
         "certificate": complaint(document) or CERTIFIED.format(rtol=config["rtol"]),
         "baselines": baselines,
-        "layers": {layer.index: dict(_largest(layer, named, top)) for layer in layers},
+        "layers": {layer.index: dict(_largest(layer, named, top)) | _not_known(layer, named) for layer in layers},
+        **({"compositions": OF_COMPOSITIONS} if "composed" in layers[0].maps else {}),
     } | _notes(baselines.get("layer"))
 
 
@@ -166,10 +171,22 @@ def _largest(layer: LayerArrays, named: list[str], top: int) -> Iterator[tuple[s
                 entry["head"] = layer.heads[at["head"]]
             if f"{name}.total" in layer and layer[f"{name}.total"][column] > 0:
                 entry["share"] = _short(layer[name][place] / layer[f"{name}.total"][column])
-            if f"{name}.converged" in layer and not layer[f"{name}.converged"][column]:
+            converged = layer.arrays.get(f"{name}.converged", layer.arrays.get("composed.converged"))
+            if converged is not None and not converged[column]:
                 entry["converged"] = False
             entries.append(entry)
         yield name, entries
+
+
+def _not_known(layer: LayerArrays, named: list[str]) -> dict[str, list[str]]:
+    """The targets of which the conserving composition is not known, where there are any."""
+    if "composed.conserving" not in layer:
+        return {}
+    import numpy as np
+
+    missing = np.flatnonzero(np.isnan(layer["composed.conserving"]).all(0))
+    targets = [named[layer.targets[k]] for k in missing]
+    return {"not_known": targets} if targets else {}
 
 
 def _changes(part: Mapping[str, Any]) -> dict[str, Any]:

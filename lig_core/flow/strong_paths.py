@@ -23,8 +23,7 @@ import numpy as np
 from lig_core.errors import InvalidRequest
 from lig_core.flow.shares import as_result, columns_of_shares, require_whole
 from lig_core.flow.strongest import Trail, strongest
-from lig_core.result.arrays import Array, LayerArrays, Result
-from lig_core.result.head_shares import DOUBT, head_shares
+from lig_core.result.arrays import DOUBT, Array, LayerArrays, Result, head_shares
 
 
 def strong_paths(

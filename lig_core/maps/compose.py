@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
 from lig_core.quadrature import Attribution
-from lig_core.result.arrays import Array, codes
-from lig_core.result.head_shares import DOUBT, head_shares
+from lig_core.result.arrays import DOUBT, Array, codes, head_shares
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lig_core.quadrature import Attribution
-from lig_core.result.head_shares import DOUBT
+from lig_core.result.arrays import DOUBT
 
 
 def zero_ratio(itb: Tensor, zero: Tensor, targets: Tensor) -> Tensor:

@@ -48,6 +48,11 @@ STATUSES = ("ok", "zero_path", "noise_limited", "discontinuous", "budget", "fixe
 """The values of `.status`, by index. The order is the format's: new ones go to the end."""
 NEGLIGIBLE = 1e-3
 """A total below this share of the largest of its map is measured against that share, not against itself."""
+UNKNOWN_SUMS = tuple(STATUSES.index(status) for status in ("zero_path", "noise_limited"))
+"""Of such a column no more is known than that its sum is about 0, as it is of a head whose contributions cancel."""
+DOUBT = 10.0
+"""Of what is made of columns, this many times their tolerance may be off or not known: 1 % for the usual 1e-3."""
+TINY = float(np.finfo(np.float64).tiny)
 CERTIFICATE = ("total", "completeness_error", "entry_error", "nodes", "converged", "status")
 DIAGNOSTIC = ("distance", "normalised_distance", "pearson")
 COMPOSITIONS = ("composed.product", "composed.conserving")
@@ -175,9 +180,24 @@ def codes(statuses: Sequence[str]) -> Array:
     return np.array([STATUSES.index(status) for status in statuses], np.uint8)
 
 
+def head_shares(values: Array, total: Array, entry_error: Array, status: Array) -> tuple[Array, Array]:
+    """ATT_h[i→j] / Σ_i ATT_h[i→j] [..., source], and the error of each such column, relative to Σ_i |share| [...].
+
+    values [..., source], and its certificate [...]. A head whose sum is not known passes nothing on: its shares are 0,
+    their error 1. Elsewhere the error is that of the sum, which divides, and that of the entries, together.
+    """
+    sums, size = values.sum(-1), np.abs(values).sum(-1)
+    known = ~np.isin(status, UNKNOWN_SUMS) & (np.abs(sums) > TINY)
+    shares = np.where(known[..., None], values / np.where(known, sums, 1.0)[..., None], 0.0)
+    entries = np.nan_to_num(entry_error) * np.maximum(size, NEGLIGIBLE * total.max())  # a fixed rule makes no estimate
+    error = np.abs(sums - total) / np.maximum(np.abs(sums), TINY) + entries / np.maximum(size, TINY)
+    return shares, np.where(known, np.minimum(error, 1.0), 1.0)
+
+
 def largest_places(values: Array, count: int) -> list[tuple[int, ...]]:
-    """The indices of the entries of largest absolute value, largest first; of equals the first."""
-    order = np.argsort(-np.abs(values).ravel(), kind="stable")[:count]
+    """The indices of the entries of largest absolute value that are known, largest first; of equals the first."""
+    order = np.argsort(-np.abs(values).ravel(), kind="stable")[:count]  # NaN come last
+    order = order[~np.isnan(values.ravel()[order])]
     return list(zip(*(axis.tolist() for axis in np.unravel_index(order, values.shape)), strict=True))
 
 

@@ -42,9 +42,9 @@ class Change(BaseModel):
 class MapDiff(BaseModel):
     """The change of one map of one layer, over the targets (and heads) that both results hold."""
 
-    l2: float | None = Field(description="‖b − a‖₂ over all entries.")
-    relative_l2: float | None = Field(description="The same over ‖a‖₂; null where a is 0.")
-    pearson: float | None = Field(description="Correlation of all entries; null where a or b is constant.")
+    l2: float | None = Field(description="‖b − a‖₂ over all entries that are known in both.")
+    relative_l2: float | None = Field(description="The same over ‖a‖₂ of these entries; null where it is 0.")
+    pearson: float | None = Field(description="Correlation of these entries; null where a or b is constant.")
     top: list[Change] = Field(description="The entries that changed most, largest first.")
     heads: list[int] | None = Field(None, description="In att: the head of each of `difference`'s parts.")
     difference: list[Any] | None = Field(
@@ -240,11 +240,12 @@ class _Pair:
     def document(self, top: int, matrix: bool) -> dict[str, Any]:
         a, b = self.a.astype(np.float64), self.b.astype(np.float64)
         difference = b - a
-        l2, size = float(np.linalg.norm(difference)), float(np.linalg.norm(a))
+        known = ~np.isnan(difference)  # a column of a composition may not be
+        l2, size = float(np.linalg.norm(difference[known])), float(np.linalg.norm(a[known]))
         document: dict[str, Any] = {
-            "l2": _number(l2),
+            "l2": _number(l2) if known.any() else None,
             "relative_l2": _number(l2 / size) if size else None,
-            "pearson": _pearson(a, b),
+            "pearson": _pearson(a[known], b[known]),
             "top": self._changes(difference, top),
         }
         if self.name == "att":
@@ -274,6 +275,8 @@ class _Pair:
 
 
 def _pearson(a: Array, b: Array) -> float | None:
+    if not a.size:
+        return None
     a, b = a - a.mean(), b - b.mean()
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     return _number(float((a * b).sum()) / norms) if norms else None

@@ -21,6 +21,7 @@ def made_head(*, tokens: int | None = None, **changes: Any) -> dict[str, Any]:
         "baseline_layer": "self_input_token",
         "u_node": "heads",
         "rtol": 1e-3,
+        "num_steps": None,
         "dtype": "float32",
     }
     head = {

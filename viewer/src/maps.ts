@@ -170,9 +170,9 @@ function strongest(values: Values, height: number, count: number): { values: Flo
   return { values: Float64Array.from(lines.flat()), rows };
 }
 
-/** A value as a share of its column's total. */
 /** A column that was asked for and has no values: heads of which only rounding is known would pass on too much of it. */
 export const isUnknown = (map: MapView, j: number): boolean => map.converged[j] !== null && Number.isNaN(map.total[j]);
+/** A value as a share of its column's total. */
 export const share = (map: MapView, i: number, j: number): number => map.values[i * map.columns.length + j] / map.total[j];
 
 const MOST_SAMPLES = 1 << 16;

@@ -121,6 +121,8 @@ def test_a_column_that_is_not_known_has_no_values_and_says_so(open_file):
     page.locator("#cells[data-end]").wait_for(state="attached")
     assert [bool(alpha) for alpha in drawn_colours(page, 6, 6)[0, :, 3]] == [True, True, True, False, True, True]
     expect(page.locator("#unknown")).to_have_text("1 column not known: 3")
+    expect(page.locator(".legend")).to_contain_text("not known")
+    expect(page.locator(".legend")).not_to_contain_text("not asked for")
     expect(page.locator(".inspector .first")).to_contain_text("not known")
     hover(page, 0, 3)
     expect(page.locator("#readout")).to_contain_text("not known")

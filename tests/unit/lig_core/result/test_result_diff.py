@@ -144,12 +144,23 @@ def test_the_matrices_can_be_left_out() -> None:
     assert "difference" not in shown(A, B, difference=False)["layers"]["0"]["z2z"]
 
 
-def test_a_number_that_is_none_is_null() -> None:
-    layer = made_layer()  # with a NaN in its layer map
-    found = shown(of(layer), of(layer))["layers"]["0"]["z2z"]
-    assert found["l2"] is found["pearson"] is None
-    assert found["difference"][1][0] is None
-    assert all(change["difference"] == 0 for change in found["top"])
+def test_what_is_not_known_is_left_out_of_the_figures() -> None:
+    a, b = finite(made_layer()), finite(made_layer(1))
+    b["z2z"][:, 1] = np.nan
+    found = shown(of(a), of(replace(b, index=0)))["layers"]["0"]["z2z"]
+    rest = shown(*(select(of(replace(layer, index=0)), Selection.parse(targets="0,2,3,4")) for layer in (a, b)))
+    figures = ("l2", "relative_l2", "pearson", "top")
+    assert {name: found[name] for name in figures} == {name: rest["layers"]["0"]["z2z"][name] for name in figures}
+    assert found["l2"] > 0
+    assert [row[1] for row in found["difference"]] == [None] * len(found["difference"])
+
+
+def test_of_a_map_of_which_nothing_is_known_there_are_no_figures() -> None:
+    a, b = finite(made_layer()), finite(made_layer())
+    b["z2z"][:] = np.nan
+    found = shown(of(a), of(b))["layers"]["0"]["z2z"]
+    assert found["l2"] is found["relative_l2"] is found["pearson"] is None
+    assert found["top"] == []
 
 
 def test_layers_are_compared_as_they_are_asked_for() -> None:
