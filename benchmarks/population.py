@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lig_core.blocks.capture import BlockCall, capture_blocks, map_tensors
+from lig_core.blocks.capture import BlockCall, capture_blocks
+from lig_core.blocks.precision import with_wide_arguments, working_precision
 from lig_core.loading.inspection import inspect_layer
 from lig_core.loading.loaded import PROBE_TEXT, LoadedModel, load_model
-from lig_core.loading.precision import working_precision
 from lig_core.models.catalog import find_model
 from tests.models import tiny_families  # noqa: F401 - adds its rows to FAMILIES
 from tests.models.checkpoints import configured, saved, weighted
@@ -60,18 +60,9 @@ class Subject:
         """The same block, called with the same numbers, in float64: at this z and at no other."""
         paths = {module: path for path, module in self.single.model.named_modules()}
         module = self.double.model.get_submodule(paths[call.module])
-        args, kwargs = map_tensors(call.args, _widened), map_tensors(dict(call.kwargs), _widened)
-        wide = BlockCall(module, args, kwargs, call.slot, call.z.double(), call.out)
+        wide = replace(with_wide_arguments(call), module=module)
         with torch.no_grad():
             return replace(wide, out=wide.replay(wide.z, self.double.facts[layer].tiling))
-
-
-def _widened(x: Tensor) -> Tensor:
-    """In float64; what stands for −∞ in a mask still does."""
-    if not x.is_floating_point():
-        return x
-    blocked = x <= torch.finfo(x.dtype).min
-    return x.double().masked_fill(blocked, torch.finfo(torch.float64).min)
 
 
 @cache

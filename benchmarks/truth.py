@@ -220,7 +220,7 @@ def against_plain(subject: Subject, inputs: Any, layer: int, call: BlockCall, re
     nodes = torch.tensor(PLAIN_NODES, dtype=torch.float64)
     weights = torch.linspace(1, 2, len(nodes), dtype=torch.float64)
     with double.computing():
-        integrand, _ = double.integrator(layer, call, torch.tensor([target]), Adaptive()).layer_integrand(zero=zero)
+        integrand = double.integrator(layer, call, torch.tensor([target]), Adaptive()).layer_integrand(zero=zero)
         mine = integrand.accumulate(nodes, torch.tensor([0]), weights[None]).weighted[0, 0]
     implementation = double.model.config._attn_implementation
     double.model.set_attn_implementation("eager")

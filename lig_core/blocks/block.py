@@ -11,19 +11,19 @@ Everything is checked against the model's own numbers before it is trusted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NoReturn, Self
+from typing import Literal, NoReturn, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from transformers.pytorch_utils import Conv1D
 
 from lig_core.blocks.attention import AttentionCall, Handler, attend, intercept
 from lig_core.blocks.capture import BlockCall, Tiling
 from lig_core.blocks.kinks import has_kinks
+from lig_core.blocks.patching import changing_input, replacing_output, skipping
 from lig_core.blocks.softmax_tap import SoftmaxTap
 from lig_core.errors import UnsupportedMap, UnsupportedModel
 
@@ -290,6 +290,12 @@ def reaching(tap: SoftmaxTap | None, handler: Handler, hidden: Tensor) -> Abstra
 
 def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None = None) -> tuple[AttentionCall, float]:
     """Replay the block as it was called: its attention call, and how far it is from the model's own output."""
+    attention, out = recorded_attention(call, tiling, tap)
+    return attention, _verified(call, out)
+
+
+def recorded_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None) -> tuple[AttentionCall, Tensor]:
+    """Replay the block as it was called: its attention call, and its output."""
     calls: list[AttentionCall] = []
 
     def record(attention: AttentionCall) -> Tensor:
@@ -298,12 +304,12 @@ def verified_attention(call: BlockCall, tiling: Tiling, tap: SoftmaxTap | None =
         return attend(attention)
 
     with torch.no_grad(), reaching(tap, record, call.z):
-        error = _verified(call, call.replay(call.z, tiling))
+        out = call.replay(call.z, tiling)
     if len(calls) != 1:
         raise UnsupportedModel(
             f"{type(call.module).__name__} calls its attention {len(calls)} times; one call is expected"
         )
-    return calls[0], error
+    return calls[0], out
 
 
 def _verified(call: BlockCall, replayed: Tensor) -> float:
@@ -338,58 +344,3 @@ def _stop(call: AttentionCall) -> NoReturn:
 def _pair_inputs(call: AttentionCall) -> tuple[Tensor, Tensor]:
     assert call.bias is not None
     return call.bias, call.value
-
-
-def linear_width(module: nn.Module) -> int | None:
-    """Output features of a linear map, None for any other module."""
-    if isinstance(module, nn.Linear):
-        return module.out_features
-    return int(module.nf) if isinstance(module, Conv1D) else None
-
-
-@contextmanager
-def skipping(linears: tuple[nn.Module, ...]) -> Iterator[None]:
-    """Let the given linear maps return zeros without computing; their results are known to be unused."""
-
-    def nothing(width: int) -> Callable[[Tensor], Tensor]:
-        return lambda x: x.new_zeros(()).expand(*x.shape[:-1], width)
-
-    own = {module: module.__dict__.get("forward") for module in linears}  # accelerate puts one there
-    for module in linears:
-        width = linear_width(module)
-        assert width is not None
-        module.forward = nothing(width)
-    try:
-        yield
-    finally:
-        for module, forward in own.items():
-            if forward is None:
-                del module.forward
-            else:
-                module.forward = forward
-
-
-@contextmanager
-def replacing_output(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Replace the (first) output of `module` by `change(output)`."""
-
-    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        if isinstance(output, Tensor):
-            return change(output)
-        return type(output)([change(output[0]), *output[1:]])
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def changing_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Replace the first argument of `module` by `change(argument)`."""
-    handle = module.register_forward_pre_hook(lambda _module, args: (change(args[0]), *args[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -19,11 +19,11 @@ from lig_core.blocks.block import (
     Block,
     Residual,
     Wiring,
-    linear_width,
     relative_error,
     verified_attention,
 )
 from lig_core.blocks.capture import BlockCall, Tiling, first_tensor
+from lig_core.blocks.patching import linear_width
 from lig_core.blocks.softmax_tap import find_tap
 from lig_core.errors import LigError, UnsupportedModel
 

@@ -19,7 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lig_core.blocks.block import Block, Projections, linear_width, relative_error
+from lig_core.blocks.block import Block, Projections, relative_error
+from lig_core.blocks.patching import linear_width
 
 USUAL_EPSILONS = (1e-5, 1e-6)
 LAW_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4}

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lig_core.blocks.attention import attention_weights
-from lig_core.blocks.block import REPLAY_TOLERANCE, Block, linear_width, relative_error
+from lig_core.blocks.block import REPLAY_TOLERANCE, Block, relative_error
+from lig_core.blocks.patching import linear_width
 from lig_core.contract import Norms
 
 Step = Literal["norm", "gate"]

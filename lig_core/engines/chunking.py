@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from lig_core.errors import Cancelled, OutOfMemory
-from lig_core.quadrature.integrand import Parts, Start, Sums
+from lig_core.quadrature.integrand import Array, Parts, Start, Sums
 
+OF_LOGITS = 64.0
+"""Where attention is saturated, rounding of logits moved columns by 10 ε times their range; sevenfold for safety."""
 DEFAULT_BUDGET = 192 * 2**20
 """Bytes that the temporaries of one chunk may take; small enough for caches, large enough for full kernels."""
 
@@ -52,6 +54,7 @@ class ChunkedIntegrand(ABC):
     witnessed = opaque = kinked = False
     over_tokens = True
     device: torch.device
+    engine: str  # its name in results
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -75,6 +78,34 @@ class ChunkedIntegrand(ABC):
     def totals(self) -> Tensor:
         """L_j(1) [columns], float64."""
         return self.lengths(torch.ones(1, dtype=torch.float64), torch.arange(self.num_columns))[0]
+
+    @property
+    @abstractmethod
+    def origin(self) -> Tensor:
+        """F_j(z⁰) [columns, dimensions]."""
+
+    @property
+    def reference(self) -> Tensor:
+        """‖F_j(z⁰)‖₂ [columns], float64."""
+        return self.origin.norm(dim=-1).cpu().double()
+
+    def rounding(self, total: Array, magnified: float) -> Array:
+        """The most that rounding is known to make of rates, relative to them [columns].
+
+            ε (magnified · √d max_k |F_jk(z⁰)| / L_j(1) + OF_LOGITS · range of the logits)
+
+        The largest entry decides: in its last digits the difference is lost. `total`: L_j(1).
+        """
+        most: Array = magnified * self._lost(total) + OF_LOGITS * self._logit_range()
+        return most * torch.finfo(self.dtype).eps
+
+    def _lost(self, total: Array) -> Array:
+        """The largest of what is subtracted over what is left [columns]."""
+        return share_lost(self.origin, total)
+
+    def _logit_range(self) -> Array | float:
+        """The range of the logits along paths that move them alone [columns]; 0 of others."""
+        return 0.0
 
     def growth(self) -> Tensor | None:
         """None without a witness."""
@@ -151,6 +182,12 @@ class ChunkedIntegrand(ABC):
                     self._budget.halve()
                     waiting += pieces[k:]
                     break
+
+
+def share_lost(x: Tensor, left: Array) -> Array:
+    """√d max_k |x_k| of vectors [columns, d], which is ‖x‖₂ were all entries as large, over what is left of them."""
+    largest: Array = torch.linalg.vector_norm(x, torch.inf, -1).cpu().numpy().astype(np.float64)
+    return largest * x.shape[-1] ** 0.5 / np.maximum(left, torch.finfo(torch.float32).tiny)
 
 
 def _part(x: Tensor, chosen: slice) -> Tensor:

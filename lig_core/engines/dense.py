@@ -19,6 +19,7 @@ class _DenseIntegrand(ChunkedIntegrand):
     """z→z' of a whole block; a column is a target token, a source a token."""
 
     opaque = True
+    engine = "dense"
 
     def __init__(self, block: WholeBlock, targets: Tensor, base: Tensor, start: Start, budget: Budget) -> None:
         super().__init__(budget)
@@ -28,9 +29,9 @@ class _DenseIntegrand(ChunkedIntegrand):
         self.dtype, self.device, self.kinked = block.z.dtype, block.z.device, block.kinked
 
     @property
-    def reference(self) -> Tensor:
-        """‖block(z⁰)_j‖₂."""
-        return self._base.norm(dim=-1).cpu().double()
+    def origin(self) -> Tensor:
+        """block(z⁰)_j."""
+        return self._base
 
 
 class DenseZero(_DenseIntegrand):

@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from lig_core.blocks.attention import attention_weights, logit_range
-from lig_core.blocks.block import Block, WholeBlock, linear_width
-from lig_core.engines.chunking import Budget, ChunkedIntegrand
+from lig_core.blocks.block import Block, WholeBlock
+from lig_core.blocks.patching import linear_width
+from lig_core.engines.chunking import Budget, ChunkedIntegrand, share_lost
 from lig_core.engines.path import Mixed, Path, own_nodes
-from lig_core.quadrature.integrand import Parts, Start
+from lig_core.quadrature.integrand import Array, Parts, Start
 
 ENDS = (0.0, 1.0)
 
@@ -54,6 +55,7 @@ class LayerIntegrand(ChunkedIntegrand):
         self._block, self._path, self._targets = block, path, targets
         self.num_columns, self.num_sources = len(targets), block.num_tokens
         self.start: Start = "shared" if path.moving else "measured"
+        self.engine = f"factored/{path.law}"
         self.dtype, self.device, self.kinked = block.z.dtype, block.z.device, block.kinked
 
     @cached_property
@@ -81,9 +83,9 @@ class LayerIntegrand(ChunkedIntegrand):
         return _Ends(base, fixed, torch.from_numpy(total), torch.from_numpy(growth))
 
     @property
-    def reference(self) -> Tensor:
-        """‖block(z⁰)_j‖₂."""
-        return self._ends.base.norm(dim=-1).cpu().double()
+    def origin(self) -> Tensor:
+        """block(z⁰)_j."""
+        return self._ends.base
 
     def totals(self) -> Tensor:
         """L_j(1) [columns], float64."""
@@ -136,13 +138,21 @@ class LayerIntegrand(ChunkedIntegrand):
     def parts(self, columns: Tensor) -> Parts | None:
         """Where the sources' norms bend, or else how the head outputs move."""
         if not self._path.moving:
-            return Parts(widths=switch_widths(self._block)[:, self._targets[columns]].amin(0).cpu().double())
+            return Parts(widths=self._switch_widths[columns])
         widths = self._path.source_widths()
         if widths is None:
             return Parts(lengths=partial(self._measured, self._heads_moved))
         seen = attention_weights(self._block.attention)[0].amax(0)[self._targets] > 0  # [targets, sources]
         nearest = torch.where(seen, widths, 1.0).amin(-1)
         return Parts(widths=nearest.cpu().double()[columns])
+
+    @cached_property
+    def _switch_widths(self) -> Tensor:
+        return switch_widths(self._block)[:, self._targets].amin(0).cpu().double()
+
+    def _logit_range(self) -> Array | float:
+        """On targets' own paths."""
+        return 0.0 if self._path.moving else 1 / self._switch_widths.numpy()
 
     def _heads_moved(self, a: Tensor, columns: Tensor) -> Tensor:
         """‖o_j(a) − o_j(0)‖ over all heads, [nodes, columns]."""
@@ -160,6 +170,7 @@ class AttentionIntegrand(ChunkedIntegrand):
         self._block, self._path, self._targets = block, path, targets
         self.num_columns, self.num_sources = len(targets) * path.num_heads, block.num_tokens
         self.start: Start = "shared" if path.moving else "measured"
+        self.engine = f"factored/{path.law}"
         self.dtype, self.device = block.z.dtype, block.z.device
 
     @cached_property
@@ -184,9 +195,9 @@ class AttentionIntegrand(ChunkedIntegrand):
         return _Ends(base, fixed, *by_column)
 
     @property
-    def reference(self) -> Tensor:
-        """‖o_j^h(0)‖₂."""
-        return self._ends.base.norm(dim=-1).T.flatten().cpu().double()
+    def origin(self) -> Tensor:
+        """o_j^h(0)."""
+        return self._ends.base.transpose(0, 1).flatten(0, 1)
 
     def bytes_per_pair(self) -> int:
         """Attention's rows of scores, for one head."""
@@ -194,11 +205,15 @@ class AttentionIntegrand(ChunkedIntegrand):
 
     def parts(self, columns: Tensor) -> Parts | None:
         """Where attention may switch, on targets' own paths."""
-        if self._path.moving:
-            return None
-        positions, place, head = self._select(columns)
-        widths = switch_widths(self._block)[self._path.heads][:, self._targets[positions]]
-        return Parts(widths=widths[head, place].cpu().double())
+        return None if self._path.moving else Parts(widths=self._switch_widths[columns])
+
+    @cached_property
+    def _switch_widths(self) -> Tensor:
+        return switch_widths(self._block)[self._path.heads][:, self._targets].T.flatten().cpu().double()
+
+    def _logit_range(self) -> Array | float:
+        """On targets' own paths."""
+        return 0.0 if self._path.moving else 1 / self._switch_widths.numpy()
 
     def _select(self, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The targets that the columns touch, and each column's place among them and its head."""
@@ -277,13 +292,18 @@ class MlpIntegrand(ChunkedIntegrand):
             self._base = function(baseline, targets)
 
     @property
-    def reference(self) -> Tensor:
-        """‖F(u⁰_j)‖₂."""
-        return self._base.norm(dim=-1).cpu().double()
+    def origin(self) -> Tensor:
+        """F(u⁰_j)."""
+        return self._base
 
     def bytes_per_pair(self) -> int:
         """The activations that the backward pass of post keeps."""
         return post_bytes(self._block)
+
+    def _lost(self, total: Array) -> Array:
+        """Of F, and of u."""
+        step = self._step.norm(dim=-1).cpu().numpy().astype(np.float64)
+        return super()._lost(total) + share_lost(self._from, step)
 
     def _here(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """u(a) as rows, the target token of each row, and F(u⁰) of each row."""

@@ -122,7 +122,7 @@ def rates_agree(block: Block, laws: PathLaws | None) -> bool:
     factored = SplitBlockIntegrator(block, laws, targets, Adaptive())
     dense = WholeBlockIntegrator(block, "", targets, Adaptive())
     for zero in (True, False):
-        integrands = (integrator.layer_integrand(zero=zero)[0] for integrator in (factored, dense))
+        integrands = (integrator.layer_integrand(zero=zero) for integrator in (factored, dense))
         fast, plain = (integrand.accumulate(node, columns, one) for integrand in integrands)
         # Where a path is flat its rates are rounding: an error counts by what it is to L, too.
         scale = torch.maximum(plain.weighted.abs().max(), plain.lengths.max())

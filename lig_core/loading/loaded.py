@@ -18,12 +18,12 @@ from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import BlockCall, capture_blocks, text_config
 from lig_core.blocks.packing import NotPackedError, PackedCall, capture_packed
+from lig_core.blocks.precision import working_precision
 from lig_core.contract import ExplainRequest, MapName
 from lig_core.engines.chunking import Budget, out_of_memory
 from lig_core.errors import InvalidRequest, UnsupportedModel
 from lig_core.loading.encoding import Encoded, Encoder, load_tokenizer
 from lig_core.loading.inspection import LayerFacts, inspect_layers, inspecting
-from lig_core.loading.precision import working_precision
 from lig_core.loading.reading import make_config, read_config, reading
 from lig_core.loading.weights import outline, require_finite, require_proportion, require_weights
 from lig_core.maps.integrators import Integrator, SplitBlockIntegrator, WholeBlockIntegrator

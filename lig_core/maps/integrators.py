@@ -13,7 +13,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from functools import cached_property
+from typing import Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -22,18 +23,23 @@ from typing_extensions import override
 from lig_core.blocks.attention import self_weights, visible_range
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.laws import PathLaws
+from lig_core.blocks.precision import in_float64, whole_in_float64, working_precision
 from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
-from lig_core.engines.chunking import Budget
+from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.engines.dense import DenseTarget, DenseZero
 from lig_core.engines.factored import AttentionIntegrand, LayerIntegrand, MlpIntegrand
 from lig_core.engines.path import Path
 from lig_core.engines.target_paths import target_path
 from lig_core.engines.zero_paths import zero_path
-from lig_core.errors import UnsupportedMap
+from lig_core.errors import OutOfMemory, UnsupportedMap, UnsupportedModel
 from lig_core.maps.self_term import by_zero_ratio, map_ratio
-from lig_core.quadrature import Attribution, Integrand, Quadrature
+from lig_core.quadrature import Attribution, Quadrature
+from lig_core.quadrature.rounding import blurred, replaced, spoilt
 
 Integral = TypeVar("Integral")
+MAGNIFIED = 13.0
+"""Where a block's output is a sum (pre-norm), errors by rounding were up to so many times what its largest entry's last
+digit is of L: massive activations have large gradients. Where it ends with a norm they were 0.3 times that at most."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,10 @@ class MlpMap:
 
 
 class Integrator(ABC):
-    """Integrates the maps of one block for some target tokens, each integral once however many maps are made of it.
-
-    All baselines of `layer`, `att` and `mlp_from_heads` take six: from zero and from the target itself, of each.
-    """
+    """The maps of one block for some target tokens."""
 
     def __init__(self, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None) -> None:
         self.targets, self.quadrature, self.budget = targets, quadrature, budget or Budget()
-        self._integrals: dict[Hashable, object] = {}
 
     @property
     @abstractmethod
@@ -92,8 +94,12 @@ class Integrator(ABC):
         """Attention heads, 0 where there are none to tell apart."""
 
     @abstractmethod
-    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
-        """The rates of z→z' from the zero baseline or from ITB, and the engine's name."""
+    def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
+        """The rates of z→z' from the zero baseline or from ITB."""
+
+    @abstractmethod
+    def layer(self, baseline: LayerBaseline) -> LayerMap:
+        """z→z' of the whole block."""
 
     @abstractmethod
     def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
@@ -116,8 +122,28 @@ class Integrator(ABC):
         seen = self.visible()
         return None if seen is None else seen[0] == seen[1]
 
+
+class _Integrating(Integrator):
+    """Integrates the maps itself, each integral once however many maps are made of it.
+
+    All baselines of `layer`, `att` and `mlp_from_heads` take six: from zero and from the target itself, of each.
+    """
+
+    def __init__(self, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None) -> None:
+        super().__init__(targets, quadrature, budget)
+        self._integrals: dict[Hashable, object] = {}
+
+    @property
+    def _magnified(self) -> float:
+        """By how much the block may magnify rounding of its output."""
+        return MAGNIFIED
+
+    @abstractmethod
+    def _in_float64(self, chosen: Tensor) -> Self:
+        """The integrator of the same block in float64, for some of the targets [targets]."""
+
+    @override
     def layer(self, baseline: LayerBaseline) -> LayerMap:
-        """z→z' of the whole block."""
         if baseline == "itb_zero_ratio":
             itb, zero = self.layer("self_input_token"), self.layer("zero")
             joined = by_zero_ratio(itb.attribution, zero.attribution, self._tokens, self.quadrature.rtol)
@@ -125,8 +151,30 @@ class Integrator(ABC):
         return self._once(("layer", baseline), lambda: self._layer(zero=baseline == "zero"))
 
     def _layer(self, *, zero: bool) -> LayerMap:
-        integrand, engine = self.layer_integrand(zero=zero)
-        return LayerMap(self.quadrature.integrate(integrand), engine)
+        integrand = self.layer_integrand(zero=zero)
+        return LayerMap(self._integrated(integrand, lambda of: of.layer_integrand(zero=zero)), integrand.engine)
+
+    def _integrated(self, integrand: ChunkedIntegrand, of: Callable[[Self], ChunkedIntegrand]) -> Attribution:
+        """A map's columns; those that rounding may have spoilt in float64, or else their certificates say so.
+
+        `of` makes the same integrand of another integrator.
+        """
+        found, rtol = self.quadrature.integrate(integrand), self.quadrature.rtol
+        if integrand.dtype == torch.float64 or not integrand.num_columns:
+            return found
+        rounding, alone = integrand.rounding(found.total.numpy(), self._magnified), self.alone()
+        width = len(rounding) // len(self.targets)
+        columns = spoilt(found, rounding, rtol, None if alone is None else alone.numpy().repeat(width))
+        if not columns.any():
+            return found
+        chosen = columns.reshape(-1, width).any(1)
+        try:
+            with working_precision(torch.float64):
+                precise = self._in_float64(torch.from_numpy(chosen))
+                again = precise.quadrature.integrate(of(precise))
+        except (RuntimeError, OutOfMemory, UnsupportedModel):  # it takes too much memory, or lies on several devices
+            return blurred(found, columns, rounding, rtol)
+        return replaced(found, columns, again.select(torch.from_numpy(columns[chosen.repeat(width)])))
 
     def _once(self, name: Hashable, integrate: Callable[[], Integral]) -> Integral:
         if name not in self._integrals:
@@ -138,7 +186,7 @@ class Integrator(ABC):
         return self.targets.cpu()
 
 
-class WholeBlockIntegrator(Integrator):
+class WholeBlockIntegrator(_Integrating):
     """A block that does not split: z→z' by the dense engine. `reason` says why there is no more."""
 
     num_heads = 0
@@ -155,9 +203,14 @@ class WholeBlockIntegrator(Integrator):
         return self._block.replay_error
 
     @override
-    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+    def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
         engine = DenseZero if zero else DenseTarget
-        return engine(self._block, self.targets, self.budget), "dense"
+        return engine(self._block, self.targets, self.budget)
+
+    @override
+    def _in_float64(self, chosen: Tensor) -> Self:
+        targets = self.targets[chosen.to(self.targets.device)]
+        return type(self)(whole_in_float64(self._block), self._reason, targets, self.quadrature, self.budget)
 
     @override
     def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
@@ -177,7 +230,7 @@ class WholeBlockIntegrator(Integrator):
         )
 
 
-class SplitBlockIntegrator(Integrator):
+class SplitBlockIntegrator(_Integrating):
     """A block in three parts: every map, by the factored engine."""
 
     def __init__(
@@ -203,13 +256,31 @@ class SplitBlockIntegrator(Integrator):
         return self.block.num_heads
 
     @override
-    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+    def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
         """The factored engine's rates; the dense engine's where routed experts could overflow."""
         if self.block.crowded:
             dense = DenseZero if zero else DenseTarget
-            return dense(self.block, self.targets, self.budget), "dense"
-        path = self._path(zero, range(self.num_heads))
-        return LayerIntegrand(self.block, path, self.targets, self.budget), f"factored/{path.law}"
+            return dense(self.block, self.targets, self.budget)
+        return LayerIntegrand(self.block, self._path(zero, range(self.num_heads)), self.targets, self.budget)
+
+    @override
+    def _in_float64(self, chosen: Tensor) -> Self:
+        block, laws = self._wide
+        targets = self.targets[chosen.to(self.targets.device)]
+        return type(self)(block, laws, targets, self.quadrature_of(chosen), self.budget)
+
+    @property
+    @override
+    def _magnified(self) -> float:
+        return 1.0 if self.laws is not None and self.laws.norm.kind == "none" else MAGNIFIED
+
+    @cached_property
+    def _wide(self) -> tuple[Block, PathLaws | None]:
+        return in_float64(self.block, self.laws)
+
+    def quadrature_of(self, chosen: Tensor) -> Quadrature:
+        """The quadrature of some of the targets [targets]."""
+        return self.quadrature
 
     @override
     def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
@@ -226,17 +297,25 @@ class SplitBlockIntegrator(Integrator):
         return self._once(("att", baseline, *heads), lambda: self._att(heads, zero=baseline == "zero"))
 
     def _att(self, heads: Sequence[int], *, zero: bool) -> HeadMap:
-        path = self._path(zero, heads)
-        integrand = AttentionIntegrand(self.block, path, self.targets, self.budget)
-        return HeadMap(tuple(heads), self.quadrature.integrate(integrand), f"factored/{path.law}")
+        integrand = self._att_integrand(heads, zero=zero)
+        found = self._integrated(integrand, lambda of: of._att_integrand(heads, zero=zero))
+        return HeadMap(tuple(heads), found, integrand.engine)
+
+    def _att_integrand(self, heads: Sequence[int], *, zero: bool) -> ChunkedIntegrand:
+        return AttentionIntegrand(self.block, self._path(zero, heads), self.targets, self.budget)
 
     @override
     def mlp_from_residual(self, baseline: MlpBaseline, *, bypass: bool = True) -> MlpMap:
+        integrand = self._residual_integrand(baseline, bypass=bypass)
+        found = self._integrated(integrand, lambda of: of._residual_integrand(baseline, bypass=bypass))
+        return MlpMap(found, per_head=None)
+
+    def _residual_integrand(self, baseline: MlpBaseline, *, bypass: bool) -> ChunkedIntegrand:
         block = self.block
         z, heads = block.z[self.targets], block.heads_out[self.targets]
         u = block.residual_stream(heads, z)
         start = torch.zeros_like(u) if baseline == "zero" else block.residual_stream(self._heads_from_self(), z)
-        integrand = MlpIntegrand(
+        return MlpIntegrand(
             block,
             lambda rows, _tokens: block.finish_from_residual(rows, bypass=bypass),
             u,
@@ -246,18 +325,22 @@ class SplitBlockIntegrator(Integrator):
             self.budget,
             (lambda rows, _tokens: block.finish_from_residual(rows, bypass=False)) if bypass else None,
         )
-        return MlpMap(self.quadrature.integrate(integrand), per_head=None)
 
     @override
     def mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
         return self._once(("mlp_from_heads", baseline), lambda: self._mlp_from_heads(baseline))
 
     def _mlp_from_heads(self, baseline: MlpBaseline) -> MlpMap:
+        integrand = self._heads_integrand(baseline)
+        found = self._integrated(integrand, lambda of: of._heads_integrand(baseline))
+        return MlpMap(found, per_head=found.values.unflatten(1, self.block.heads_out.shape[1:]).sum(-1))
+
+    def _heads_integrand(self, baseline: MlpBaseline) -> ChunkedIntegrand:
         block = self.block
         shape = block.heads_out.shape[1:]  # heads, head_dim
         u = block.heads_out[self.targets]
         start = torch.zeros_like(u) if baseline == "zero" else self._heads_from_self()
-        integrand = MlpIntegrand(
+        return MlpIntegrand(
             block,
             lambda rows, tokens: block.finish(rows.unflatten(1, shape), block.z[tokens]),
             u.flatten(1),
@@ -266,8 +349,6 @@ class SplitBlockIntegrator(Integrator):
             "grouped" if baseline == "zero" else "measured",
             self.budget,
         )
-        attribution = self.quadrature.integrate(integrand)
-        return MlpMap(attribution, per_head=attribution.values.unflatten(1, shape).sum(-1))
 
     @override
     def visible(self) -> Tensor | None:

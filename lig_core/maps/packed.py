@@ -14,9 +14,9 @@ from lig_core.blocks.block import Block
 from lig_core.blocks.laws import PathLaws
 from lig_core.blocks.packing import PackedCall
 from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
-from lig_core.engines.chunking import Budget
+from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.maps.integrators import HeadMap, Integral, Integrator, LayerMap, MlpMap, SplitBlockIntegrator
-from lig_core.quadrature import Attribution, Integrand, Quadrature
+from lig_core.quadrature import Attribution, Quadrature
 from lig_core.quadrature.together import Share, Together
 
 
@@ -36,8 +36,16 @@ def packed_integrators(
     spans, device = call.spans, block.z.device
     together = Together(quadrature, [len(each) for each in targets], spans)
     rows = torch.cat([each.to(device) + span.start for each, span in zip(targets, spans, strict=True)])
-    whole = _Kept(SplitBlockIntegrator(block, laws, rows, together, budget))
+    whole = _Kept(_Packed(block, laws, rows, together, budget))
     return [_OneText(whole, together, text, each.to(device)) for text, each in enumerate(targets)]
+
+
+class _Packed(SplitBlockIntegrator):
+    """The integrator of all texts."""
+
+    @override
+    def quadrature_of(self, chosen: Tensor) -> Quadrature:
+        return cast(Together, self.quadrature).of(chosen)
 
 
 class _Kept:
@@ -71,7 +79,7 @@ class _OneText(Integrator):
         return self._whole.integrator.num_heads
 
     @override
-    def layer_integrand(self, *, zero: bool) -> tuple[Integrand, str]:
+    def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
         return self._whole.integrator.layer_integrand(zero=zero)
 
     @override

@@ -24,6 +24,10 @@ ZERO_LINEAR, ZERO_MIXED, ZERO_WIDE = 0.5, 0.02, 0.15
 MEASURED_LINEAR = 0.12
 STEEP = 1 / 64
 """Where attention may switch within less than this, seven nodes may see nothing of it: L is probed there."""
+SUDDEN = 1 / 512
+"""Where it may switch within less than this, it may switch and back between two nodes: L is followed all along."""
+FOLLOWED = 128
+"""Steps in which L is followed."""
 PIECE = 8.0
 """e-folds of a graded path that 31 nodes resolve."""
 
@@ -76,10 +80,13 @@ def _plan_measured(run: Refinement) -> Iterator[Panel]:
     (first,) = run.path(run.columns, Grading())
     run.apply_next_rule([first])
     assert first.errors is not None and first.lengths is not None
-    probed = _probe_steep(run)
-    done = run.certified(first.errors, run.columns) & (probed >= MEASURED_LINEAR)
-    run.accept(first, done | run.still)
-    rest = run.columns[~done & ~run.still]
+    probed, jumping = _probe_steep(run), np.zeros_like(run.still)
+    for members, edges in _jumps(run):
+        jumping[members] = True
+        yield from run.panels(edges, run.path(members, Grading())[0])
+    done = run.certified(first.errors, run.columns) & (probed >= MEASURED_LINEAR) & ~jumping
+    run.accept(first, done | (run.still & ~jumping))
+    rest = run.columns[~done & ~run.still & ~jumping]
     if len(rest) == 0:
         return
     lengths = first.lengths[:, rest]
@@ -111,6 +118,29 @@ def _probe_steep(run: Refinement) -> Array:
         nearest = float(parts.widths.numpy().min()) / PROBE_STEP**2
         widths[steep] = _probe(run, run.columns[steep], from_end=False, first=1, nearest=nearest)
     return widths
+
+
+def _jumps(run: Refinement) -> Iterator[tuple[Array, list[float]]]:
+    """Columns whose L jumps between nodes, alike ones together, and the edges of what lies around their jumps.
+
+    Attention that turns to another source and back leaves everything between as it was: L, and the witness.
+    """
+    parts = run.integrand.parts(torch.from_numpy(run.columns))
+    if parts is None or parts.widths is None or not (sudden := parts.widths.numpy() < SUDDEN).any():
+        return
+    columns, grid = run.columns[sudden], np.linspace(0, 1, FOLLOWED + 1)
+    inside = run.lengths(grid[1:-1], columns)
+    run.note_largest(columns, inside.max(0))
+    lengths = np.concatenate([np.zeros((1, len(columns))), inside, run.total[None, columns]])
+    bent = np.abs(np.diff(lengths, 2, axis=0)) > run.entry_tolerance[columns]
+    cut = np.zeros_like(lengths, dtype=np.bool_)
+    cut[:-2] |= bent
+    cut[2:] |= bent
+    cut[[0, -1]] = True
+    patterns, of_column = np.unique(cut, axis=1, return_inverse=True)
+    for k, pattern in enumerate(patterns.T):
+        if pattern[1:-1].any():
+            yield columns[of_column.ravel() == k], grid[pattern].tolist()
 
 
 def _probe(run: Refinement, columns: Array, *, from_end: bool, first: int, nearest: float = 1.0) -> Array:

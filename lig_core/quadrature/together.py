@@ -7,7 +7,7 @@ all have asked, and goes to the engine in one call of a kind. Integrations are g
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -184,6 +184,12 @@ class Together:
             converged=torch.cat([one.converged for one in found]),
             status=tuple(status for one in found for status in one.status),
         )
+
+    def of(self, chosen: Tensor) -> Together:
+        """That of some of the targets [targets]; texts with none are left out."""
+        counts = [int(part.sum()) for part in chosen.cpu().split(list(self.targets))]
+        kept = [k for k, count in enumerate(counts) if count]
+        return replace(self, targets=[counts[k] for k in kept], tokens=[self.tokens[k] for k in kept])
 
     def share(self, text: int, width: int, *, over_tokens: bool) -> Share:
         """A text's part of an integrand that has `width` columns for each target."""

@@ -32,8 +32,8 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from lig_core import explain
+from lig_core.blocks.precision import working_precision
 from lig_core.errors import LigError
-from lig_core.loading.precision import working_precision
 from tests.models import tiny_families  # noqa: F401 - adds its rows to FAMILIES
 from tests.models.brute_force import Truth, gauss
 from tests.models.checkpoints import WEIGHTS, configured, saved, weighted, without

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lig_core.blocks.capture import text_config
-from lig_core.loading.precision import working_precision
+from lig_core.blocks.precision import working_precision
 from tests.models.tiny_models import FAMILIES, IDS, built, first
 
 

@@ -42,8 +42,8 @@ from lig_core.blocks.block import Block
 from lig_core.blocks.capture import capture_blocks
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
+from lig_core.blocks.precision import working_precision
 from lig_core.loading.loaded import LoadedModel
-from lig_core.loading.precision import working_precision
 from lig_core.models.catalog import ModelCard
 
 torch.set_num_threads(1)  # tiny matrices: threads only wait for each other

@@ -15,8 +15,8 @@ from lig_core.blocks.block import Block
 from lig_core.blocks.capture import capture_blocks
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import key_at_zero_norm_input, norm_input
+from lig_core.blocks.precision import working_precision
 from lig_core.errors import UnsupportedMap, UnsupportedModel
-from lig_core.loading.precision import working_precision
 from tests.models.brute_force import truth
 from tests.models.tiny_models import ALL_FAMILIES, CAUSAL, FAMILIES, IDS, LAYERS, build, loaded, opened, pluggable
 from tests.support.closeness import assert_close

@@ -13,8 +13,8 @@ from lig_core.blocks.block import Block
 from lig_core.blocks.capture import capture_blocks
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.layout import find_layout
+from lig_core.blocks.precision import working_precision
 from lig_core.loading.loaded import LoadedModel
-from lig_core.loading.precision import working_precision
 from lig_core.models.catalog import ModelCard
 from tests.models.tiny_models import ALL_FAMILIES, HEADS, HIDDEN, IDS, POSITIONS, VOCABULARY, opened, tiny_tokenizer
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lig_core.blocks.precision import working_precision
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.errors import OutOfMemory
-from lig_core.loading.precision import working_precision
 from lig_core.quadrature.integrand import Start
 from tests.support.closeness import assert_close
 
@@ -25,6 +25,7 @@ class Powers(ChunkedIntegrand):
     num_columns, num_sources = 5, 3
     start: Start = "measured"
     dtype, device = torch.float64, torch.device("cpu")
+    origin = torch.zeros(5, 1)
 
     def __init__(self, budget: Budget, capacity: int = 10**9) -> None:
         super().__init__(budget)

@@ -15,12 +15,12 @@ from torch import Tensor
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.capture import capture_blocks
 from lig_core.blocks.laws import Positions
+from lig_core.blocks.precision import working_precision
 from lig_core.engines.chunking import Budget
 from lig_core.engines.factored import AttentionIntegrand, LayerIntegrand
 from lig_core.engines.path import Path
 from lig_core.engines.target_paths import ClosedTargetPath, ReplayedTargetPath, target_path
 from lig_core.engines.zero_paths import ScaledPath, TangentPath
-from lig_core.loading.precision import working_precision
 from lig_core.maps.integrators import Integrator, SplitBlockIntegrator, WholeBlockIntegrator
 from lig_core.quadrature import GaussLegendre
 from tests.models import tiny_families  # noqa: F401 - adds gemma3 to FAMILIES

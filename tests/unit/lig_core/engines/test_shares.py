@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lig_core.blocks.precision import working_precision
 from lig_core.engines.path import Path
 from lig_core.engines.target_paths import ReplayedTargetPath, target_path
 from lig_core.engines.zero_paths import TangentPath, zero_path
-from lig_core.loading.precision import working_precision
 from tests.models.tiny_models import ALL_FAMILIES, IDS, Opened, opened
 from tests.support.closeness import relative
 

@@ -17,10 +17,10 @@ from transformers import AutoModel, SwitchTransformersConfig, XLMConfig, XLNetCo
 from lig_core.blocks.block import Block
 from lig_core.blocks.capture import capture_blocks
 from lig_core.blocks.introspect import expert_capacity, find_tiling, find_wiring
+from lig_core.blocks.precision import working_precision
 from lig_core.errors import UnsupportedMap, UnsupportedModel
 from lig_core.loading.inspection import inspect_layer
 from lig_core.loading.loaded import LoadedModel
-from lig_core.loading.precision import working_precision
 from lig_core.maps.integrators import Integrator, SplitBlockIntegrator
 from lig_core.models.catalog import ModelCard
 from lig_core.quadrature import GaussLegendre

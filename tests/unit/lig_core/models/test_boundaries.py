@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from lig_core import describe_boundaries
+from lig_core.blocks.precision import working_precision
 from lig_core.cli import app
-from lig_core.loading.precision import working_precision
 from lig_core.models.families import FAMILIES as TABLE
 from tests.models.tiny_families import DESCRIBED
 from tests.models.tiny_models import FAMILIES, loaded

@@ -16,11 +16,11 @@ from lig_core import explain
 from lig_core.blocks.attention import IMPLEMENTATION, register
 from lig_core.blocks.block import Block
 from lig_core.blocks.capture import capture_blocks
+from lig_core.blocks.precision import working_precision
 from lig_core.cli import app
 from lig_core.contract import ExplainRequest
 from lig_core.loading.inspection import inspect_layer
 from lig_core.loading.loaded import load_model
-from lig_core.loading.precision import working_precision
 from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.models.bundled.conversion import OF_A_BLOCK, OF_THE_MODEL, WEIGHTS
 from lig_core.models.bundled.packages import BUNDLED, bundled_folder, installed_folder

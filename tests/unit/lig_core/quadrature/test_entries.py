@@ -74,6 +74,22 @@ def test_opposite_events_that_no_sum_shows_are_seen(case: str, monkeypatch: pyte
     assert error(blind, exact) > WRONG / 3
 
 
+def test_attention_that_turns_away_and_back_between_nodes_is_seen() -> None:
+    """One source brings what another takes away: everything else is as it was, before and after."""
+    drawn = random.Random(5)
+    blind = []
+    for _ in range(8):
+        at, length = drawn.uniform(0.02, 0.9), drawn.uniform(0.02, 0.08)
+        column = [power(1.0), switch(at, 3e-4, 0.5), switch(at + length, 3e-4, -0.5)]
+        exact = Known([column]).exact
+        found = Adaptive().integrate(Known([column], widths=1e-3))
+        assert found.converged.all()
+        assert error(found, exact) <= WRONG / 3
+        unseen = Adaptive().integrate(Known([column]))
+        blind.append(bool(unseen.converged.all()) and error(unseen, exact) > WRONG)
+    assert sum(blind) >= 2
+
+
 def corners(seed: int) -> Term:
     """What a layer of ReLUs makes: it bends at many places, up or down."""
     drawn = random.Random(seed)
