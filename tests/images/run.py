@@ -76,13 +76,22 @@ def _build(engine: Engine, checkout: Path) -> None:
         begun = time.monotonic()
         engine.build(checkout, dockerfile, image)
         size = int(engine.run("image", "inspect", "--format", "{{.Size}}", image))
-        say(f"{image} built", begun, f"{size / 1e6:.0f} MB, ")
+        say(f"{image} built", begun, f"{size / 1e6:.0f} MB, {_packages_in(engine, image)} packages in its bill, ")
     with (checkout / "service/__init__.py").open("a") as file:
         file.write("\n# a change\n")
     for image in IMAGES:
         begun = time.monotonic()
         engine.build(checkout, f"docker/{image.removeprefix('lig-')}.Dockerfile", image)
         say(f"{image} built again after a change of code", begun)
+
+
+def _packages_in(engine: Engine, image: str) -> int:
+    """How many packages the bill of materials in an image lists."""
+    command = ("run", "--rm", "--entrypoint", "cat", image, f"/usr/local/share/lig/{image}.cdx.json")
+    names = {component["name"] for component in json.loads(engine.run(*command))["components"]}
+    needed = {"lig-api": {"lig-service", "fastapi"}, "lig-worker": {"lig-service", "torch"}}[image]
+    _require(needed <= names, f"the bill of {image} lacks {needed - names}")
+    return len(names)
 
 
 class Site:

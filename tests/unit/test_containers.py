@@ -83,6 +83,16 @@ def test_what_others_wrote_is_pinned_and_its_layer_knows_no_code(dockerfile):
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.stem)
+def test_an_image_carries_a_bill_of_what_others_wrote_of_it(dockerfile):
+    found = stages(dockerfile)
+    assert found["bill"][0] == "FROM packages AS bill" and all(
+        "--constraint" in line for line in installs(found["bill"])
+    )
+    assert f"/bill/share/lig/lig-{dockerfile.stem}.cdx.json" in found["bill"][-1]
+    assert "COPY --from=bill /bill /usr/local" in found["image"]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.stem)
 def test_labels_say_version_and_licences_of_the_project(dockerfile):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (labels,) = [line for line in stages(dockerfile)["image"] if line.startswith("LABEL ")]
