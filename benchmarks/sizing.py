@@ -256,8 +256,8 @@ are on the disk.
 ## How many workers
 
 A worker runs one job at a time, on all its threads, and has its own models in memory. Two workers on two processors
-[got through](../../benchmarks/faults.md#two-workers-against-one) 1.4 to 1.6 times the short jobs of one, and twice where
-the time is a GPU's; one worker with all threads answers a single long text soonest. What waits is
+[got through](../../benchmarks/faults.md#two-workers-against-one) 1.4 to 1.6 times the short jobs of one, and twice
+where the time is a GPU's; one worker with all threads answers a single long text soonest. What waits is
 `lig_backlog_seconds` ([metrics](../metrics.md)). One API process accepts some 350 posts a second
 ([what was measured](../../benchmarks/service.md)); a second one is there so that one can stop.
 """
