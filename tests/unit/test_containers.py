@@ -9,7 +9,7 @@ import tomllib
 import pytest
 import yaml
 
-from service.process.server import GRACE_SECONDS, LAST_SECONDS
+from service.process.server import GRACE_SECONDS, LAST_SECONDS, THREADS_SECONDS
 from tests.support.places import ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -167,7 +167,7 @@ def test_the_containers_variables_are_settings_that_exist(name, monkeypatch):
 def test_containers_have_the_time_that_their_processes_take_to_stop():
     seconds = {name: int(SERVICES[name].get("stop_grace_period", "10s")[:-1]) for name in SERVICES}
     api, worker = (SERVICES[name]["environment"] for name in ("api", "worker"))
-    assert seconds["api"] > api["LIG_DRAIN_DELAY"] + LAST_SECONDS + GRACE_SECONDS
+    assert seconds["api"] > api["LIG_DRAIN_DELAY"] + LAST_SECONDS + GRACE_SECONDS + THREADS_SECONDS
     assert seconds["worker"] > worker["LIG_DRAIN_GRACE"]
     (valid,) = re.findall(r"valid=(\d+)s", (ROOT / "docker/nginx.conf").read_text())
     assert api["LIG_DRAIN_DELAY"] > int(valid), "nginx sends requests to an address for as long as it believes it"
