@@ -124,9 +124,11 @@ def lowest(installation: Installation, written: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=INSTALLATIONS, default=list(INSTALLATIONS))
-    for name in parser.parse_args().names:
-        installation = INSTALLATIONS[name]
+    parser.add_argument("--only", choices=list(INSTALLATIONS))
+    only = parser.parse_args().only
+    for name, installation in INSTALLATIONS.items():
+        if only not in (None, name):
+            continue
         versions = FOLDER / f"{name}.txt"
         FOLDER.mkdir(exist_ok=True)
         lowest(installation, versions)
