@@ -8,8 +8,8 @@ export HF_HUB_OFFLINE ?= 1
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test programs images-test deploy-test test-lowest wheel-test clients-test check format openapi settings metrics client figures pictures viewer \
-  architectures smollm2 folders bench bench-service bench-turns bench-worker bench-viewer experiment truth batches faults stops soak fuzz clean
+.PHONY: help install demo serve test programs images-test deploy-test test-lowest wheel-test clients-test sbom check format openapi settings metrics client figures pictures viewer \
+  architectures smollm2 folders bench bench-service bench-turns bench-worker bench-sizing bench-viewer experiment truth batches faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -66,6 +66,11 @@ CLIENTS := .venv-clients
 
 clients-test: $(VENV)/.dev ## linters find nothing in openapi/openapi.json, and clients generated from it complete a job; needs node
 	$(BIN)/python -m tests.clients
+
+SBOM := .venv-sbom
+
+sbom: $(VENV)/.dev ## a bill of materials (CycloneDX) and the list of licences, in out/sbom/; fails at a licence that forbids what we do
+	$(BIN)/python -m generate.bill
 
 check: $(VENV)/.dev ## style, types, import rules, and the measure of the house
 	$(BIN)/ruff format --check --quiet .
@@ -124,6 +129,9 @@ bench-turns: $(VENV)/.dev ## posts a second and many listeners, by turns with ba
 bench-worker: $(VENV)/.dev ## pickup, cancelling, the budget of models; writes benchmarks/warm_worker.md
 	$(BIN)/python -m benchmarks.warm_worker
 
+bench-sizing: $(VENV)/.dev ## what jobs take: seconds, memory, bytes by model, tokens and maps; writes docs/operate/sizing.md
+	$(BIN)/python -m benchmarks.sizing
+
 SMOLLM2 ?= smollm2
 truth: $(VENV)/.dev ## 10,000 columns drawn from SEED, judged in float64 by another rule; fails if a certificate is false
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --smollm2 $(SMOLLM2) $(SEED:%=--seed %)
@@ -163,4 +171,4 @@ folders: $(VENV)/.dev ## FOLDERS of models altered in one place each, drawn from
 	$(BIN)/python -m tests.models.altered_folders --seed $(or $(SEED),1) --count $(FOLDERS)
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(CLIENTS) dist viewer/node_modules out .lig .cache build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(WHEEL) $(CLIENTS) $(SBOM) dist viewer/node_modules out .lig .cache build *.egg-info

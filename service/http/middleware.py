@@ -126,7 +126,7 @@ class AccessLog:
             caller = scope["state"].get("caller")
             route = route_of(scope) or OTHER_ROUTE
             fields = {
-                "job_id": scope.get("path_params", {}).get("job_id"),
+                "job_id": scope.get("path_params", {}).get("job_id") or scope["state"].get("job_id"),
                 "caller": caller.name if caller else None,
                 "method": scope["method"],
                 "route": route,

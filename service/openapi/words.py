@@ -136,7 +136,7 @@ LastEventId = Annotated[
 WithMaps = Annotated[
     bool, Query(alias="layers", description="Put each layer's maps into its event; else it says only which layer.")
 ]
-EVENT = {  # as OpenAPI 3.2 has it
+EVENT = {  # one of the stream, as OpenAPI 3.2 describes items
     "type": "object",
     "properties": {
         "id": TEXT,
@@ -148,7 +148,7 @@ EVENT = {  # as OpenAPI 3.2 has it
         "retry": {"type": "integer"},
     },
 }
-EVENTS_CONTENT: dict[str, Any] = {"text/event-stream": {"schema": EVENT, "example": lines("events")}}
+EVENTS_CONTENT: dict[str, Any] = {"text/event-stream": {"schema": EVENT, "example": EXAMPLES["event"]}}
 
 # Comparisons
 FirstJob = Annotated[str, Query(description="The `id` of a job.", examples=[JOB_ID])]

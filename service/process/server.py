@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -41,6 +43,9 @@ COLLECTED_AFTER = (100_000, 50, 100)
 collection that passes over everything comes amid a few thousand of them."""
 # What came in just before nothing more could, for as long it is read and answered as ever.
 LAST_SECONDS = 1.0
+THREADS_SECONDS = 2.0
+"""How long, once all is said, threads may go on. One that looks up a name cannot be called off, and Python waits for
+it: ten seconds and more where the server of names is gone, as when all containers are stopped together."""
 
 
 class Server(uvicorn.Server):
@@ -85,6 +90,13 @@ class Server(uvicorn.Server):
 
     def _end(self) -> None:
         self.should_exit = True
+
+    @override
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().serve(sockets)
+        end = threading.Timer(THREADS_SECONDS, os._exit, (0,))
+        end.daemon = True
+        end.start()
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

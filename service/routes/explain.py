@@ -75,6 +75,7 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifec
         """
         sent = read_headers(request, body)
         (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, sent)
+        request.state.job_id = job.id  # the line about the request leads from the job to its trace
         headers = {"Location": job_url(job.id, root)}
         if replayed:
             headers["Idempotent-Replayed"] = "true"

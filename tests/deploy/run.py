@@ -83,7 +83,7 @@ class Cluster:
             self._stop()
         except Exception:
             for name, container_id in self._ids.items():
-                print(f"--- {name}", self._engine.run("logs", "--tail", "30", container_id, check=False))
+                print(f"--- {name}", self._engine.logs(container_id))
             raise
         finally:
             for manifest in reversed(self._played):

@@ -54,6 +54,14 @@ class Engine:
         """What the engine prints, at once."""
         return self._run([self.program, *arguments], None, seconds, check)
 
+    def logs(self, container: str) -> str:
+        """The last that a container said, on both channels."""
+        command = [self.program, "logs", "--tail", "30", container]
+        said = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment(), text=True, check=False
+        )
+        return said.stdout
+
     def composed(self, folder: Path, *arguments: str, seconds: float = 1800) -> str:
         """The same of compose, on the file in a folder."""
         return self._run([*self.compose, *arguments], folder, seconds, True)
@@ -62,11 +70,14 @@ class Engine:
         """Build an image."""
         self.run("build", *self.build_options, "--file", str(folder / dockerfile), "--tag", tag, str(folder))
 
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.environment}
+
     def _run(self, command: Sequence[str], folder: Path | None, seconds: float, check: bool) -> str:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, **self.environment},
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

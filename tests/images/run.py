@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from tests.images.engine import SYSTEMD, Engine, NoEngine, find_engine
-from tests.support.documents import PAGES, ROOT, Document, prints, steps
+from tests.support.documents import README, ROOT, SEPARATOR, Document, in_one_shell, prints, steps
 
 PATIENCE = 900.0
 """Seconds; spent only where what is waited for does not happen."""
@@ -76,13 +76,22 @@ def _build(engine: Engine, checkout: Path) -> None:
         begun = time.monotonic()
         engine.build(checkout, dockerfile, image)
         size = int(engine.run("image", "inspect", "--format", "{{.Size}}", image))
-        say(f"{image} built", begun, f"{size / 1e6:.0f} MB, ")
+        say(f"{image} built", begun, f"{size / 1e6:.0f} MB, {_packages_in(engine, image)} packages in its bill, ")
     with (checkout / "service/__init__.py").open("a") as file:
         file.write("\n# a change\n")
     for image in IMAGES:
         begun = time.monotonic()
         engine.build(checkout, f"docker/{image.removeprefix('lig-')}.Dockerfile", image)
         say(f"{image} built again after a change of code", begun)
+
+
+def _packages_in(engine: Engine, image: str) -> int:
+    """How many packages the bill of materials in an image lists."""
+    command = ("run", "--rm", "--entrypoint", "cat", image, f"/usr/local/share/lig/{image}.cdx.json")
+    names = {component["name"] for component in json.loads(engine.run(*command))["components"]}
+    needed = {"lig-api": {"lig-service", "fastapi"}, "lig-worker": {"lig-service", "torch"}}[image]
+    _require(needed <= names, f"the bill of {image} lacks {needed - names}")
+    return len(names)
 
 
 class Site:
@@ -110,7 +119,7 @@ class Site:
                 self._stop()
             except Exception:
                 for container in self._containers():
-                    print(f"--- {container['name']}", self._engine.run("logs", "--tail", "30", container["id"]))
+                    print(f"--- {container['name']}", self._engine.logs(container["id"]))
                 raise
             finally:
                 self._engine.composed(self._folder, "down", "--volumes")
@@ -129,12 +138,12 @@ class Site:
 
     def _use(self, client: httpx.Client) -> None:
         begun = time.monotonic()
-        for block in Document(PAGES[0]).runnable("console"):
-            for step in steps(block):
-                command = step.commands.replace("localhost:8000", f"localhost:{self._port}")
-                done = subprocess.run(command, shell=True, cwd=self._folder, capture_output=True, text=True, check=True)
-                _require(step.output is None or prints(step.output, done.stdout), f"{step.place} says {done.stdout}")
-        say("the README's curl session", begun)
+        todo = [step for block in Document(README).runnable("console") for step in steps(block)]
+        commands = in_one_shell(todo).replace("localhost:8000", f"localhost:{self._port}")
+        printed = _shell(commands, self._folder).split(SEPARATOR)[1:]
+        for step, output in zip(todo, printed, strict=True):
+            _require(step.output is None or prints(step.output, output), f"{step.place} says {output}")
+        say(f"the README's curl session, {len(todo)} commands", begun)
         request = {"text": "The same is asked twice.", "model": "minilm", "granularity": "layer"}
         first = client.post("/v1/explain", json=request, headers={"Prefer": "wait=60"}).json()
         _until(lambda: client.get(f"/v1/jobs/{first['id']}?wait=30").json()["status"] == "succeeded", "a job is done")
@@ -202,6 +211,13 @@ class Site:
             stop.set()
             if thread.ident is not None:
                 thread.join()
+
+
+def _shell(commands: str, folder: Path) -> str:
+    """What they print; raises AssertionError, with that, where one fails."""
+    done = subprocess.run(["bash", "-c", commands], cwd=folder, capture_output=True, text=True, check=False)
+    _require(done.returncode == 0, f"ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def _answer(client: httpx.Client, path: str) -> Any:

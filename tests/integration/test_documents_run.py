@@ -13,7 +13,7 @@ import pytest
 
 from tests import programs
 from tests.running.waiting import PATIENCE
-from tests.support.documents import PAGES, SHELLS, Document, prints, script, steps
+from tests.support.documents import PAGES, SEPARATOR, SHELLS, Document, in_one_shell, prints, script, steps
 
 DOCUMENTS = [Document(path) for path in PAGES]
 WITH_SHELL = [document for document in DOCUMENTS if document.runnable(*SHELLS)]
@@ -25,7 +25,6 @@ ENVIRONMENT = {
     "LIG_WEBHOOK_ALLOW": '["127.0.0.1"]',
     "LIG_LOG_LEVEL": "warning",
 }
-SEPARATOR = "\x1e"
 ONE_AFTER_ANOTHER = f"""
 import runpy, sys, traceback
 for page in sys.argv[1:]:
@@ -100,8 +99,7 @@ def test_every_command_does_what_the_page_says(document, site):
     programs.require("curl")
     programs.require("jq")
     todo = [step for block in document.runnable(*SHELLS) for step in steps(block)]
-    commands = "".join(f"printf '{SEPARATOR}'\n{step.commands}" for step in todo)
-    (site.folder / "page.sh").write_text(site.here(f"set -eo pipefail\n{commands}"))
+    (site.folder / "page.sh").write_text(site.here(in_one_shell(todo)))
     output, code = site.run("bash", "page.sh")
     done = output.split(SEPARATOR)[1:]
     for step, printed in zip(todo, done, strict=False):

@@ -19,10 +19,11 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = {"sh", "bash", "console"}
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*")
 PROMPT = "$ "
+SEPARATOR = "\x1e"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ def steps(block: Block) -> list[Step]:
             raise ValueError(f"{place}: a console block begins with a command")
         continued = line.rstrip("\n").endswith("\\")
     return found
+
+
+def in_one_shell(todo: Sequence[Step]) -> str:
+    """The steps as one script, for they share their variables; what each prints begins with SEPARATOR."""
+    return "set -eo pipefail\n" + "".join(f"printf '{SEPARATOR}'\n{step.commands}" for step in todo)
 
 
 def script(blocks: Sequence[Block]) -> tuple[str, str]:

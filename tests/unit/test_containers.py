@@ -9,7 +9,7 @@ import tomllib
 import pytest
 import yaml
 
-from service.process.server import GRACE_SECONDS, LAST_SECONDS
+from service.process.server import GRACE_SECONDS, LAST_SECONDS, THREADS_SECONDS
 from tests.support.places import ROOT
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -80,6 +80,16 @@ def test_what_others_wrote_is_pinned_and_its_layer_knows_no_code(dockerfile):
             assert all("--constraint constraints.txt" in line for line in installs(stage))
             copied = {source for line in stage if line.startswith("COPY ") for source in line.split()[1:-1]}
             assert not copied & {"lig_core", "service", "worker"}
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.stem)
+def test_an_image_carries_a_bill_of_what_others_wrote_of_it(dockerfile):
+    found = stages(dockerfile)
+    assert found["bill"][0] == "FROM packages AS bill" and all(
+        "--constraint" in line for line in installs(found["bill"])
+    )
+    assert f"/bill/share/lig/lig-{dockerfile.stem}.cdx.json" in found["bill"][-1]
+    assert "COPY --from=bill /bill /usr/local" in found["image"]
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.stem)
@@ -157,7 +167,7 @@ def test_the_containers_variables_are_settings_that_exist(name, monkeypatch):
 def test_containers_have_the_time_that_their_processes_take_to_stop():
     seconds = {name: int(SERVICES[name].get("stop_grace_period", "10s")[:-1]) for name in SERVICES}
     api, worker = (SERVICES[name]["environment"] for name in ("api", "worker"))
-    assert seconds["api"] > api["LIG_DRAIN_DELAY"] + LAST_SECONDS + GRACE_SECONDS
+    assert seconds["api"] > api["LIG_DRAIN_DELAY"] + LAST_SECONDS + GRACE_SECONDS + THREADS_SECONDS
     assert seconds["worker"] > worker["LIG_DRAIN_GRACE"]
     (valid,) = re.findall(r"valid=(\d+)s", (ROOT / "docker/nginx.conf").read_text())
     assert api["LIG_DRAIN_DELAY"] > int(valid), "nginx sends requests to an address for as long as it believes it"

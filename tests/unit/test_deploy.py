@@ -12,7 +12,7 @@ import yaml
 
 from generate.metrics import exported
 from lig_core.serving.settings import SECRETS
-from service.process.server import GRACE_SECONDS, LAST_SECONDS
+from service.process.server import GRACE_SECONDS, LAST_SECONDS, THREADS_SECONDS
 from service.settings import Settings
 from tests import programs
 from tests.support.manifests import KUSTOMIZATION, container, manifests, named, pod
@@ -237,7 +237,7 @@ def test_a_worker_s_models_take_half_of_its_memory():
 
 def drains(drain_delay, drain_grace):
     """The least seconds that an API and a worker take to stop."""
-    return float(drain_delay) + LAST_SECONDS + GRACE_SECONDS, float(drain_grace)
+    return float(drain_delay) + LAST_SECONDS + GRACE_SECONDS + THREADS_SECONDS, float(drain_grace)
 
 
 def test_pods_have_the_time_that_their_processes_take_to_stop():

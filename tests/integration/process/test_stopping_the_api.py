@@ -3,6 +3,8 @@
 import concurrent.futures
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import httpx
@@ -12,6 +14,22 @@ from lig_core.serving.processes import SAME_SIGNAL_SECONDS
 from service.keys.keyring import ANONYMOUS
 from tests.running.waiting import PATIENCE, being_answered, wait_until
 
+IN_A_THREAD = """
+import asyncio, os, signal, time, uvicorn
+from service.lifecycle import Lifecycle
+from service.process.server import Server
+
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+    print("all is said", flush=True)
+
+Server(uvicorn.Config(app, port=0, log_config=None), Lifecycle()).run()
+"""
 BODY = {"text": "a text that waits", "model": "minilm", "granularity": "layer"}
 
 
@@ -84,3 +102,9 @@ def listens(host, port):
     except ConnectionError:
         return False
     return True
+
+
+def test_a_thread_that_cannot_be_called_off_does_not_keep_it():
+    """As one that looks up the name of a Redis that is gone."""
+    done = subprocess.run([sys.executable, "-c", IN_A_THREAD], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "all is said\n"), done.stderr

