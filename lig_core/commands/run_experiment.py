@@ -44,6 +44,7 @@ def experiment(
         from lig_core.commands.progress_bar import progress_bar
         from lig_core.experiment.conduct import Plan, compare_authors, conduct, require_packages
         from lig_core.experiment.corpora import read_corpus
+        from lig_core.experiment.here import Here
         from lig_core.experiment.pairs import chosen
         from lig_core.loading.loaded import load_model
         from lig_core.models.catalog import find_model
@@ -67,5 +68,5 @@ def experiment(
         )
         loaded = load_model(find_model(model), device=device)
         with progress_bar(unit="sentences") as report:
-            conduct(read, loaded, output, plan, progress=report)
+            conduct(read, Here(loaded, output / "authors" if maps else None), output, plan, progress=report)
         say(f"wrote {output}: report.md, consistency.csv, columns.parquet, summary.csv, top.csv, plots")

@@ -9,8 +9,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lig_core.experiment.outputs.tables import Row
 from lig_core.experiment.pairs import GROUPS
-from lig_core.experiment.tables import Row
 
 TITLES = {"itb": "LIG(ITB)", "itb_zero_ratio": "LIG(LAYER-ITB-zeroRatio)", "zero": "LIG(Zero)"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lig_core.experiment.outputs.plots import TITLES, ranked
+from lig_core.experiment.outputs.tables import REPLICATES, SEED, Row
 from lig_core.experiment.pairs import GROUPS
-from lig_core.experiment.plots import TITLES, ranked
-from lig_core.experiment.tables import REPLICATES, SEED, Row
 
 
 def report(rows: Sequence[Row], setup: Mapping[str, Any], *, sentences: int, left_out: Mapping[str, int]) -> str:
