@@ -49,7 +49,11 @@ BLANK_LETTERS = re.compile(
 
 
 class JobRequest(Protocol):
-    """What any kind of job has in common, as the queue sees it."""
+    """What requests of any kind of job have in common, as the queue and the models see them."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of job: `lig_core.kinds`."""
 
     @property
     def model(self) -> str:
@@ -70,6 +74,10 @@ class JobRequest(Protocol):
     @property
     def layers(self) -> list[int] | None:
         """The layers asked for; None: all."""
+
+    @property
+    def target_head(self) -> int | None:
+        """The attention head asked for; None: every head."""
 
     @property
     def digest(self) -> str:
@@ -226,6 +234,11 @@ class ExplainRequest(BaseModel):
         if info.data.get("tokens") and value != cls.model_fields[str(info.field_name)].default:
             raise ValueError("it says how a text is read, and tokens are given; leave it out, or send the text")
         return value
+
+    @property
+    def kind(self) -> str:
+        """The kind of job."""
+        return "explain"
 
     @property
     def subject(self) -> str | list[str]:

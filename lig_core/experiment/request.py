@@ -128,6 +128,16 @@ class ExperimentRequest(BaseModel):
         return chosen(self.pairs)
 
     @property
+    def kind(self) -> str:
+        """The kind of job."""
+        return "experiment"
+
+    @property
+    def target_head(self) -> None:
+        """Every head takes part."""
+        return None
+
+    @property
     def dtype(self) -> Literal["float32"]:
         """The precision of the model."""
         return "float32"

@@ -20,7 +20,12 @@ Tensors = dict[str, Array]
 
 def read_result(path: Path) -> Result:
     """The result in a .json, .ndjson, .npz or .safetensors file; raises InvalidRequest where there is none in it."""
-    readers = {".json": _json, ".ndjson": _ndjson, ".npz": _npz, ".safetensors": _safetensors}
+    readers = {
+        ".json": _json,
+        ".ndjson": _ndjson,
+        ".npz": _npz,
+        ".safetensors": lambda path: from_safetensors(path.read_bytes()),
+    }
     if path.suffix not in readers:
         raise InvalidRequest(f"'{path.name}' is none of the files that a result is read from: {', '.join(readers)}")
     try:
@@ -50,8 +55,8 @@ def _npz(path: Path) -> Result:
         return _of(orjson.loads(found["head"].item()), about, tensors)
 
 
-def _safetensors(path: Path) -> Result:
-    data = path.read_bytes()
+def from_safetensors(data: bytes) -> Result:
+    """The result in a file's bytes; what is none raises ValueError, KeyError or TypeError."""
     metadata = metadata_of(data)
     about = {name: orjson.loads(text) for name, text in metadata.items() if name.endswith(".about")}
     return _of(orjson.loads(metadata["head"]), about, load(data))
