@@ -29,7 +29,7 @@ CORPUS = OUT / "corpus" / "constructions.conllu"
 TABLES = ("report.md", "consistency.csv", "summary.csv", "top.csv", "columns.parquet")
 TOKENS, ROUNDS = 41, 3
 GENERATED, SEED = 10_000, 7
-MEASURED_BY_WORKERS, LAYERS, RTOL = 128, [0, 3], 1e-2
+MEASURED_BY_WORKERS, LAYERS, RTOL = 96, [0, 3], 1e-2
 LEASE = 5.0
 MEBIBYTE = 2**20
 
@@ -152,16 +152,17 @@ def workers(folder: Path) -> dict[str, Any]:
 
     corpus, plan = read_corpus(CORPUS), Plan(end=MEASURED_BY_WORKERS, layers=LAYERS, rtol=RTOL)
     conduct(corpus, Here(load_model(find_model("minilm"), device="cpu")), folder / "here", plan)
-    seconds = {}
-    for name, count, killed in (("one", 1, False), ("two", 2, False), ("one_of_two_killed", 2, True)):
-        seconds[name] = _by_workers(corpus, plan, folder / name, count, killed=killed)
+    seconds: dict[str, list[float]] = {"one": [], "two": [], "one_of_two_killed": []}
+    for turn, (name, count) in enumerate((("one", 1), ("two", 2), ("one", 1), ("two", 2), ("one_of_two_killed", 2))):
+        run = folder / str(turn)
+        seconds[name].append(_by_workers(corpus, plan, run, count, killed=name == "one_of_two_killed"))
         for table in TABLES:
-            same = (folder / name / table).read_bytes() == (folder / "here" / table).read_bytes()
+            same = (run / table).read_bytes() == (folder / "here" / table).read_bytes()
             assert same, f"{table} of {name} is not that of a run in one process"
     return {
         "sentences": MEASURED_BY_WORKERS,
         "seconds": seconds,
-        "two_against_one": seconds["one"] / seconds["two"],
+        "two_against_one": min(seconds["one"]) / min(seconds["two"]),
         "same_tables": True,
         "processors": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],

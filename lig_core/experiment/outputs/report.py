@@ -9,6 +9,9 @@ from lig_core.experiment.outputs.plots import TITLES, most_alike, ranked
 from lig_core.experiment.outputs.tables import REPLICATES, SEED, Row
 from lig_core.experiment.pairs import GROUPS
 
+FEWEST = 5
+"""Sentences that an interval is of: of one alone it would have no width."""
+
 
 def report(rows: Sequence[Row], setup: Mapping[str, Any], *, sentences: int, left_out: Mapping[str, int]) -> str:
     """Markdown."""
@@ -18,8 +21,9 @@ def report(rows: Sequence[Row], setup: Mapping[str, Any], *, sentences: int, lef
         "far it is, ‖LAYER − COMPOSED‖₂ / ‖LAYER‖₂, which is 1 for a map of zeros, and how alike in shape, Pearson's "
         "correlation, which does not see a wrong scale. Of each pair of baselines the mean over sentences of each "
         "sentence's mean over its columns, with a 95 % interval in brackets (Poisson bootstrap over sentences, "
-        f"{REPLICATES:,} replicates, seed {SEED}). Distances to different layer maps are not comparable, so pairs are "
-        "ranked within each.",
+        f"{REPLICATES:,} replicates, seed {SEED}; none is given of fewer than {FEWEST} sentences). Distances to "
+        "different layer maps are not comparable, so pairs are ranked within each. Columns that have not converged, or "
+        "whose layer map is 0 throughout, as that of a causal model's first token under ITB, are left out.",
         "## In short",
         _in_short([held for group in GROUPS if (held := ranked(rows, group))]),
     ]
@@ -134,7 +138,7 @@ def _by_relation(rows: Sequence[Row]) -> str:
 def _with_interval(row: Row, name: str) -> str:
     if row[name] is None:
         return "none"
-    if row[f"{name}_low"] is None:
+    if row[f"{name}_low"] is None or row["sentences"] < FEWEST:
         return f"{row[name]:.4f}"
     return f"{row[name]:.4f} [{row[f'{name}_low']:.4f}, {row[f'{name}_high']:.4f}]"
 
