@@ -13,7 +13,7 @@ from safetensors.numpy import load
 
 from lig_core.errors import InvalidRequest, LigError
 from lig_core.result.arrays import Array, LayerArrays, Result, metadata_of
-from lig_core.result.read import from_document
+from lig_core.result.read import from_document, require_maps
 
 Tensors = dict[str, Array]
 
@@ -29,7 +29,9 @@ def read_result(path: Path) -> Result:
     if path.suffix not in readers:
         raise InvalidRequest(f"'{path.name}' is none of the files that a result is read from: {', '.join(readers)}")
     try:
-        return readers[path.suffix](path)
+        result = readers[path.suffix](path)
+        require_maps(result.head)
+        return result
     except LigError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
