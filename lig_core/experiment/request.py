@@ -18,6 +18,17 @@ MOST_SENTENCES = 16
 MOST_TOKENS = 128
 """Of a sentence, as in the paper."""
 
+_NONE = {"type": "null"}
+TEXT_OR_WORDS: dict[str, Any] = {
+    "if": {"required": ["words"], "properties": {"words": {"type": "array"}}},
+    "then": {"properties": {"text": _NONE}},
+    "else": {
+        "required": ["text"],
+        "properties": {"text": {"type": "string"}, "heads": _NONE, "relations": _NONE},
+    },
+}
+"""One of the two, as `lig_core.contract.TEXT_OR_TOKENS`."""
+
 
 class PackSentence(BaseModel):
     """A sentence: a text, or words, with heads and relations where they are known. A text of words has spaces between.
@@ -25,7 +36,7 @@ class PackSentence(BaseModel):
     Heads are 1-based places in `words`; 0 is the root.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=TEXT_OR_WORDS)
 
     text: str | None = Field(None, min_length=1, max_length=MAX_TEXT_CHARACTERS, examples=["The cat sat."])
     words: list[str] | None = Field(None, min_length=1, max_length=MAX_TEXT_CHARACTERS, examples=[["Dogs", "bark"]])
