@@ -9,7 +9,7 @@ export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test programs images-test deploy-test test-lowest wheel-test clients-test sbom check format openapi settings metrics client figures pictures viewer \
-  architectures smollm2 folders bench bench-service bench-turns bench-worker bench-sizing bench-viewer experiment truth batches faults stops soak fuzz clean
+  architectures smollm2 folders bench bench-service bench-turns bench-worker bench-sizing bench-viewer bench-experiment experiment truth batches faults stops soak fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -143,6 +143,9 @@ MODEL_OF_EXPERIMENT ?= minilm
 experiment: $(VENV)/.dev ## the paper's 24 pairs on our corpus, with MODEL_OF_EXPERIMENT; writes out/experiment/, goes on after a kill
 	OMP_NUM_THREADS=1 $(BIN)/lig experiment benchmarks/corpus/constructions.conllu --model $(MODEL_OF_EXPERIMENT) \
 	  -o out/experiment/$(MODEL_OF_EXPERIMENT)
+
+bench-experiment: $(VENV)/.dev ## all pairs against one, packs, 10,000 sentences, two workers and a killed one; writes benchmarks/experiment.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiment
 
 bench-viewer: $(VENV)/.dev ## opening, switching, hovering in Chromium; writes benchmarks/viewer.md
 	$(BIN)/python -m benchmarks.viewer

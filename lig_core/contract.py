@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -46,6 +46,51 @@ BLANK_LETTERS = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 """Further blank characters: the rest of Unicode's Default_Ignorable_Code_Point, and the braille pattern of no dots."""
+
+
+class JobRequest(Protocol):
+    """What requests of any kind of job have in common, as the queue and the models see them."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of job: `lig_core.kinds`."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+
+    @property
+    def dtype(self) -> Literal["float32", "float64"]:
+        """The model's precision."""
+
+    @property
+    def priority(self) -> Literal["interactive", "bulk"]:
+        """Its share of the workers' time."""
+
+    @property
+    def subject(self) -> str | list[str]:
+        """What it is about: a text, or its tokens."""
+
+    @property
+    def layers(self) -> list[int] | None:
+        """The layers asked for; None: all."""
+
+    @property
+    def target_head(self) -> int | None:
+        """The attention head asked for; None: every head."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical request."""
+
+    def canonical(self) -> dict[str, Any]:
+        """The options that the result depends on."""
+
+    def named(self, model: str) -> Self:
+        """The same of the model by another name."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """All fields as JSON data."""
 
 
 class ExplainRequest(BaseModel):
@@ -189,6 +234,11 @@ class ExplainRequest(BaseModel):
         if info.data.get("tokens") and value != cls.model_fields[str(info.field_name)].default:
             raise ValueError("it says how a text is read, and tokens are given; leave it out, or send the text")
         return value
+
+    @property
+    def kind(self) -> str:
+        """The kind of job."""
+        return "explain"
 
     @property
     def subject(self) -> str | list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from lig_core.contract import ALL_MAPS, ExplainRequest
+from lig_core.contract import ALL_MAPS, ExplainRequest, JobRequest
 from lig_core.loading.encoding import TextTokens
 from lig_core.loading.loaded import LoadedModel
 
@@ -40,11 +40,12 @@ def result_head(
         },
         "architecture": boundaries["architecture"],
         "boundaries": {**boundaries["nodes"], **boundaries},
-        "receipt": _receipt(request, model),
+        "receipt": receipt_of(request, model),
     }
 
 
-def _receipt(request: ExplainRequest, model: LoadedModel) -> dict[str, Any]:
+def receipt_of(request: JobRequest, model: LoadedModel) -> dict[str, Any]:
+    """What the numbers of an answer to a request depend on."""
     return {
         "request": request.digest,
         "model": model.card.name,

@@ -5,7 +5,7 @@ Keys equal those of the authors' library (layer-wise-integrated-gradients 0.1.0)
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -110,6 +110,60 @@ class Unconverged(BaseModel):
     layer: int
     map: MapName
     columns: int
+
+
+class MeasuredSentence(BaseModel):
+    """A sentence that was measured; `relations` and `head_distances` are null where they are not known."""
+
+    place: int = Field(description="Its place among the sentences that were sent, from 0.")
+    text: str
+    tokens: list[str] = Field(description="What its columns are about: tokens, or words.")
+    relations: list[str | None]
+    head_distances: list[int | None] = Field(description="Words to the head of each.")
+
+
+class LeftOut(BaseModel):
+    """A sentence that was not measured."""
+
+    place: int
+    why: str
+
+
+class PairsOfLayer(BaseModel):
+    """One layer: each is [column][pair]. Columns are those of the first sentence, then of the second, and so on; pairs
+    are in the order of `config.pairs`.
+    """
+
+    quadrature: str
+    distance: list[list[float]] = Field(description="‖LAYER[:, j] − COMPOSED[:, j]‖₂.")
+    norm: list[list[float]] = Field(description="‖LAYER[:, j]‖₂.")
+    pearson: list[list[float | None]] = Field(description="Correlation of the two; null where it is not defined.")
+    converged: list[list[bool]]
+    still: list[list[bool]] = Field(description="The layer map's column is 0 throughout.")
+    close: list[list[bool]] = Field(description="The two columns are equal up to rounding.")
+
+
+class MissedPairs(BaseModel):
+    """The number of columns and pairs of one layer that did not converge."""
+
+    layer: int
+    map: Literal["pairs"]
+    columns: int
+
+
+class ExperimentResult(BaseModel):
+    """The answer to an ExperimentRequest."""
+
+    model: str
+    model_type: str
+    config: dict[str, Any]
+    sentences: list[MeasuredSentence]
+    left_out: list[LeftOut]
+    layers: dict[str, PairsOfLayer]
+    converged: bool
+    columns: dict[str, int] = Field(description="Empty: columns of pairs have no statuses of their own.")
+    unconverged: list[MissedPairs]
+    receipt: Receipt
 
 
 class ExplainResult(BaseModel):

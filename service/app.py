@@ -21,7 +21,7 @@ from service.keys.source import key_source
 from service.lifecycle import Lifecycle
 from service.metrics import this_process, traffic
 from service.openapi.words import DESCRIPTION, LICENCE, TAGS
-from service.routes import batch, diff, estimate, events, explain, health, models, results, schema
+from service.routes import batch, diff, estimate, events, explain, flow, health, models, results, schema
 from service.routes import jobs as job_routes
 from service.settings import Settings
 from service.submit.checks import RequestChecks
@@ -103,6 +103,7 @@ def create_app(
         results.router(jobs),
         events.router(settings, jobs, hub),
         diff.router(jobs),
+        flow.router(jobs),
         models.router(settings, known),
     ):
         app.include_router(routes, prefix="/v1", **guarded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -96,6 +96,21 @@ class AsyncClient:
     ) -> Batch:
         """Queue many texts with the same options (fields of ExplainRequest, without `text`): one job each."""
         return await self._answer(calls.batch(texts, options, idempotency_key, fresh))
+
+    async def experiment(
+        self,
+        sentences: Sequence[str | Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        fresh: bool = False,
+        **options: Any,
+    ) -> Job:
+        """Queue some sentences, 16 at most, to be measured together: one job, whose result is read as any other's.
+
+        A sentence is a text, or a mapping with `words`, `heads` and `relations`; `options` are those of POST
+        /v1/experiments.
+        """
+        return await self._answer(calls.experiment(sentences, options, idempotency_key, fresh))
 
     async def estimate(self, request: ExplainRequest | str | None = None, **fields: Any) -> dict[str, Any]:
         """The cost of a request, in tokens, nodes, operations, bytes and seconds; queues nothing."""
@@ -197,6 +212,20 @@ class AsyncClient:
     async def diff(self, a: str, b: str) -> dict[str, Any]:
         """The differences between the results of two jobs, layer by layer."""
         return await self._answer(calls.diff(a, b))
+
+    @overload
+    async def flow(self, job_id: str, *, format: Literal["json"] = ..., **options: Any) -> dict[str, Any]: ...
+    @overload
+    async def flow(self, job_id: str, *, format: Literal["graphml"], **options: Any) -> bytes: ...
+    async def flow(
+        self, job_id: str, *, format: Literal["json", "graphml"] = "json", **options: Any
+    ) -> dict[str, Any] | bytes:
+        """The flow across the layers of a result, as `lig flow` writes it; GraphML as bytes.
+
+        `options` are those of GET /v1/jobs/{job_id}/flow: map, source, target, top, layers and so on.
+        """
+        answer: dict[str, Any] | bytes = await self._answer(calls.flow(job_id, format, options))
+        return answer
 
     async def models(self) -> list[ModelSummary]:
         """The models that need no download."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -72,6 +72,14 @@ def batch(texts: Sequence[str], options: Mapping[str, Any], key: str | None, fre
     return _post("/v1/explain/batch", body, read_json, key or _new_key(), fresh)
 
 
+def experiment(
+    sentences: Sequence[str | Mapping[str, Any]], options: Mapping[str, Any], key: str | None, fresh: bool
+) -> Call[Job]:
+    """POST /v1/experiments."""
+    body = {"sentences": [{"text": one} if isinstance(one, str) else dict(one) for one in sentences], **options}
+    return _post("/v1/experiments", body, read_json, key or _new_key(), fresh)
+
+
 def job(job_id: str, wait: float) -> Call[Job]:
     """GET /v1/jobs/{id}, without the result."""
     query = {"wait": f"{wait:g}", "embed": "false"}
@@ -97,6 +105,14 @@ def download(job_id: str, form: Format, part: Slice) -> Call[None]:
 def diff(a: str, b: str) -> Call[dict[str, Any]]:
     """GET /v1/diff."""
     return Call("GET", "/v1/diff", read_json, params={"a": a, "b": b})
+
+
+def flow(job_id: str, form: Literal["json", "graphml"], options: Mapping[str, Any]) -> Call[Any]:
+    """GET /v1/jobs/{id}/flow: a dict for JSON, bytes for GraphML."""
+    accept = {"json": "application/json", "graphml": "application/graphml+xml"}[form]
+    query = {name: _query(value) for name, value in options.items() if value is not None}
+    read = read_json if form == "json" else _content
+    return Call("GET", _job_path(job_id) + "/flow", read, params=query, headers={"Accept": accept})
 
 
 def cancel(job_id: str) -> Call[Job]:
@@ -165,6 +181,16 @@ def _page(response: httpx.Response) -> tuple[list[Job], str | None]:
     # The cursor alone: a link may name another host than the one that this client was told to trust.
     cursor = httpx.URL(following).params.get("cursor") if following else None
     return read_json(response)["jobs"], cursor
+
+
+def _query(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else _listed(value)
+
+
+def _content(response: httpx.Response) -> bytes:
+    return response.content
 
 
 def _nothing(response: httpx.Response) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
@@ -94,6 +94,21 @@ class Client:
     ) -> Batch:
         """Queue many texts with the same options (fields of ExplainRequest, without `text`): one job each."""
         return self._answer(calls.batch(texts, options, idempotency_key, fresh))
+
+    def experiment(
+        self,
+        sentences: Sequence[str | Mapping[str, Any]],
+        *,
+        idempotency_key: str | None = None,
+        fresh: bool = False,
+        **options: Any,
+    ) -> Job:
+        """Queue some sentences, 16 at most, to be measured together: one job, whose result is read as any other's.
+
+        A sentence is a text, or a mapping with `words`, `heads` and `relations`; `options` are those of POST
+        /v1/experiments.
+        """
+        return self._answer(calls.experiment(sentences, options, idempotency_key, fresh))
 
     def estimate(self, request: ExplainRequest | str | None = None, **fields: Any) -> dict[str, Any]:
         """The cost of a request, in tokens, nodes, operations, bytes and seconds; queues nothing."""
@@ -189,6 +204,20 @@ class Client:
     def diff(self, a: str, b: str) -> dict[str, Any]:
         """The differences between the results of two jobs, layer by layer."""
         return self._answer(calls.diff(a, b))
+
+    @overload
+    def flow(self, job_id: str, *, format: Literal["json"] = ..., **options: Any) -> dict[str, Any]: ...
+    @overload
+    def flow(self, job_id: str, *, format: Literal["graphml"], **options: Any) -> bytes: ...
+    def flow(
+        self, job_id: str, *, format: Literal["json", "graphml"] = "json", **options: Any
+    ) -> dict[str, Any] | bytes:
+        """The flow across the layers of a result, as `lig flow` writes it; GraphML as bytes.
+
+        `options` are those of GET /v1/jobs/{job_id}/flow: map, source, target, top, layers and so on.
+        """
+        answer: dict[str, Any] | bytes = self._answer(calls.flow(job_id, format, options))
+        return answer
 
     def models(self) -> list[ModelSummary]:
         """The models that need no download."""

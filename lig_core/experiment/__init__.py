@@ -2,12 +2,12 @@
 
 corpora    sentences from files: lines, JSONL, CoNLL-U, Stanford dependencies
 pairs      the pairs, by the authors' names and keys
-measures   one sentence: all pairs of each layer from six integrals
+request    some sentences to measure, as a service is asked; no torch
+measures   all pairs of each layer of some sentences, from six integrals
+measured   what was measured of a sentence, as NumPy arrays; no torch
 ledger     what is measured, sentence by sentence, safe from a kill
-tables     reducers over sentences in their order: the authors' two tables, and our own with intervals
-columns    every (sentence, layer, target, pair) as Parquet
-authors    the authors' files, one a sentence: written, read, compared by their rules
-plots      pictures of our table
-report     what was asked, how, and what came out, as Markdown
-conduct    the whole run
+conduct    the whole run, wherever sentences are measured; no torch
+here       where: in this process
+there      where: by the workers of a service; no torch
+outputs    the tables, plots, files and the report of a run
 """

@@ -1,25 +1,27 @@
-"""The run: every sentence measured once, then the tables made of what is in the ledger, in the sentences' order."""
+"""The run: every sentence measured once, then the tables made of what is in the ledger, in the sentences' order.
+
+Sentences are measured in packs of MOST_SENTENCES that follow on one another, whoever measures them: the last digits
+hang on which ones are measured together, and on nothing that is measured already.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from lig_core import batch
 from lig_core.contract import Progress
-from lig_core.errors import InvalidRequest, TextTooLong
-from lig_core.experiment.authors import Maps, summary_of
+from lig_core.errors import InvalidRequest
 from lig_core.experiment.corpora import Corpus, Sentence
 from lig_core.experiment.ledger import Ledger
-from lig_core.experiment.measures import measure
+from lig_core.experiment.measured import left_out_of, sentences_of
+from lig_core.experiment.outputs.authors import summary_of
+from lig_core.experiment.outputs.tables import SUMMARY, TOP, Consistency, Theirs, top_rows, write_csv
 from lig_core.experiment.pairs import PAIRS, Pair
-from lig_core.experiment.tables import SUMMARY, TOP, Consistency, Theirs, top_rows, write_csv
-from lig_core.loading.loaded import LoadedModel
-from lig_core.quadrature import Adaptive
-from lig_core.receipt import versions
+from lig_core.experiment.request import MOST_SENTENCES, MOST_TOKENS, ExperimentRequest, PackSentence
+from lig_core.result.arrays import Head, LayerArrays
 
 NEEDED = {"pyarrow": "Parquet", "matplotlib": "plots"}
 
@@ -34,7 +36,7 @@ class Plan:
     pairs: Sequence[Pair] = PAIRS
     start: int = 0
     end: int | None = None
-    most_tokens: int = 128
+    most_tokens: int = MOST_TOKENS
     layers: Sequence[int] | None = None
     words: bool = False
     rtol: float = 1e-3
@@ -51,9 +53,37 @@ def require_packages() -> None:
             )
 
 
+@dataclass(frozen=True)
+class Portion:
+    """Sentences that are measured together, and the request for that."""
+
+    sentences: Sequence[Sentence]
+    request: ExperimentRequest
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the sentences, by their places in the request."""
+        return [sentence.number for sentence in self.sentences]
+
+
+class Place(Protocol):
+    """Where sentences are measured, with one model."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers it has."""
+
+    def measured(self, portions: Iterable[Portion]) -> Iterator[tuple[Portion, Head, list[LayerArrays]]]:
+        """The head and the layers of each portion, as soon as it is measured."""
+
+
 def conduct(
     corpus: Corpus,
-    model: LoadedModel,
+    place: Place,
     folder: Path,
     plan: Plan | None = None,
     *,
@@ -65,20 +95,19 @@ def conduct(
     """
     require_packages()
     plan = plan or Plan()
-    layers = list(range(model.num_layers)) if plan.layers is None else sorted(plan.layers)
-    if wrong := [layer for layer in layers if not 0 <= layer < model.num_layers]:
-        raise InvalidRequest(f"layer {wrong[0]} asked, but {model.card.name} has layers 0 to {model.num_layers - 1}")
+    layers = list(range(place.num_layers)) if plan.layers is None else sorted(plan.layers)
+    if wrong := [layer for layer in layers if not 0 <= layer < place.num_layers]:
+        raise InvalidRequest(f"layer {wrong[0]} asked, but {place.model} has layers 0 to {place.num_layers - 1}")
     end = len(corpus.sentences) if plan.end is None else min(plan.end, len(corpus.sentences))
     plan = replace(plan, layers=layers, end=end)
     sentences = corpus.sentences[plan.start : end]
     if not sentences:
         raise InvalidRequest(f"no sentences from {plan.start} to {end}; '{corpus.name}' has {len(corpus.sentences)}")
     folder.mkdir(parents=True, exist_ok=True)
-    setup = _setup(corpus, model, plan)
-    ledger = Ledger(folder / "ledger.sqlite", setup)
+    ledger = Ledger(folder / "ledger.sqlite", _asked(corpus, place, plan))
     try:
-        _measure_missing(ledger, sentences, model, folder, plan, progress)
-        _write(ledger, corpus, folder, plan, setup)
+        _measure_missing(ledger, sentences, place, plan, progress)
+        _write(ledger, corpus, folder, plan)
     finally:
         ledger.close()
 
@@ -92,84 +121,48 @@ def compare_authors(files: Path, folder: Path) -> None:
 def _measure_missing(
     ledger: Ledger,
     sentences: Sequence[Sentence],
-    model: LoadedModel,
-    folder: Path,
+    place: Place,
     plan: Plan,
     progress: Callable[[Progress], None] | None,
 ) -> None:
     held = ledger.done()
-    done = len(held)
-    for chosen, left_out in _packs(sentences, model, plan):
-        for sentence, why in left_out:
-            if sentence.number not in held:
-                ledger.add(sentence.number, None, why)
-                done += 1
-        missing = [sentence for sentence in chosen if sentence.number not in held]
-        if missing:
-            _measure_pack(ledger, chosen, missing, model, folder, plan)
-            done += len(missing)
+
+    def tell() -> None:
         if progress is not None:
-            progress(Progress(phase="computing", done=done, total=len(sentences), unit="sentences"))
+            progress(Progress(phase="computing", done=len(held), total=len(sentences), unit="sentences"))
+
+    tell()
+    portions = (one for one in _portions(sentences, place.model, plan) if not held.issuperset(one.numbers))
+    for portion, head, layers in place.measured(portions):
+        ledger.computed_with({name: value for name, value in head["receipt"].items() if name != "request"})
+        left_out = left_out_of(head, portion.numbers)
+        found = {one.number: one for one in sentences_of(head, layers, portion.numbers)}
+        for number in portion.numbers:
+            if number not in held:
+                ledger.add(number, found.get(number), left_out.get(number))
+        held |= {*portion.numbers}
+        tell()
 
 
-def _packs(
-    sentences: Sequence[Sentence], model: LoadedModel, plan: Plan
-) -> Iterator[tuple[list[Sentence], list[tuple[Sentence, str]]]]:
-    """Sentences that are measured together, and those left out beside them, with why.
-
-    They hang on the corpus and the plan alone, not on what is measured already: the last digits hang on them.
-    """
-    pack: list[Sentence] = []
-    left_out: list[tuple[Sentence, str]] = []
-    tokens = 0
-    for sentence in sentences:
-        try:
-            length = len(model.encode([sentence.text]).texts[0].tokens)
-        except TextTooLong:
-            left_out.append((sentence, "longer than the model takes"))
-            continue
-        if length > plan.most_tokens:
-            left_out.append((sentence, f"more than {plan.most_tokens} tokens"))
-            continue
-        if pack and tokens + length > batch.MOST_PACKED:
-            yield pack, left_out
-            pack, left_out, tokens = [], [], 0
-        pack.append(sentence)
-        tokens += length
-    yield pack, left_out
+def _portions(sentences: Sequence[Sentence], model: str, plan: Plan) -> Iterator[Portion]:
+    for start in range(0, len(sentences), MOST_SENTENCES):
+        chosen = sentences[start : start + MOST_SENTENCES]
+        request = ExperimentRequest(
+            sentences=[PackSentence.of(sentence) for sentence in chosen],
+            model=model,
+            pairs=[pair.key for pair in plan.pairs],
+            layers=list(plan.layers or ()),
+            words=plan.words,
+            most_tokens=plan.most_tokens,
+            rtol=plan.rtol,
+        )
+        yield Portion(chosen, request)
 
 
-def _measure_pack(
-    ledger: Ledger,
-    chosen: Sequence[Sentence],
-    missing: Sequence[Sentence],
-    model: LoadedModel,
-    folder: Path,
-    plan: Plan,
-) -> None:
-    maps = {one.number: Maps(folder / "authors", one) for one in missing} if plan.maps else {}
-    measured = measure(
-        chosen,
-        batch.Pack([sentence.text for sentence in chosen], model),
-        model,
-        plan.pairs,
-        Adaptive.asked(plan.rtol),
-        layers=plan.layers or (),
-        words=plan.words,
-        sinks=[maps[one.number].add if one.number in maps else None for one in chosen],
-    )
-    numbers = {one.number for one in missing}
-    for one in measured:
-        if one.number in numbers:
-            if one.number in maps:
-                maps[one.number].write(one.about, nodes=f"adaptive to {plan.rtol:g}")
-            ledger.add(one.number, one)
-
-
-def _write(ledger: Ledger, corpus: Corpus, folder: Path, plan: Plan, setup: dict[str, Any]) -> None:
-    from lig_core.experiment.columns import Columns  # noqa: PLC0415  what they need is an extra
-    from lig_core.experiment.plots import draw  # noqa: PLC0415
-    from lig_core.experiment.report import report  # noqa: PLC0415
+def _write(ledger: Ledger, corpus: Corpus, folder: Path, plan: Plan) -> None:
+    from lig_core.experiment.outputs.columns import Columns  # noqa: PLC0415  what they need is an extra
+    from lig_core.experiment.outputs.plots import draw  # noqa: PLC0415
+    from lig_core.experiment.outputs.report import report  # noqa: PLC0415
 
     layers = list(plan.layers or ())
     theirs, ours = Theirs(plan.pairs), Consistency(plan.pairs, layers)
@@ -186,7 +179,7 @@ def _write(ledger: Ledger, corpus: Corpus, folder: Path, plan: Plan, setup: dict
     rows = ours.rows()
     write_csv(folder / "consistency.csv", rows)
     draw(rows, folder / "plots")
-    text = report(rows, setup, sentences=count, left_out=ledger.left_out())
+    text = report(rows, ledger.setup, sentences=count, left_out=ledger.left_out())
     (folder / "report.md").write_text(text, encoding="utf-8")
 
 
@@ -195,12 +188,9 @@ def _write_theirs(summary: Sequence[dict[str, Any]], folder: Path) -> None:
     write_csv(folder / "top.csv", top_rows(summary), TOP)
 
 
-def _setup(corpus: Corpus, model: LoadedModel, plan: Plan) -> dict[str, Any]:
-    """All that the numbers depend on."""
+def _asked(corpus: Corpus, place: Place, plan: Plan) -> dict[str, Any]:
     return {
-        "model": model.card.name,
-        "revision": model.revision,
-        "files": model.files,
+        "model": place.model,
         "corpus": corpus.name,
         "corpus_sha256": corpus.digest,
         "format": corpus.format,
@@ -212,7 +202,4 @@ def _setup(corpus: Corpus, model: LoadedModel, plan: Plan) -> dict[str, Any]:
         "composition": "product",
         "rtol": plan.rtol,
         "maps_kept": plan.maps,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": model.device.type,
-        "versions": dict(versions()),
     }

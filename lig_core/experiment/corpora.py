@@ -67,7 +67,8 @@ def read_corpus(path: Path, form: str | None = None) -> Corpus:
         sentence = Sentence(len(sentences), **parts)
         if is_blank(sentence.text):
             raise InvalidRequest(f"'{path.name}': sentence {sentence.number} is blank")
-        _check_tree(sentence, path.name)
+        if fault := tree_fault(sentence):
+            raise InvalidRequest(f"'{path.name}': sentence {sentence.number} {fault}")
         sentences.append(sentence)
     if not sentences:
         raise InvalidRequest(f"'{path.name}' has no sentences")
@@ -154,18 +155,15 @@ def _blocks(lines: list[str]) -> Iterator[list[tuple[int, str]]]:
             yield list(block)
 
 
-def _check_tree(sentence: Sentence, name: str) -> None:
-    heads, relations = sentence.heads, sentence.relations
+def tree_fault(sentence: Sentence) -> str | None:
+    """What is wrong with the heads and relations of a sentence, as what it needs; None where nothing is."""
+    heads, relations, words = sentence.heads, sentence.relations, sentence.words or ()
     if heads is None or relations is None:
-        return
-    words = sentence.words or ()
+        return None
     fine = len(heads) == len(relations) == len(words) and all(
         isinstance(head, int) and 0 <= head <= len(words) and head != k for k, head in enumerate(heads, 1)
     )
-    if not fine:
-        raise InvalidRequest(
-            f"'{name}': sentence {sentence.number} needs a relation and a head from 0 to {len(words)} for each word"
-        )
+    return None if fine else f"needs a relation and a head from 0 to {len(words)} for each word"
 
 
 def _fault(name: str, line: int, what: str) -> InvalidRequest:

@@ -8,66 +8,32 @@ All pairs of a layer take six integrals: layer, att and mlp, each from its two s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 import torch
-from safetensors.numpy import load, save
 from torch import Tensor
 
-from lig_core.batch import Pack
+from lig_core.batch import Pack, packed
+from lig_core.contract import Progress
 from lig_core.engines.chunking import Budget
-from lig_core.errors import InvalidRequest
+from lig_core.errors import FieldError, InvalidRequest, TextTooLong
 from lig_core.experiment.corpora import Sentence
+from lig_core.experiment.measured import MEASURES
 from lig_core.experiment.pairs import Pair
+from lig_core.experiment.request import ExperimentRequest
 from lig_core.loading.encoding import TextTokens
 from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.compose import compare, product
 from lig_core.maps.integrators import Integrator
-from lig_core.quadrature import Quadrature
-from lig_core.result.arrays import Array, metadata_of
+from lig_core.quadrature import Adaptive
+from lig_core.receipt import receipt_of
+from lig_core.result.arrays import Array, LayerArrays
 
-Sink = Callable[[str, str, int, Array], object]
-"""Takes a part (layer, att, mlp, composed), a key, a layer and a map, for those who keep maps."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One sentence. Arrays are [layer, target, pair]; `norm` and `still` are those of the pair's layer map.
-
-    still: the layer map's column is 0 throughout; close: the two columns are equal up to rounding, which is what
-    stands in for a correlation that is not defined.
-    """
-
-    number: int
-    about: Mapping[str, Any]
-    distance: Array
-    norm: Array
-    pearson: Array
-    converged: Array
-    still: Array
-    close: Array
-
-    @property
-    def normalised_distance(self) -> Array:
-        """distance / norm; NaN or infinite where the layer map's column is 0."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.distance / self.norm
-
-    def to_bytes(self) -> bytes:
-        """All of it in the safetensors format."""
-        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
-        about = {"number": self.number, **self.about}
-        return save(arrays, {"about": orjson.dumps(about).decode()})
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Measured:
-        """What `to_bytes` wrote, bit for bit."""
-        about = orjson.loads(metadata_of(data)["about"])
-        return cls(number=about.pop("number"), about=about, **load(data))
+Sink = Callable[[int, str, str, int, Array], object]
+"""Takes the place of a sentence, a part (layer, composed), a key, a layer and a map, for those who keep maps."""
 
 
 @dataclass(frozen=True)
@@ -113,43 +79,123 @@ class Units:
         return torch.stack([flags[list(group)].all() for group in self.groups])
 
 
-def measure(
-    sentences: Sequence[Sentence],
-    pack: Pack,
+@dataclass(frozen=True)
+class _Kept:
+    """A sentence that is measured: its place in the request, its text read, what its columns are."""
+
+    place: int
+    sentence: Sentence
+    text: TextTokens
+    units: Units
+
+    @property
+    def head(self) -> dict[str, Any]:
+        return {
+            "place": self.place,
+            "text": self.sentence.text,
+            "tokens": list(self.units.labels),
+            "relations": list(self.units.relations),
+            "head_distances": list(self.units.head_distances),
+        }
+
+
+def stream(
+    request: ExperimentRequest,
     model: LoadedModel,
-    pairs: Sequence[Pair],
-    quadrature: Quadrature,
     *,
-    layers: Sequence[int],
-    words: bool,
-    sinks: Sequence[Sink | None],
-) -> list[Measured]:
-    """All pairs of all layers of the sentences of a pack. Raises UnsupportedMap where heads cannot be told."""
-    texts = pack.encoded.texts
-    units = [Units.of(sentence, text, words=words) for sentence, text in zip(sentences, texts, strict=True)]
-    targets = [torch.arange(len(text.tokens), device=model.device) for text in texts]
-    measured: list[list[dict[str, Array]]] = [[] for _ in sentences]
-    for layer in layers:
-        with model.computing():
-            integrators = pack.integrators(layer, targets, quadrature, Budget())
-            for found, integrator, own, sink in zip(measured, integrators, units, sinks, strict=True):
-                found.append(_layer(integrator, layer, pairs, own, sink))
-    return [_measured(*each) for each in zip(sentences, units, measured, strict=True)]
+    progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    skip: Collection[int] = frozenset(),
+    sink: Sink | None = None,
+) -> tuple[dict[str, Any], Iterator[LayerArrays]]:
+    """The head of a pack (`measured`) at once, then its layers, each computed when it is asked for.
 
-
-def _measured(sentence: Sentence, units: Units, layers: Sequence[dict[str, Array]]) -> Measured:
-    about = {
-        "text": sentence.text,
-        "tokens": list(units.labels),
-        "relations": list(units.relations),
-        "head_distances": list(units.head_distances),
+    As `lig_core.method.stream`; the iterator raises UnsupportedMap where heads cannot be told.
+    """
+    layers = list(range(model.num_layers)) if request.layers is None else sorted(request.layers)
+    if wrong := [layer for layer in layers if not 0 <= layer < model.num_layers]:
+        detail = f"layer {wrong[0]} asked, but {model.card.name} has layers 0 to {model.num_layers - 1}"
+        raise InvalidRequest(detail, errors=[FieldError("/layers", detail)])
+    kept, left_out = _read(request, model)
+    head = {
+        "model": model.card.name,
+        "model_type": model.card.model_type,
+        "config": {
+            "pairs": [pair.key for pair in request.chosen_pairs],
+            "layers": layers,
+            "words": request.words,
+            "most_tokens": request.most_tokens,
+            "rtol": request.rtol,
+            "composition": "product",
+        },
+        "sentences": [one.head for one in kept],
+        "left_out": left_out,
+        "receipt": receipt_of(request, model),
     }
-    return Measured(sentence.number, about, **{name: np.stack([one[name] for one in layers]) for name in layers[0]})
+
+    def measured() -> Iterator[LayerArrays]:
+        remaining = [layer for layer in layers if layer not in skip]
+        packs = list(_packs(kept, model)) if remaining else []
+        for done, layer in enumerate([None, *remaining], len(layers) - len(remaining)):
+            if layer is not None:
+                yield _layer_of_packs(layer, packs, model, request, Budget(should_stop=should_stop), sink)
+            if progress is not None:
+                progress(Progress(phase="computing", done=done, total=len(layers), unit="layers"))
+
+    return head, measured()
+
+
+def _read(request: ExperimentRequest, model: LoadedModel) -> tuple[list[_Kept], list[dict[str, Any]]]:
+    kept, left_out = [], []
+    for place, one in enumerate(request.sentences):
+        sentence = one.numbered(place)
+        try:
+            with model.computing():
+                text = model.encode([sentence.text]).texts[0]
+        except TextTooLong:
+            left_out.append({"place": place, "why": "longer than the model takes"})
+            continue
+        if len(text.tokens) > request.most_tokens:
+            left_out.append({"place": place, "why": f"more than {request.most_tokens} tokens"})
+            continue
+        kept.append(_Kept(place, sentence, text, Units.of(sentence, text, words=request.words)))
+    return kept, left_out
+
+
+def _packs(kept: Sequence[_Kept], model: LoadedModel) -> Iterator[tuple[Sequence[_Kept], Pack]]:
+    for run in packed([len(one.text.tokens) for one in kept]):
+        yield kept[run], Pack([one.sentence.text for one in kept[run]], model)
+
+
+def _layer_of_packs(
+    index: int,
+    packs: Sequence[tuple[Sequence[_Kept], Pack]],
+    model: LoadedModel,
+    request: ExperimentRequest,
+    budget: Budget,
+    sink: Sink | None,
+) -> LayerArrays:
+    pairs, quadrature = request.chosen_pairs, Adaptive.asked(request.rtol)
+    rows: list[dict[str, Array]] = []
+    for kept, pack in packs:
+        targets = [torch.arange(len(one.text.tokens), device=model.device) for one in kept]
+        with model.computing():
+            integrators = pack.integrators(index, targets, quadrature, budget)
+            for one, integrator in zip(kept, integrators, strict=True):
+                rows.append(_layer(integrator, index, pairs, one, sink))
+    none = np.empty((0, len(pairs)))
+    flags = ("converged", "still", "close")
+    arrays = {
+        f"pairs.{name}": np.concatenate([row[name] for row in rows] or [none.astype(bool) if name in flags else none])
+        for name in MEASURES
+    }
+    return LayerArrays(index, arrays, quadrature=quadrature.name)
 
 
 def _layer(
-    integrator: Integrator, index: int, pairs: Sequence[Pair], units: Units, sink: Sink | None
+    integrator: Integrator, index: int, pairs: Sequence[Pair], kept: _Kept, sink: Sink | None
 ) -> dict[str, Array]:
+    units = kept.units
     heads = range(integrator.num_heads)
     whole = {pair.layer: integrator.layer(pair.layer).attribution for pair in pairs}
     att = {pair.att: integrator.att(pair.att, heads) for pair in pairs}
@@ -178,9 +224,9 @@ def _layer(
         )
     if sink is not None:
         for name, values in columns.items():
-            sink("layer", name, index, values.T.numpy())
+            sink(kept.place, "layer", name, index, values.T.numpy())
         for key, values in composed.items():
-            sink("composed", key, index, values.T.numpy())
+            sink(kept.place, "composed", key, index, values.T.numpy())
     return {name: torch.stack([row[name] for row in rows], -1).numpy() for name in rows[0]}
 
 

@@ -3,15 +3,76 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 from lig_core.errors import InvalidRequest
 from lig_core.flow.concentration import concentration
-from lig_core.flow.shares import Flow
+from lig_core.flow.shares import Flow, FlowMap, Normalisation
 from lig_core.flow.strongest import Path
 from lig_core.result.arrays import Result
+from lig_core.result_schema import Receipt
 
 UNCERTIFIED = "a step is certified where its column has converged; a path, a product of several columns, never is"
+
+
+class PathStep(BaseModel):
+    """One entry of one layer's map, with the certificate of its column."""
+
+    layer: int
+    source: int
+    target: int
+    share: float
+    value: float
+    certified: bool
+    status: str | None = Field(description="Of the layer map; a composition has none of its own.")
+
+
+class FlowPath(BaseModel):
+    """One token at every level; `score` is the product of the shares of its steps."""
+
+    score: float
+    certified: Literal[False]
+    tokens: list[int]
+    steps: list[PathStep]
+
+
+class Concentration(BaseModel):
+    """How wide the columns of a map are, as means over those that have converged; null over none."""
+
+    layer: int
+    map: str
+    head: int | None
+    columns: int
+    unconverged: int
+    entropy: float | None = Field(description="In nats.")
+    relative_entropy: float | None
+    distance: float | None = Field(description="In tokens.")
+    self_share: float | None
+
+
+class FlowAccount(BaseModel):
+    """Shares of one map, chained across consecutive layers."""
+
+    text: str
+    tokens: list[str]
+    model: str
+    map: FlowMap
+    baseline: str
+    normalised_by: Normalisation
+    own_share: str = Field(description="What of a token is its own, in words.")
+    layers: list[int]
+    certified: str
+    source: int | None
+    target: int | None
+    paths: list[FlowPath] = Field(description="Strongest first, by the absolute value of the product of shares.")
+    rollout: list[list[float]] | None = Field(
+        description="[source][target], from before the first layer to after the last; null where there can be none."
+    )
+    no_rollout: str | None = Field(None, description="Why there is no rollout, and what to ask for.")
+    concentration: list[Concentration]
+    receipt: Receipt
 
 
 def account(result: Result, flow: Flow, *, source: int | None, target: int | None, top: int) -> dict[str, Any]:

@@ -7,7 +7,9 @@ what of a token is its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import networkx
 import orjson
@@ -47,12 +49,30 @@ def graph(flow: Flow, *, least: float = 0.0) -> networkx.DiGraph:
     return made
 
 
+def count_edges(flow: Flow, *, least: float = 0.0) -> int:
+    """How many edges that graph has."""
+    return sum(int((abs(layer.shares) > least).sum()) for layer in flow.layers)
+
+
+def graphml(made: networkx.DiGraph) -> Iterator[bytes]:
+    """GraphML, line by line."""
+    yield b'<?xml version="1.0" encoding="utf-8"?>\n'
+    for line in networkx.generate_graphml(made):
+        yield line.encode() + b"\n"
+
+
+def node_link(made: networkx.DiGraph) -> dict[str, Any]:
+    """JSON data as `networkx.node_link_graph(…, edges="edges")` reads it."""
+    data: dict[str, Any] = networkx.node_link_data(made, edges="edges")
+    return data
+
+
 def write_graph(made: networkx.DiGraph, path: Path) -> None:
-    """GraphML, or JSON as `networkx.node_link_graph(…, edges="edges")` reads it, by the name's ending."""
+    """GraphML, or JSON of `node_link`, by the name's ending."""
     if path.suffix == ".graphml":
-        networkx.write_graphml(made, path)
+        path.write_bytes(b"".join(graphml(made)))
     elif path.suffix == ".json":
-        path.write_bytes(orjson.dumps(networkx.node_link_data(made, edges="edges")))
+        path.write_bytes(orjson.dumps(node_link(made)))
     else:
         raise InvalidRequest(f"'{path.name}' is no graph file; name it {' or '.join(SUFFIXES)}")
 

@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from lig_core.contract import ExplainRequest
+from lig_core.contract import JobRequest
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
 from lig_core.models.architectures import Sizes
 from lig_core.models.bundled.packages import BUNDLED, bundled_files, bundled_folder, bundled_place
@@ -225,12 +225,12 @@ def folders_in(models_folder: Path) -> list[str]:
     return names
 
 
-def check_against_model(request: ExplainRequest, card: ModelCard) -> None:
+def check_against_model(request: JobRequest, card: ModelCard) -> None:
     """Refuse indices that the model, as far as its config says, does not have."""
     check_indices(request, card.name, card.num_layers, card.num_heads)
 
 
-def check_indices(request: ExplainRequest, name: str, num_layers: int | None, num_heads: int | None) -> None:
+def check_indices(request: JobRequest, name: str, num_layers: int | None, num_heads: int | None) -> None:
     """Refuse layers and heads out of range (None: any); raises InvalidRequest naming each one."""
     faults = []
     if request.layers is not None and num_layers is not None:

@@ -25,6 +25,9 @@ Beside each of z2z, att and mlp stands its certificate, with the map's axes less
 Beside each composition, [target] and float64: .distance, .normalised_distance, .pearson (of it and the layer map; NaN
 where undefined), unless tokens were merged into words. Maps and compositions have the result's own precision.
 
+Of sentences that were measured for an experiment a layer holds `pairs.<what>`, [column, pair], and nothing else:
+lig_core.experiment.measured says what.
+
 A selection of the k largest has, in place of a map or composition, the two arrays .top (the values, [.., rank,
 target]) and .top_index (the source or dimension of each).
 """
@@ -65,6 +68,8 @@ MAPS: Mapping[str, tuple[str, ...]] = {
 """The maps and compositions, and their axes: what is as large as the result is."""
 NAMES: Mapping[MapName, str] = {"att": "att", "mlp": "mlp", "layer": "z2z", "composed": "composed"}
 """The beginnings of the names of the tensors of each map that can be asked for."""
+PAIRS = "pairs."
+"""The beginning of the names of what was measured of pairs of baselines."""
 
 
 def _axes() -> dict[str, tuple[str, ...]]:
@@ -115,6 +120,11 @@ class LayerArrays:
         """The maps it holds, as a request names them."""
         held = {name.partition(".")[0] for name in self.arrays}
         return tuple(name for name in ALL_MAPS if NAMES[name] in held)
+
+    @property
+    def pairs(self) -> dict[str, Array]:
+        """What was measured of pairs of baselines, by its name; empty where maps are held."""
+        return {name.removeprefix(PAIRS): array for name, array in self.arrays.items() if name.startswith(PAIRS)}
 
     @property
     def targets(self) -> list[int]:

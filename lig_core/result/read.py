@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lig_core.errors import InvalidRequest
 from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, LayerArrays
 from lig_core.result.verdict import KEYS
 
@@ -15,10 +16,22 @@ _TYPES = {"nodes": np.int64, "converged": np.bool_, "status": np.uint8}
 
 
 def from_document(result: Mapping[str, Any]) -> tuple[dict[str, Any], Iterator[LayerArrays]]:
-    """The head and the layers of a whole document. Selections of the largest have no way back: ValueError."""
+    """The head and the layers of a whole document. Selections of the largest have no way back: ValueError.
+
+    Raises InvalidRequest for measured sentences.
+    """
+    require_maps(result)
     head = {name: value for name, value in result.items() if name not in ("layers", *KEYS)}
     dtype = np.dtype(head.get("config", {}).get("dtype", "float32"))
     return head, (_layer(layer, dtype) for layer in result["layers"].values())
+
+
+def require_maps(head: Mapping[str, Any]) -> None:
+    """Refuse the result of an experiment, which holds what was measured of sentences; raises InvalidRequest."""
+    if "sentences" in head:
+        raise InvalidRequest(
+            "these are sentences that an experiment measured, without maps; take what explained a text"
+        )
 
 
 def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:

@@ -43,6 +43,8 @@ def document(head: Head, layers: Iterable[LayerArrays]) -> Document:
 
 def layer_document(head: Head, layer: LayerArrays) -> Document:
     """One layer of the result."""
+    if layer.pairs:
+        return {"quadrature": layer.quadrature, **layer.pairs}
     return _Layer(head, layer).document()
 
 

@@ -13,18 +13,25 @@ from safetensors.numpy import load
 
 from lig_core.errors import InvalidRequest, LigError
 from lig_core.result.arrays import Array, LayerArrays, Result, metadata_of
-from lig_core.result.read import from_document
+from lig_core.result.read import from_document, require_maps
 
 Tensors = dict[str, Array]
 
 
 def read_result(path: Path) -> Result:
     """The result in a .json, .ndjson, .npz or .safetensors file; raises InvalidRequest where there is none in it."""
-    readers = {".json": _json, ".ndjson": _ndjson, ".npz": _npz, ".safetensors": _safetensors}
+    readers = {
+        ".json": _json,
+        ".ndjson": _ndjson,
+        ".npz": _npz,
+        ".safetensors": lambda path: from_safetensors(path.read_bytes()),
+    }
     if path.suffix not in readers:
         raise InvalidRequest(f"'{path.name}' is none of the files that a result is read from: {', '.join(readers)}")
     try:
-        return readers[path.suffix](path)
+        result = readers[path.suffix](path)
+        require_maps(result.head)
+        return result
     except LigError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
@@ -50,8 +57,8 @@ def _npz(path: Path) -> Result:
         return _of(orjson.loads(found["head"].item()), about, tensors)
 
 
-def _safetensors(path: Path) -> Result:
-    data = path.read_bytes()
+def from_safetensors(data: bytes) -> Result:
+    """The result in a file's bytes; what is none raises ValueError, KeyError or TypeError."""
     metadata = metadata_of(data)
     about = {name: orjson.loads(text) for name, text in metadata.items() if name.endswith(".about")}
     return _of(orjson.loads(metadata["head"]), about, load(data))

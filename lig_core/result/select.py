@@ -68,11 +68,9 @@ def select(result: Result, selection: Selection) -> Result:
 
 def select_layer(layer: LayerArrays, selection: Selection) -> LayerArrays:
     """The part of one layer that is asked for; `selection.layers` is not looked at. Raises InvalidRequest."""
-    for axis, wanted, held in (
-        ("target", selection.targets, layer.targets),
-        ("head", selection.heads, layer.heads),
-    ):
+    for axis, wanted in (("target", selection.targets), ("head", selection.heads)):
         if wanted is not None:
+            held = layer.targets if axis == "target" else layer.heads
             _require(f"{axis}s", wanted, held)
             layer = layer.take(axis, [k for k, index in enumerate(held) if index in wanted])
     if selection.maps is not None:

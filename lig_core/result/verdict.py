@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from lig_core.contract import ALL_MAPS
 from lig_core.result.arrays import NAMES, STATUSES, LayerArrays
 
 KEYS = ("converged", "columns", "unconverged")
@@ -36,8 +35,7 @@ class Verdict:
 
     def add(self, layer: LayerArrays) -> None:
         """Gather one more layer."""
-        for name in ALL_MAPS:
-            tensor = NAMES[name]
+        for name, tensor in [*NAMES.items(), ("pairs", "pairs")]:
             if f"{tensor}.status" in layer:  # a composition has none of its own
                 codes, counts = np.unique(layer[f"{tensor}.status"], return_counts=True)
                 self.columns.update({STATUSES[code]: int(n) for code, n in zip(codes, counts, strict=True)})

@@ -148,6 +148,13 @@ class JobHasNoResult(LigError):
     title = "The job ended without a result"
 
 
+class JobHasNoMaps(LigError):
+    """The job measured sentences, and what is asked is about the maps of an explanation."""
+
+    code = "job_has_no_maps"
+    title = "The job holds no maps"
+
+
 class JobEnded(LigError):
     """The job ended before what was asked for could be done."""
 

@@ -39,6 +39,7 @@ STATUS: Mapping[str, int] = {
     "request_timeout": 408,
     "job_not_finished": 409,
     "job_has_no_result": 409,
+    "job_has_no_maps": 409,
     "job_ended": 409,
     "cancelled": 409,
     "not_comparable": 409,

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from lig_core.contract import ExplainRequest, Progress
+from lig_core.contract import JobRequest, Progress
 from lig_core.models.references import ModelReference
 from lig_core.serving.queue.counters import Outcome
 from lig_core.serving.queue.durability import Durability
@@ -38,7 +38,7 @@ class JobStatus(StrEnum):
 class Submission:
     """A request that was checked, and what is known of it. `cost` is its estimated seconds on one worker."""
 
-    request: ExplainRequest
+    request: JobRequest
     work_digest: str  # equal for requests that are the same work: service.submit.intake
     cost: float
     reference: ModelReference | None = None  # to the model, as its name was resolved
@@ -86,12 +86,12 @@ class Timings:
 
 @dataclass(frozen=True)
 class Job:
-    """One explanation asked for, as of the moment it was read."""
+    """Work asked for, as of the moment it was read."""
 
     id: str
     owner: str
     computation: str  # never shown to clients
-    request: ExplainRequest
+    request: JobRequest
     work_digest: str
     cost: float
     status: JobStatus

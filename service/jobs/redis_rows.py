@@ -17,8 +17,9 @@ from typing import Any
 import orjson
 from rq.job import JobStatus as RqStatus
 
-from lig_core.contract import ExplainRequest, Progress
+from lig_core.contract import Progress
 from lig_core.errors import FieldError, InvalidRequest, LigError
+from lig_core.kinds import KINDS
 from lig_core.serving.queue import names
 from lig_core.serving.queue.job_errors import JobDamaged, QueueFull, QuotaExceeded
 from lig_core.serving.queue.names import Field
@@ -50,9 +51,9 @@ def as_argument(owner: str, submission: Submission, settings: Settings) -> dict[
     computation = f"{time.time_ns() // 1000:015x}{secrets.token_hex(8)}"
     cost, weight = max(submission.cost, LEAST_COST_SECONDS), names.PRIORITIES[request.priority]
     fields: dict[str, Any] = {
-        Field.DATA: orjson.dumps([names.TASK, None, [request.model_dump(mode="json")], {}]).decode(),
+        Field.DATA: orjson.dumps([names.TASKS[request.kind], None, [request.model_dump(mode="json")], {}]).decode(),
         Field.ORIGIN: settings.queue,
-        Field.DESCRIPTION: "explain",  # not the text: RQ's tools and workers show it
+        Field.DESCRIPTION: request.kind,  # not the text: RQ's tools and workers show it
         Field.TIMEOUT: settings.job_timeout,
         Field.RETRIES_LEFT: settings.crash_retries,
         Field.RESULT_TTL: settings.result_ttl,
@@ -108,12 +109,12 @@ def _job(job_id: str, own: Mapping[str, str], shared: Mapping[str, str], positio
         (StoredLayer(**json.loads(text)) for name, text in shared.items() if name.startswith(Field.LAYER)),
         key=lambda layer: layer.index,
     )
-    (request,) = json.loads(shared[Field.DATA])[2]
+    task, _, (request,), _ = json.loads(shared[Field.DATA])
     return Job(
         id=job_id,
         owner=own[Field.OWNER],
         computation=own[Field.COMPUTATION],
-        request=ExplainRequest.model_construct(**request),  # checked when it was accepted
+        request=KINDS[names.KIND_OF[task]].stored(**request),
         work_digest=shared[Field.DIGEST],
         cost=float(shared[Field.COST]),
         status=status,

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from lig_core.contract import Progress
-from lig_core.result_schema import ExplainResult
+from lig_core.result_schema import ExperimentResult, ExplainResult
 from service.http.problems import Problem, describe
 from service.jobs.job import Job, JobStatus, Page
 from service.openapi.examples import EXAMPLES
@@ -46,6 +46,9 @@ class JobResource(BaseModel):
 
     id: str
     status: JobStatus
+    kind: Literal["explain", "experiment"] = Field(
+        description="What was asked for: a text explained, or sentences measured."
+    )
     model: str = Field(description="As it was asked for.")
     text: str = Field(
         description=f"The first {TEXT_CHARACTERS} characters of what is explained; of tokens, with spaces between."
@@ -62,7 +65,7 @@ class JobResource(BaseModel):
     group: str | None = Field(description="The batch that it came in: list them with `GET /v1/jobs?group=`.")
     timings: JobTimings
     links: JobLinks
-    result: ExplainResult | None = Field(
+    result: ExplainResult | ExperimentResult | None = Field(
         None,
         description="Present once succeeded, unless it is large or `embed=false`; then see `links.result`.",
     )
@@ -118,6 +121,7 @@ def _shown(job: Job, root: str, result: bytes | None = None) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": job.id,
         "status": job.status,
+        "kind": job.request.kind,
         "model": job.request.model,
         "text": _beginning(job.request.subject),
         "created_at": job.created_at,

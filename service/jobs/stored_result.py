@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from lig_core.result.arrays import LayerArrays, Result
 from lig_core.result.formats import write_json
-from service.http.errors import JobHasNoResult, JobNotFinished
+from service.http.errors import JobHasNoMaps, JobHasNoResult, JobNotFinished
 from service.jobs.job import Job, JobStatus, JobStore
 
 
@@ -19,6 +19,16 @@ def stored_result(jobs: JobStore, job: Job, layers: Collection[int] | None = Non
     if job.status is not JobStatus.RUNNING or layers is None or not {*layers} <= {*indices}:
         _require_success(job)
     return Result(jobs.read_head(job), indices, lambda index: LayerArrays.from_bytes(jobs.read_layer(job, index)))
+
+
+def explained_result(jobs: JobStore, job: Job, layers: Collection[int] | None = None) -> Result:
+    """The same, which holds maps; raises JobHasNoMaps as well, of a job that is no explanation."""
+    if job.request.kind != "explain":
+        raise JobHasNoMaps(
+            f"job '{job.id}' measured sentences, and what is asked is about maps; read its result as JSON, NDJSON, npz "
+            "or safetensors, by layers or whole, or ask about a job of POST /v1/explain"
+        )
+    return stored_result(jobs, job, layers)
 
 
 def small_result(jobs: JobStore, job: Job, most: int) -> bytes | None:

@@ -35,6 +35,7 @@ def _body(schema: str, **examples: Any) -> dict[str, Any]:
 
 # Submitting
 EXPLAIN_BODY = _body("ExplainRequest", examples=EXAMPLES["explain"])
+EXPERIMENT_BODY = _body("ExperimentRequest", example=EXAMPLES["experiment"])
 BATCH_BODY = _body("BatchRequest", example=EXAMPLES["batch"])
 LOCATION = {"Location": {"schema": TEXT, "description": "The job."}}
 JOBS_LOCATION = {"Location": {"schema": TEXT, "description": "The jobs of the group, as they stand."}}
@@ -162,6 +163,22 @@ Composition = Annotated[
 ]
 WithDifference = Annotated[bool, Query(description="Put the matrices of differences into the answer.")]
 DIFF_CONTENT: dict[str, Any] = {"application/json": {"example": EXAMPLES["diff"]}, "text/html": {"schema": TEXT}}
+
+# Flow
+GRAPHML = "application/graphml+xml"
+MapToChain = Annotated[Literal["layer", "product", "conserving"], Query(description="The map that is chained.")]
+FlowSource = Annotated[int | None, Query(ge=0, description="The token that paths start at; absent: any.")]
+FlowTarget = Annotated[int | None, Query(ge=0, description="The token that paths end at; absent: any.")]
+TopPaths = Annotated[int, Query(ge=1, le=1000, description="How many paths to list, strongest first.")]
+NormalisedBy = Annotated[
+    Literal["total", "absolute"], Query(description="Shares of each column's total, or of absolute values.")
+]
+SelfShare = Annotated[
+    Literal["map", "half"], Query(description="A token's own share: the map's, or half of every column.")
+]
+AsGraph = Annotated[bool, Query(alias="graph", description="The graph as networkx's node-link JSON.")]
+LeastShare = Annotated[float, Query(ge=0, allow_inf_nan=False, description="Shares up to this size are no edges.")]
+FLOW_CONTENT: dict[str, Any] = {"application/json": {"example": EXAMPLES["flow"]}, GRAPHML: {"schema": TEXT}}
 
 # Models
 Model = Annotated[str, Path(description="As in `model` of a request.", examples=["minilm"])]

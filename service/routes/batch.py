@@ -17,16 +17,14 @@ from service.jobs.resource import JobResource, job_json
 from service.keys.guard import CurrentCaller
 from service.openapi.examples import EXAMPLES, GROUP
 from service.openapi.words import BATCH_BODY, JOBS_LOCATION, REPLAYED, RETRY_AFTER
-from service.routes.explain import CHECKS
+from service.routes.explain import CHECKS, QUEUEING
 from service.submit.body import read_json
 from service.submit.headers import HEADERS, read_headers
 from service.submit.intake import Intake
 from service.submit.pace import Pace
 
 PATH = "/explain/batch"
-PROBLEMS = responses(
-    *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
-)
+PROBLEMS = responses(*CHECKS, *QUEUEING)
 
 
 class BatchResource(BaseModel):

@@ -16,7 +16,7 @@ from service.http.pages import page_headers
 from service.http.problems import responses
 from service.http.streaming import StreamedResponse, in_pieces
 from service.jobs.job import JobStore
-from service.jobs.stored_result import stored_result
+from service.jobs.stored_result import explained_result
 from service.keys.guard import Owner
 from service.openapi.words import DIFF_CONTENT, Composition, FirstJob, Layers, Maps, SecondJob, Top, WithDifference
 from service.routes.results import Part
@@ -41,6 +41,7 @@ def router(jobs: JobStore) -> APIRouter:
                 "not_acceptable",
                 "job_not_finished",
                 "job_has_no_result",
+                "job_has_no_maps",
                 "not_comparable",
                 "job_expired",
                 "result_expired",
@@ -66,7 +67,7 @@ def router(jobs: JobStore) -> APIRouter:
         selection = Part(layers=layers, maps=maps).selection()
 
         def opened() -> Iterator[bytes]:
-            one, other = (select(stored_result(jobs, jobs.get(owner, job_id)), selection) for job_id in (a, b))
+            one, other = (select(explained_result(jobs, jobs.get(owner, job_id)), selection) for job_id in (a, b))
             if chosen == HTML.media_type:
                 return write_comparison(one, other)
             return write_diff(one, other, top=top_k, composed=composed or None, difference=difference)

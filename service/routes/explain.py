@@ -1,9 +1,9 @@
-"""POST /explain: check a request and queue it, or answer with what is stored already."""
+"""POST /explain and POST /experiments: check a request and queue it as one job, or answer with what is stored."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -12,14 +12,22 @@ from starlette.responses import Response
 
 from service.http.prefix import Root
 from service.http.problems import responses
-from service.jobs.job import Job, JobStore
+from service.jobs.job import Accepted, JobStore
 from service.jobs.resource import JobResource, job_json, job_url, server_timing
 from service.jobs.stored_result import small_result
 from service.jobs.waiting import wait_for_end
 from service.keys.guard import CurrentCaller
 from service.keys.keyring import Caller
 from service.lifecycle import Lifecycle
-from service.openapi.words import APPLIED, EXPLAIN_BODY, LOCATION, REPLAYED, RETRY_AFTER, SERVER_TIMING
+from service.openapi.words import (
+    APPLIED,
+    EXPERIMENT_BODY,
+    EXPLAIN_BODY,
+    LOCATION,
+    REPLAYED,
+    RETRY_AFTER,
+    SERVER_TIMING,
+)
 from service.settings import Settings
 from service.submit.body import read_json
 from service.submit.headers import HEADERS, SubmitHeaders, read_headers
@@ -50,20 +58,21 @@ CHECKS = (
     "store_unavailable",
 )
 """Refusals that any request may meet."""
-PROBLEMS = responses(
-    *CHECKS, "idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis"
-)
+QUEUEING = ("idempotency_mismatch", "quota_exceeded", "queue_full", "draining", "evicting_redis", "unfit_redis")
+"""Refusals that one to be queued may meet beside them."""
+ANSWERS: dict[int | str, dict[str, Any]] = {200: ENDED, 202: ACCEPTED, **responses(*CHECKS, *QUEUEING)}
+Accept = Callable[[Caller, Any, SubmitHeaders], Accepted]
 
 
 def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifecycle: Lifecycle) -> APIRouter:
-    """The route that accepts one text."""
+    """The routes that accept one job."""
     routes = APIRouter(tags=["explain"])
 
     @routes.post(
         PATH,
         status_code=202,
         summary="Explain a text",
-        responses={200: ENDED, 202: ACCEPTED, **PROBLEMS},
+        responses=ANSWERS,
         openapi_extra={"requestBody": EXPLAIN_BODY, "parameters": HEADERS},
     )
     async def explain(
@@ -73,11 +82,36 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifec
 
         The same work is done once: a job for what runs already joins it, and a stored result is the answer.
         """
+        return await answer(intake.accept, request, caller, root, body)
+
+    @routes.post(
+        "/experiments",
+        status_code=202,
+        summary="Measure pairs of baselines on some sentences",
+        responses=ANSWERS,
+        openapi_extra={"requestBody": EXPERIMENT_BODY, "parameters": HEADERS},
+    )
+    async def experiment(
+        request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]
+    ) -> Response:
+        """Some sentences of a corpus, measured together: of every layer and target, how far the composed map of each
+        pair of baselines is from the layer map. What is kept are these numbers, not the maps. `lig experiment --server`
+        sends a corpus as many of these, and makes tables and plots of their results."""
+        return await answer(intake.accept_experiment, request, caller, root, body)
+
+    async def answer(accept: Accept, request: Request, caller: Caller, root: str, body: Any) -> Response:
         sent = read_headers(request, body)
-        (job,), replayed, seconds = await run_in_threadpool(accept, caller, body, sent)
+
+        def accepted() -> tuple[Accepted, float]:
+            """All that blocks, in one go: the job, and the seconds until it is likely to end."""
+            made = accept(caller, body, sent)
+            return made, pace.seconds_until_done(made.jobs[0])
+
+        made, seconds = await run_in_threadpool(accepted)
+        (job,) = made.jobs
         request.state.job_id = job.id  # the line about the request leads from the job to its trace
         headers = {"Location": job_url(job.id, root)}
-        if replayed:
+        if made.replayed:
             headers["Idempotent-Replayed"] = "true"
         if sent.wait is not None:
             wait = min(sent.wait, math.floor(settings.max_wait))
@@ -90,10 +124,5 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifec
             return Response(job_json(job, root, result=result), media_type="application/json", headers=headers)
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
         return Response(job_json(job, root), status_code=202, media_type="application/json", headers=headers)
-
-    def accept(caller: Caller, body: Any, sent: SubmitHeaders) -> tuple[Sequence[Job], bool, float]:
-        """All that blocks, in one go: the job, whether it is a replay, and the seconds until it is likely to end."""
-        accepted = intake.accept(caller, body, sent)
-        return accepted.jobs, accepted.replayed, pace.seconds_until_done(accepted.jobs[0])
 
     return routes

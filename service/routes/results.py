@@ -12,14 +12,14 @@ from starlette.responses import Response
 
 from lig_core.result.select import Selection, select
 from lig_core.result.viewer.page import page_policy
-from lig_core.result_schema import ExplainResult
+from lig_core.result_schema import ExperimentResult, ExplainResult
 from service.http.negotiation import HTML, Form, has_it, negotiate
 from service.http.pages import page_headers
 from service.http.problems import responses
 from service.http.streaming import StreamedResponse, in_pieces
 from service.jobs.job import Job, JobStore
 from service.jobs.resource import server_timing
-from service.jobs.stored_result import stored_result
+from service.jobs.stored_result import explained_result, stored_result
 from service.keys.guard import Owner
 from service.openapi.words import ETAG, RESULT_CONTENT, RESULT_HEADERS, Heads, JobId, Layers, Maps, Targets, TopK
 from service.submit.intake import code_version
@@ -51,7 +51,7 @@ def router(jobs: JobStore) -> APIRouter:
         summary="The result of a job",
         responses={
             200: {
-                "model": ExplainResult,
+                "model": ExplainResult | ExperimentResult,
                 "description": "The result, sent layer by layer. NDJSON has a line for each layer; npz and safetensors "
                 "the tensors `layers.<layer>.<map>`; HTML is a page to look at, which loads nothing.",
                 "content": RESULT_CONTENT,
@@ -63,6 +63,7 @@ def router(jobs: JobStore) -> APIRouter:
                 "not_acceptable",
                 "job_not_finished",
                 "job_has_no_result",
+                "job_has_no_maps",
                 "job_expired",
                 "result_expired",
                 "invalid_request",
@@ -90,7 +91,9 @@ def router(jobs: JobStore) -> APIRouter:
         )
 
     def _open(job: Job, selection: Selection, form: Form) -> Iterator[bytes]:
-        result = select(stored_result(jobs, job, selection.layers), selection)
+        about_maps = form.format is HTML or selection != Selection(layers=selection.layers)
+        stored = (explained_result if about_maps else stored_result)(jobs, job, selection.layers)
+        result = select(stored, selection)
         return form.write(result.head, result)
 
     return routes

@@ -12,7 +12,7 @@ from service.http.problems import Problem
 from service.jobs.resource import JobPage, JobResource
 from service.routes.batch import BatchResource
 from service.routes.models import ModelList
-from service.submit.body import BatchRequest, SubmitRequest
+from service.submit.body import BatchRequest, SubmitExperiment, SubmitRequest
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -20,6 +20,8 @@ WHERE_JOBS_ARE_TOLD = {
     ("/v1/explain", "post", "200"): "/id",
     ("/v1/explain", "post", "202"): "/id",
     ("/v1/explain/batch", "post", "202"): "/jobs/0/id",
+    ("/v1/experiments", "post", "200"): "/id",
+    ("/v1/experiments", "post", "202"): "/id",
     ("/v1/jobs", "get", "200"): "/jobs/0/id",
 }
 """Answers with the id of a job, and the JSON pointer to it: what can be done with the job is linked there."""
@@ -48,7 +50,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
     )
     schemas = description["components"]["schemas"]
-    for model in (SubmitRequest, BatchRequest, Problem):
+    for model in (SubmitRequest, BatchRequest, SubmitExperiment, Problem):
         schema = model.model_json_schema(ref_template=REFERENCE)
         schemas.update(schema.pop("$defs", {}))
         schemas[schema["title"]] = schema

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lig_core.contract import ExplainRequest, invalid_request, parse_request
 from lig_core.errors import FieldError, InvalidRequest, LigError
+from lig_core.experiment.request import ExperimentRequest
 from service.http.errors import MalformedJson, ResultTooLarge, WrongMediaType
 
 MOST_FAULTS = 20
@@ -46,6 +47,24 @@ class SubmitRequest(ExplainRequest):
         return ExplainRequest.model_construct(**{name: getattr(self, name) for name in ExplainRequest.model_fields})
 
 
+class SubmitExperiment(ExperimentRequest):
+    """Some sentences of a corpus, measured together: of each layer and target, how far each pair's composed map is from
+    its layer map; and whom to tell.
+
+    Unknown fields are refused. The adaptive quadrature integrates to `rtol`, in float32.
+    """
+
+    model_config = ConfigDict(title="ExperimentRequest")
+
+    webhook: Webhook = None
+
+    def experiment_request(self) -> ExperimentRequest:
+        """The request without what changes no number of its result."""
+        return ExperimentRequest.model_construct(
+            **{name: getattr(self, name) for name in ExperimentRequest.model_fields}
+        )
+
+
 class BatchRequest(BaseModel):
     """Many texts, one set of options, one webhook; each text becomes a job."""
 
@@ -74,6 +93,11 @@ async def read_json(request: Request) -> Any:
 def parse_submission(data: Any) -> SubmitRequest:
     """One text; raises InvalidRequest with a pointer per fault."""
     return _validated(SubmitRequest, data)
+
+
+def parse_posted_experiment(data: Any) -> SubmitExperiment:
+    """A pack of sentences; raises InvalidRequest with a pointer per fault."""
+    return _validated(SubmitExperiment, data)
 
 
 def parse_batch(data: Any, most: int) -> tuple[list[ExplainRequest], str | None]:

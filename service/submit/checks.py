@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lig_core.contract import ExplainRequest
+from lig_core.experiment.request import ExperimentRequest
 from lig_core.models.catalog import ModelCard, check_against_model
 from lig_core.models.tokens import require_embedded, require_room, require_targets
 from service.http.errors import ResultTooLarge
 from service.settings import Settings
-from service.submit.cost import DEFAULT_RATE, Estimate, estimate
+from service.submit.cost import DEFAULT_RATE, Estimate, estimate, seconds_of
 from service.submit.known_models import KnownModel, KnownModels
 from service.submit.model_shape import Shape
 from service.submit.result_size import json_bytes_of
@@ -58,6 +59,31 @@ class RequestChecks:
         cost = estimate(request, model.shape, tokens, rate=self._rate())
         refuse_too_large(request, model.shape, cost, self._settings.max_result_bytes)
         return Checked(request, model, tokens, cost)
+
+    def examine_experiment(self, request: ExperimentRequest) -> tuple[ExperimentRequest, KnownModel, float, float]:
+        """The same of a pack of sentences: the request, the model, estimated seconds and the rate that they are at.
+
+        Sentences that will be left out for their length cost nothing. Raises what `check` does, but for texts that are
+        too long and results that are too large.
+        """
+        model, rate = self._models.find(request.model), self._rate()
+        card, request = model.card, request.named(model.name)
+        check_against_model(request, card)
+        seconds = 0.0
+        for sentence in request.sentences:
+            for each in _explanations(sentence.numbered(0).text, request):
+                tokens = self._tokens.count(each, card)
+                if tokens.number <= min(request.most_tokens, model.most_tokens or request.most_tokens):
+                    seconds += seconds_of(each, tokens, estimate(each, model.shape, tokens, rate=rate))
+        return request, model, seconds, rate
+
+
+def _explanations(text: str, request: ExperimentRequest) -> tuple[ExplainRequest, ExplainRequest]:
+    """Explanations of a sentence that take the integrals of all pairs, each from its two starts."""
+    shared = {"text": text, "model": request.model, "layers": request.layers, "rtol": request.rtol, "u_node": "heads"}
+    ratios = {"baseline_att": "itb_zero_ratio", "baseline_layer": "itb_zero_ratio"}
+    both = ({"granularity": "composed", **ratios}, {"granularity": "mlp", "baseline_mlp": "att_itb_a0"})
+    return tuple(ExplainRequest.model_validate({**shared, **each}) for each in both)  # type: ignore[return-value]
 
 
 def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: TokenCount, most: int | None) -> None:

@@ -184,6 +184,11 @@ TYPICAL = Shape(
 """BERT's base size."""
 
 
+def seconds_of(request: ExplainRequest, tokens: TokenCount, cost: Estimate) -> float:
+    """The estimated seconds of a request; a model that is not known here counts as BERT's base size."""
+    return cost.seconds or estimate(request, TYPICAL, tokens, rate=cost.rate).seconds or 0.0
+
+
 def _integrations(request: ExplainRequest, shape: Shape) -> Iterator[_Integration]:
     """The integrals that `lig_core.method.explain_layer` computes."""
     maps = {*request.maps}

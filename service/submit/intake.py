@@ -9,15 +9,16 @@ from typing import Any
 
 import orjson
 
-from lig_core.contract import ExplainRequest
+from lig_core.contract import ExplainRequest, JobRequest
 from lig_core.models.references import ModelReference
 from service.jobs.job import Accepted, JobStore, Limits, Submission
 from service.keys.keyring import Caller
 from service.lifecycle import Lifecycle
-from service.submit.body import BatchFaults, parse_batch, parse_submission
+from service.submit.body import BatchFaults, parse_batch, parse_posted_experiment, parse_submission
 from service.submit.checks import RequestChecks
-from service.submit.cost import DEFAULT_RATE, TYPICAL, estimate
+from service.submit.cost import DEFAULT_RATE, seconds_of
 from service.submit.headers import SubmitHeaders
+from service.submit.known_models import KnownModel
 from service.webhooks.policy import WebhookPolicy
 
 SECONDS_PER_MINUTE = 60.0
@@ -56,24 +57,38 @@ class Intake:
             caller.name, submissions, limits=limits(caller), idempotency=headers.idempotency, group=True
         )
 
+    def accept_experiment(self, caller: Caller, body: Any, headers: SubmitHeaders) -> Accepted:
+        """Accept a pack of sentences, as one job."""
+        self._lifecycle.refuse_while_draining()
+        posted = parse_posted_experiment(body)
+        if posted.webhook is not None:
+            self._webhooks.require(posted.webhook)
+        request, model, seconds, rate = self._checks.examine_experiment(posted.experiment_request())
+        submission = _submission(request, model, seconds, rate, headers, posted.webhook)
+        return self._jobs.submit(caller.name, [submission], limits=limits(caller), idempotency=headers.idempotency)
+
     def _submission(self, request: ExplainRequest, headers: SubmitHeaders, webhook: str | None) -> Submission:
         request, model, tokens, cost = self._checks.examine(request)
-        # A model that is not known here counts as BERT's base size.
-        seconds = cost.seconds or estimate(request, TYPICAL, tokens, rate=cost.rate).seconds or 0.0
-        return Submission(
-            request,
-            work_digest(request, model.reference),
-            cost=seconds,
-            reference=model.reference,
-            identity=model.identity,
-            work=seconds * cost.rate / DEFAULT_RATE,
-            fresh=headers.fresh,
-            webhook=webhook,
-            traceparent=headers.traceparent,
-        )
+        return _submission(request, model, seconds_of(request, tokens, cost), cost.rate, headers, webhook)
 
 
-def work_digest(request: ExplainRequest, model: ModelReference) -> str:
+def _submission(
+    request: JobRequest, model: KnownModel, seconds: float, rate: float, headers: SubmitHeaders, webhook: str | None
+) -> Submission:
+    return Submission(
+        request,
+        work_digest(request, model.reference),
+        cost=seconds,
+        reference=model.reference,
+        identity=model.identity,
+        work=seconds * rate / DEFAULT_RATE,
+        fresh=headers.fresh,
+        webhook=webhook,
+        traceparent=headers.traceparent,
+    )
+
+
+def work_digest(request: JobRequest, model: ModelReference) -> str:
     """Equal for requests that have equal results of the same files by this version's code, as hexadecimal SHA-256.
 
     That the model's content is the same as well is seen to where requests join a computation

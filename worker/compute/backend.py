@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from lig_core.contract import ExplainRequest, Progress
+from lig_core.contract import JobRequest, Progress
 from lig_core.loading.loader import Loader
 from lig_core.result.arrays import LayerArrays
 
@@ -14,19 +14,20 @@ ShouldStop = Callable[[], bool]
 
 
 class Backend(Loader):
-    """Loads models and explains texts with lig_core."""
+    """Loads models, and does each kind of job with lig_core."""
 
     def __init__(self) -> None:
         super().__init__()
-        from lig_core.method import stream  # noqa: PLC0415 - it imports torch
+        from lig_core import method  # noqa: PLC0415 - it imports torch
+        from lig_core.experiment import measures  # noqa: PLC0415 - so does this
 
-        self._stream = stream
+        self._streams: Mapping[str, Callable[..., Any]] = {"explain": method.stream, "experiment": measures.stream}
 
     def stream(
-        self, request: ExplainRequest, model: Any, report: Report, should_stop: ShouldStop, skip: Collection[int]
+        self, request: JobRequest, model: Any, report: Report, should_stop: ShouldStop, skip: Collection[int]
     ) -> tuple[Mapping[str, Any], Iterator[LayerArrays]]:
         """The head of the result, then its layers as they are computed, but for those in `skip`.
 
         Raises Cancelled soon after `should_stop` says so.
         """
-        return self._stream(request, model, progress=report, should_stop=should_stop, skip=skip)
+        return self._streams[request.kind](request, model, progress=report, should_stop=should_stop, skip=skip)

@@ -2,7 +2,7 @@
 
 It takes one job at a time from standard input and answers on what was standard output, in lines of JSON:
 
-    in   {"queue": …, "computation": …, "execution": …, "request": {…},
+    in   {"queue": …, "computation": …, "execution": …, "kind": …, "request": {…},
           "model": {"reference": {…}, "identity": …}, "about": what log lines carry}
     out  {"ready": true} or {"unfit": "why"}, once;  then for each job, with its "execution", {"done": {…}},
           {"error": {…}} or {"stopped": true};  each with "holds": the models in memory and the bytes used
@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from lig_core.errors import Cancelled, LigError
+from lig_core.kinds import KINDS
 from lig_core.loading.model_pool import ModelPool
 from lig_core.models.catalog import read_card
 from lig_core.models.references import resolve
@@ -74,7 +75,8 @@ def run_one(message: dict[str, Any], explainer: Explainer, interrupt: Interrupt,
     report = ProgressReport(lambda progress: moves.report(run, progress))
     try:
         with interrupt.during_job():
-            done = explainer.explain(run, message["request"], report, interrupt.requested, message["model"])
+            request = KINDS[message["kind"]].parse(message["request"])
+            done = explainer.explain(run, request, report, interrupt.requested, message["model"])
     except Cancelled:
         return {"stopped": True}
     except Exception as error:

@@ -16,7 +16,7 @@ import orjson
 from redis import Redis
 from redis.exceptions import RedisError
 
-from lig_core.contract import ExplainRequest, Progress, parse_request
+from lig_core.contract import JobRequest, Progress
 from lig_core.errors import Cancelled, LigError
 from lig_core.loading.model_pool import ModelPool
 from lig_core.models.catalog import ModelCard, check_against_model, read_card
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Explainer:
-    """Runs a queue's explanations with the models of one process."""
+    """Does a queue's jobs with the models of one process."""
 
     backend: Backend
     pool: ModelPool
@@ -48,18 +48,17 @@ class Explainer:
     def explain(
         self,
         run: Run,
-        data: Mapping[str, Any],
+        request: JobRequest,
         report: Report,
         should_stop: ShouldStop,
         accepted: Mapping[str, Any] | None = None,
     ) -> Done:
-        """Explain, storing each layer as it is done, but for those that an earlier attempt left.
+        """Do what is asked, storing each layer as it is done, but for those that an earlier attempt left.
 
         accepted: the model that the job was accepted with: `reference`, and `identity` where that was known.
 
         Raises Cancelled where the job is another worker's by now, ModelChanged where that model is not here any more.
         """
-        request = parse_request(data)
         reference, identity = self._accepted(request, accepted or {})
         card = self._card(reference, identity)
         check_against_model(request, card)
@@ -97,7 +96,7 @@ class Explainer:
         if not self._moves.add_part(run, part, stored):
             raise Cancelled("the lease was lost")
 
-    def _accepted(self, request: ExplainRequest, accepted: Mapping[str, Any]) -> tuple[ModelReference, str | None]:
+    def _accepted(self, request: JobRequest, accepted: Mapping[str, Any]) -> tuple[ModelReference, str | None]:
         reference = accepted.get("reference")
         if reference is None:  # queued by an API that did not say
             return resolve(request.model, self.models_folder), None

@@ -156,7 +156,7 @@ class LeaseWorker:
             message = {
                 "queue": run.queue,
                 "computation": run.computation,
-                "request": _request(started.job),
+                **_asked(started.job),
                 "model": _model(started),
                 "about": started.about,
             }
@@ -306,15 +306,16 @@ def _limits(started: Started) -> dict[Stop, float]:
     return limits
 
 
-def _request(job: Job) -> Any:
+def _asked(job: Job) -> dict[str, Any]:
+    """The kind of the job, and the request."""
     try:
         (request,) = job.args
         name = job.func_name
     except Exception:
         raise JobNotAllowed(f"job {job.id} cannot be read") from None
-    if name != names.TASK or job.kwargs or job.instance is not None:
+    if name not in names.KIND_OF or job.kwargs or job.instance is not None:
         raise JobNotAllowed(f"job {job.id} names a task that this worker does not have")
-    return request
+    return {"kind": names.KIND_OF[name], "request": request}
 
 
 def _model(started: Started) -> dict[str, Any]:

@@ -10,10 +10,14 @@ another one's keys do. All keys of one service must lie on one server: the scrip
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum, auto
 
-TASK = "lig.explain"
-"""The task of every computation. A label only: nothing is ever imported or called by a name that Redis holds."""
+TASKS = {"explain": "lig.explain", "experiment": "lig.experiment"}
+"""The task of a computation, by the kind of its jobs (`lig_core.kinds`). A label only: nothing is ever imported or
+called by a name that Redis holds."""
+KIND_OF: Mapping[str, str] = {task: kind for kind, task in TASKS.items()}
+"""The kind of a task's jobs."""
 
 QUEUE_NAME = r"^[A-Za-z0-9_-]{1,64}$"
 """The pattern of a queue's name."""

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from rq import Callback, Queue, SimpleWorker
 
 from lig_core.serving.queue import names
-from lig_core.serving.queue.names import TASK, Field
+from lig_core.serving.queue.names import TASKS, Field
 from service.app import create_app
 from service.jobs import redis as connections
 from service.jobs.redis_store import RqJobStore
@@ -183,7 +183,7 @@ def test_a_job_over_its_time_fails_with_what_to_do(redis_url, work_off):
     assert "fewer layers" in problem["detail"]
 
 
-@pytest.mark.parametrize("function", ["tests.scripted.planted.leave_mark", "worker.main.main", TASK])
+@pytest.mark.parametrize("function", ["tests.scripted.planted.leave_mark", "worker.main.main", TASKS["explain"]])
 def test_a_planted_job_does_not_run(redis, work_off, tmp_path, monkeypatch, function):
     monkeypatch.setenv("PLANTED_MARK", str(tmp_path / "mark"))
     queue = Queue("lig", connection=redis, serializer="json")

@@ -155,8 +155,10 @@ def test_a_service_that_does_not_know_the_format_is_told_apart(client):
 
 
 def test_the_other_calls_name_their_routes(client, asked):
+    graph = httpx.Response(200, content=b"<graphml/>", headers={"Content-Type": "application/graphml+xml"})
     c = client(
-        *(ok(job("cancelled")), httpx.Response(204), ok({"layers": {}}), ok({"models": [{"id": "m"}]}), ok({}), ok({}))
+        *(ok(job("cancelled")), httpx.Response(204), ok({"layers": {}}), ok({"models": [{"id": "m"}]}), ok({}), ok({})),
+        *(ok({"paths": []}), graph, ok(job("queued"), 202)),
     )
     c.cancel("j")
     assert c.delete("j") is None
@@ -164,6 +166,10 @@ def test_the_other_calls_name_their_routes(client, asked):
     assert c.models() == [{"id": "m"}]
     c.boundaries("org/name@v 1")
     c.job("../x")
+    assert c.flow("j", map="product", source=None, layers=[0, 1], graph=True) == {"paths": []}
+    assert c.flow("j", format="graphml", least=0.5) == b"<graphml/>"
+    assert c.experiment(["Go", {"words": ["Go"]}], model="m")["status"] == "queued"
+    assert json.loads(asked[-1].content) == {"sentences": [{"text": "Go"}, {"words": ["Go"]}], "model": "m"}
     assert paths(asked) == [
         "POST /v1/jobs/j/cancel",
         "DELETE /v1/jobs/j",
@@ -171,6 +177,9 @@ def test_the_other_calls_name_their_routes(client, asked):
         "GET /v1/models",
         "GET /v1/models/org/name@v%201/boundaries",
         "GET /v1/jobs/..%2Fx?wait=0&embed=false",
+        "GET /v1/jobs/j/flow?map=product&layers=0%2C1&graph=true",
+        "GET /v1/jobs/j/flow?least=0.5",
+        "POST /v1/experiments",
     ]
 
 

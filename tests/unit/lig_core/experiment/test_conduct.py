@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from lig_core import batch, cli, explain
+from lig_core import cli, explain
 from lig_core.errors import InvalidRequest
 from lig_core.experiment import conduct as conducting
-from lig_core.experiment.authors import summary_of
+from lig_core.experiment import here
 from lig_core.experiment.conduct import Plan, conduct, require_packages
 from lig_core.experiment.corpora import read_corpus
+from lig_core.experiment.here import Here
 from lig_core.experiment.ledger import Ledger
+from lig_core.experiment.outputs.authors import summary_of
 from lig_core.experiment.pairs import PAIRS
 from tests.support.closeness import assert_close
 
@@ -36,7 +38,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, corpus, minilm):
     folder = tmp_path_factory.mktemp("whole")
-    conduct(corpus, minilm, folder, PLAN)
+    conduct(corpus, Here(minilm), folder, PLAN)
     return folder
 
 
@@ -54,16 +56,16 @@ def killed_at(place, name, count, run):
     conduct(*run, PLAN)
 
 
-@pytest.mark.parametrize("packed", [6, 256])
-@pytest.mark.parametrize(("place", "name"), [(conducting, "measure"), (Ledger, "add")])
+@pytest.mark.parametrize("together", [1, 16])
+@pytest.mark.parametrize(("place", "name"), [(here, "stream"), (Ledger, "add")])
 def test_a_killed_run_goes_on_to_the_same_tables_bit_for_bit(
-    tmp_path, corpus, minilm, monkeypatch, packed, place, name
+    tmp_path, corpus, minilm, monkeypatch, together, place, name
 ):
-    monkeypatch.setattr(batch, "MOST_PACKED", packed)  # 6: a sentence or two each
+    monkeypatch.setattr(conducting, "MOST_SENTENCES", together)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    conduct(corpus, minilm, whole, PLAN)
-    run = (corpus, minilm, broken)
-    count = 1 if (packed, name) == (256, "measure") else 2
+    conduct(corpus, Here(minilm), whole, PLAN)
+    run = (corpus, Here(minilm), broken)
+    count = 1 if (together, name) == (16, "stream") else 2
     process = multiprocessing.get_context("fork").Process(target=killed_at, args=(place, name, count, run))
     process.start()
     process.join()
@@ -72,8 +74,7 @@ def test_a_killed_run_goes_on_to_the_same_tables_bit_for_bit(
     add, numbers, seen = Ledger.add, [], []
     monkeypatch.setattr(Ledger, "add", lambda self, number, *more: numbers.append(number) or add(self, number, *more))
     conduct(*run, PLAN, progress=seen.append)
-    assert numbers == list(range(count - 1, 3)) or name == "measure"
-    assert len(set(numbers)) == len(numbers)
+    assert numbers == list(range(count - 1, 3))
     assert [(one.done, one.total, one.unit) for one in seen][-1] == (3, 3, "sentences")
     for table in (*TABLES, "plots/pairs.svg", "plots/layers.svg"):
         assert (broken / table).read_bytes() == (whole / table).read_bytes(), table
@@ -109,13 +110,16 @@ def test_all_pairs_take_six_integrals_a_layer(corpus, minilm, tmp_path, monkeypa
 
     integrate, made = Adaptive.integrate, []
     monkeypatch.setattr(Adaptive, "integrate", lambda self, one: made.append(one) or integrate(self, one))
-    conduct(corpus, minilm, tmp_path, Plan(layers=[0], rtol=0.1, end=1))
+    conduct(corpus, Here(minilm), tmp_path, Plan(layers=[0], rtol=0.1, end=1))
     assert len(made) == 6
 
 
 def test_words_are_summed_on_both_sides(corpus, minilm, tmp_path):
     conduct(
-        corpus, minilm, tmp_path, Plan(layers=[1], rtol=0.01, start=1, end=2, words=True, pairs=PAIRS[8:9], maps=True)
+        corpus,
+        Here(minilm, tmp_path / "authors"),
+        tmp_path,
+        Plan(layers=[1], rtol=0.01, start=1, end=2, words=True, pairs=PAIRS[8:9], maps=True),
     )
     table = pq.read_table(tmp_path / "columns.parquet").to_pydict()
     assert table["relation"] == [None, "advmod", "root", None]
@@ -143,15 +147,15 @@ def test_words_are_summed_on_both_sides(corpus, minilm, tmp_path):
 
 
 def test_sentences_that_are_too_long_are_counted(corpus, minilm, tmp_path):
-    conduct(corpus, minilm, tmp_path, Plan(layers=[0], rtol=0.1, most_tokens=3, pairs=PAIRS[:1]))
+    conduct(corpus, Here(minilm), tmp_path, Plan(layers=[0], rtol=0.1, most_tokens=3, pairs=PAIRS[:1]))
     assert "1 sentences measured; left out: 2 (more than 3 tokens)" in (tmp_path / "report.md").read_text()
 
 
 def test_another_plan_does_not_go_on_in_the_same_folder(whole, corpus, minilm):
     with pytest.raises(InvalidRequest, match="other rtol"):
-        conduct(corpus, minilm, whole, Plan(layers=[1], rtol=0.1))
+        conduct(corpus, Here(minilm), whole, Plan(layers=[1], rtol=0.1))
     with pytest.raises(InvalidRequest, match="layers 0 to 5"):
-        conduct(corpus, minilm, whole, Plan(layers=[9]))
+        conduct(corpus, Here(minilm), whole, Plan(layers=[9]))
 
 
 def test_what_is_not_installed_is_said(monkeypatch):

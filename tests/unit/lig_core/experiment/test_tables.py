@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lig_core.errors import InvalidRequest
-from lig_core.experiment.authors import summary_of
-from lig_core.experiment.measures import Measured
+from lig_core.experiment.measured import Measured
+from lig_core.experiment.outputs.authors import summary_of
+from lig_core.experiment.outputs.tables import SUMMARY, TOP, Consistency, Theirs, top_rows
 from lig_core.experiment.pairs import PAIRS, Pair, chosen
-from lig_core.experiment.tables import SUMMARY, TOP, Consistency, Theirs, top_rows
 
 ITB = Pair("self_input_token", "self_input_token", "att_itb_a0")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lig_core.errors import InvalidRequest
+from lig_core.result.arrays import LayerArrays
 from lig_core.result.formats import FORMATS
 from lig_core.result.saved import read_result
 from tests.support.made_results import made_result
@@ -37,3 +38,13 @@ def test_what_a_result_lacks_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": 1}')
     with pytest.raises(InvalidRequest, match="it lacks 'layers'"):
         read_result(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_measured_sentences_are_no_maps(tmp_path: Path, name: str) -> None:
+    head = {"sentences": [{"place": 0, "tokens": ["Go"]}], "left_out": []}
+    layer = LayerArrays(0, {"pairs.distance": np.ones((1, 2)), "pairs.converged": np.ones((1, 2), bool)}, "adaptive")
+    path = tmp_path / f"result.{name}"
+    path.write_bytes(b"".join(FORMATS[name].write(head, [layer])))
+    with pytest.raises(InvalidRequest, match="sentences that an experiment measured"):
+        read_result(path)

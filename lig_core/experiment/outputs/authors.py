@@ -20,8 +20,8 @@ import orjson
 
 from lig_core.errors import InvalidRequest
 from lig_core.experiment.corpora import Sentence
+from lig_core.experiment.outputs.tables import Row, Theirs
 from lig_core.experiment.pairs import LAYER, PAIRS
-from lig_core.experiment.tables import Row, Theirs
 from lig_core.result.arrays import Array
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lig_core.experiment.measures import Measured
+from lig_core.experiment.measured import Measured
 from lig_core.experiment.pairs import Pair
 
 SCHEMA = pa.schema(

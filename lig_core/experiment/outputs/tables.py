@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lig_core.experiment.measures import Measured
+from lig_core.experiment.measured import Measured
 from lig_core.experiment.pairs import ATT, GROUPS, LAYER, MLP, Pair
 from lig_core.result.arrays import Array
 
