@@ -26,7 +26,7 @@ class PathStep(BaseModel):
     share: float
     value: float
     certified: bool
-    status: str | None = Field(description="Of the layer map; a composition has none of its own.")
+    status: str | None = Field(None, description="Of the layer map; a composition has none of its own.")
 
 
 class FlowPath(BaseModel):
@@ -43,13 +43,13 @@ class Concentration(BaseModel):
 
     layer: int
     map: str
-    head: int | None
+    head: int | None = None
     columns: int
     unconverged: int
-    entropy: float | None = Field(description="In nats.")
-    relative_entropy: float | None
-    distance: float | None = Field(description="In tokens.")
-    self_share: float | None
+    entropy: float | None = Field(None, description="In nats.")
+    relative_entropy: float | None = None
+    distance: float | None = Field(None, description="In tokens.")
+    self_share: float | None = None
 
 
 class FlowAccount(BaseModel):
@@ -64,11 +64,12 @@ class FlowAccount(BaseModel):
     own_share: str = Field(description="What of a token is its own, in words.")
     layers: list[int]
     certified: str
-    source: int | None
-    target: int | None
+    source: int | None = None
+    target: int | None = None
     paths: list[FlowPath] = Field(description="Strongest first, by the absolute value of the product of shares.")
     rollout: list[list[float]] | None = Field(
-        description="[source][target], from before the first layer to after the last; null where there can be none."
+        None,
+        description="[source][target], from before the first layer to after the last; null where there can be none.",
     )
     no_rollout: str | None = Field(None, description="Why there is no rollout, and what to ask for.")
     concentration: list[Concentration]

@@ -26,7 +26,7 @@ class Opposed(ChunkedIntegrand):
 
     num_sources = 2
     dtype, device = torch.float64, torch.device("cpu")
-    reference = torch.zeros(1, dtype=torch.float64)
+    origin = torch.zeros(1, 1, dtype=torch.float64)
 
     def __init__(self, start: Start, *functions: tuple[str, float, float]) -> None:
         super().__init__(Budget())

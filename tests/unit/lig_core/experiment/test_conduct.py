@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from lig_core import cli, explain
@@ -111,7 +112,7 @@ def test_all_pairs_take_six_integrals_a_layer(corpus, minilm, tmp_path, monkeypa
     integrate, made = Adaptive.integrate, []
     monkeypatch.setattr(Adaptive, "integrate", lambda self, one: made.append(one) or integrate(self, one))
     conduct(corpus, Here(minilm), tmp_path, Plan(layers=[0], rtol=0.1, end=1))
-    assert len(made) == 6
+    assert len([one for one in made if one.dtype == torch.float32]) == 6  # what rounding would spoil is done again
 
 
 def test_words_are_summed_on_both_sides(corpus, minilm, tmp_path):

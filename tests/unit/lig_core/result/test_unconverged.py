@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lig_core import NotConvergedWarning, cli, explain
+from lig_core.blocks import precision
 from lig_core.client import Client
 from lig_core.contract import parse_request
 from lig_core.errors import NotConverged
@@ -58,7 +59,11 @@ def test_the_first_example_of_the_readme_has_converged_and_warns_of_nothing() ->
     assert all(all(layer["composed"]["converged"]) for layer in result["layers"].values())
 
 
-def test_a_tolerance_beyond_float32_is_not_called_reached() -> None:
+def test_a_tolerance_beyond_float32_is_reached_in_float64_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine = explain(TEXT, model="minilm", layers=[0], rtol=1e-8)
+    assert fine["converged"]
+    assert list(fine["columns"]) == ["ok"]
+    monkeypatch.setattr(precision, "MOST_BYTES", 0)
     with pytest.warns(NotConvergedWarning, match="dtype float64"):
         result = explain(TEXT, model="minilm", layers=[0], rtol=1e-8)
     assert not result["converged"]
