@@ -22,6 +22,7 @@ SECRET_BYTES = (24, 64)
 OWN_PATHS = {
     "v1",
     "explain",
+    "experiments",
     "jobs",
     "diff",
     "models",

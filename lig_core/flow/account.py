@@ -76,6 +76,16 @@ class FlowAccount(BaseModel):
     receipt: Receipt
 
 
+class FlowGraph(BaseModel):
+    """The shares themselves, in networkx's node-link form: a node for each token at each level, an edge for each."""
+
+    directed: bool
+    multigraph: bool
+    graph: dict[str, Any] = Field(description="What was chained, and how.")
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, Any]]
+
+
 def account(result: Result, flow: Flow, *, source: int | None, target: int | None, top: int) -> dict[str, Any]:
     """The document. `rollout` is [source][target] over all layers; None, with `no_rollout`, where there can be none."""
     document: dict[str, Any] = {

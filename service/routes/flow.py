@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from lig_core.errors import FieldError, InvalidRequest
-from lig_core.flow.account import FlowAccount, account
+from lig_core.flow.account import FlowAccount, FlowGraph, account
 from lig_core.flow.graph import count_edges, graph, graphml, node_link
 from lig_core.flow.shares import Flow
 from lig_core.result.render import to_json
@@ -67,7 +67,7 @@ def router(jobs: JobStore) -> APIRouter:
         summary="Flow across the layers of a result",
         responses={
             200: {
-                "model": FlowAccount,
+                "model": FlowAccount | FlowGraph,
                 "description": "Shares of one map, chained: rollout, strongest paths, how wide columns are. With "
                 "`graph`, or as GraphML, the shares themselves: a node for each token at each level, an edge for each "
                 "share. A step is certified where its column has converged; a path, a product of several, never is.",

@@ -23,7 +23,12 @@ import psutil
 ROOT = Path(__file__).parents[2]
 REAL = ("-m", "lig_core.cli", "serve")
 STATES = ("starting", "idle", "at work", "told twice", "Redis frozen", "API frozen", "worker frozen", "models frozen")
-WORDS = {"Redis": "redis-server", "API": "service.process.server", "worker": "worker", "models": "worker.compute.child"}
+WORDS = {
+    "Redis": ("redis-server", "valkey-server"),
+    "API": ("service.process.server",),
+    "worker": ("worker",),
+    "models": ("worker.compute.child",),
+}
 LONGEST_START_SECONDS = 6.0
 READY_SECONDS = 180.0
 DEADLINE_SECONDS = 60.0
@@ -110,8 +115,8 @@ def prepare(state: str, url: str, family: dict[int, psutil.Process]) -> None:
         while httpx.get(f"{job}?embed=false", timeout=60).json()["status"] == "queued":
             time.sleep(0.1)
     if state.endswith("frozen"):
-        word = WORDS[state.partition(" ")[0]]
-        (frozen,) = [each for each in family.values() if word in each.cmdline() or word in each.name()]
+        words = WORDS[state.partition(" ")[0]]
+        (frozen,) = [each for each in family.values() if {*words} & {each.name(), *each.cmdline()}]
         frozen.suspend()
 
 

@@ -41,6 +41,11 @@ ABOUT_A_JOB = {
         Ask(headers={"Last-Event-ID": "1-0"}),
         Ask(headers={"Last-Event-ID": "99999999999999-0"}),
     ],
+    ("GET", "/jobs/{job_id}/flow"): [
+        Ask(),
+        Ask({"map": "product", "graph": "true", "layers": "0"}),
+        Ask(headers={"Accept": "application/graphml+xml"}),
+    ],
     ("GET", "/diff"): [
         Ask({"a": "JOB", "b": "OWN"}),
         Ask({"a": "OWN", "b": "JOB"}),

@@ -29,7 +29,8 @@ from tests.support.made_results import made_head, made_result
 
 ADA, BOB = "ada-lovelace", "bob-dylan"
 BODY = {"text": "The cat sat.", "model": "minilm", "granularity": "layer"}
-TESTED_BY_THEMSELVES = {("GET", "/jobs"), ("POST", "/explain"), ("POST", "/explain/batch")}
+SENTENCES = {"model": "minilm", "sentences": [{"text": "Go"}], "layers": [1]}
+TESTED_BY_THEMSELVES = {("GET", "/jobs"), ("POST", "/explain"), ("POST", "/explain/batch"), ("POST", "/experiments")}
 KNOW_NO_JOB = {
     ("GET", "/models"): {},
     ("GET", "/models/{model:path}/boundaries"): {},
@@ -44,6 +45,7 @@ NAME_NOTHING = {"wait", "embed", "limit", "status", "layers", "maps", "targets",
     "difference",
     "Prefer",
     "Cache-Control",
+    *("map", "source", "target", "top", "normalised_by", "self_term", "graph", "least"),
 }
 
 
@@ -191,6 +193,12 @@ def test_equal_idempotency_keys_of_two_keys_are_two(call):
     call(ADA, "POST", "/v1/explain/batch", json=other, headers={"Idempotency-Key": "k-2"})
     assert call(BOB, "POST", "/v1/explain", json=BODY, headers={"Idempotency-Key": "k-2"}).status_code == 202
     assert call(BOB, "POST", "/v1/explain/batch", json=other, headers={"Idempotency-Key": "k-2"}).status_code == 422
+    measured = [
+        call(who, "POST", "/v1/experiments", json=SENTENCES, headers={"Idempotency-Key": "k-3"}) for who in (ADA, BOB)
+    ]
+    assert [answer.status_code for answer in measured] == [202] * 2
+    assert measured[0].json()["id"] != measured[1].json()["id"]
+    assert call(ADA, "POST", "/v1/explain", json=BODY, headers={"Idempotency-Key": "k-3"}).status_code == 422
 
 
 @pytest.mark.parametrize("leaves", [ADA, BOB], ids=["the first leaves", "the second leaves"])
