@@ -20,7 +20,7 @@ MOST_TOKENS = 128
 
 _NONE = {"type": "null"}
 TEXT_OR_WORDS: dict[str, Any] = {
-    "if": {"required": ["words"], "properties": {"words": {"type": "array"}}},
+    "if": {"required": ["words"], "properties": {"words": {"type": "array", "items": {"type": "string"}}}},
     "then": {"properties": {"text": _NONE}},
     "else": {
         "required": ["text"],

@@ -25,6 +25,6 @@ while (job.status === "queued" || job.status === "running") {
 console.log("job:", job.status);
 const params = { path: { job_id: job.id }, query: { maps: "layer" } };
 const result = told(await client.GET("/v1/jobs/{job_id}/result", { params }));
-if (typeof result === "string") throw new Error("JSON was not what came");
+if (typeof result === "string" || !("tokens" in result)) throw new Error("a result of a text was not what came");
 console.log("tokens:", result.tokens.join(" "));
 console.log("converged:", result.converged);
