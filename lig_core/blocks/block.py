@@ -22,7 +22,7 @@ from torch.autograd import forward_ad
 
 from lig_core.blocks.attention import AttentionCall, Handler, attend, intercept
 from lig_core.blocks.capture import BlockCall, Tiling
-from lig_core.blocks.kinks import has_kinks
+from lig_core.blocks.kinks import has_kinks, routes
 from lig_core.blocks.patching import changing_input, replacing_output, skipping
 from lig_core.blocks.softmax_tap import SoftmaxTap
 from lig_core.errors import UnsupportedMap, UnsupportedModel
@@ -111,6 +111,11 @@ class WholeBlock:
     def kinked(self) -> bool:
         """True if the derivative of z' may jump along a path."""
         return has_kinks(self.call.module)
+
+    @cached_property
+    def routed(self) -> bool:
+        """True if z' itself may jump along a path."""
+        return routes(self.call.module)
 
     @cached_property
     def z(self) -> Tensor:

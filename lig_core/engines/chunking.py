@@ -51,7 +51,7 @@ class ChunkedIntegrand(ABC):
     num_sources: int
     start: Start
     dtype: torch.dtype
-    witnessed = opaque = kinked = False
+    witnessed = opaque = kinked = routed = False
     over_tokens = True
     device: torch.device
     engine: str  # its name in results

@@ -26,7 +26,8 @@ class _DenseIntegrand(ChunkedIntegrand):
         self._block, self._targets, self._base = block, targets, base
         self.num_columns, self.num_sources = len(targets), block.num_tokens
         self.start = start
-        self.dtype, self.device, self.kinked = block.z.dtype, block.z.device, block.kinked
+        self.dtype, self.device = block.z.dtype, block.z.device
+        self.kinked, self.routed = block.kinked, block.routed
 
     @property
     def origin(self) -> Tensor:

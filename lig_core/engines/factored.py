@@ -56,7 +56,8 @@ class LayerIntegrand(ChunkedIntegrand):
         self.num_columns, self.num_sources = len(targets), block.num_tokens
         self.start: Start = "shared" if path.moving else "measured"
         self.engine = f"factored/{path.law}"
-        self.dtype, self.device, self.kinked = block.z.dtype, block.z.device, block.kinked
+        self.dtype, self.device = block.z.dtype, block.z.device
+        self.kinked, self.routed = block.kinked, block.routed
 
     @cached_property
     def _ends(self) -> _Ends:
@@ -287,7 +288,8 @@ class MlpIntegrand(ChunkedIntegrand):
         self._from, self._step = baseline, u - baseline  # [targets, dims]
         self.num_columns, self.num_sources = u.shape
         self.start = start
-        self.dtype, self.device, self.kinked = u.dtype, u.device, block.kinked
+        self.dtype, self.device = u.dtype, u.device
+        self.kinked, self.routed = block.kinked, block.routed
         with torch.no_grad():
             self._base = function(baseline, targets)
 

@@ -32,7 +32,7 @@ from lig_core.engines.path import Path
 from lig_core.engines.target_paths import target_path
 from lig_core.engines.zero_paths import zero_path
 from lig_core.errors import OutOfMemory, UnsupportedMap, UnsupportedModel
-from lig_core.maps.self_term import by_zero_ratio, map_ratio
+from lig_core.maps.self_term import by_map_ratio, by_zero_ratio
 from lig_core.quadrature import Attribution, Quadrature
 from lig_core.quadrature.rounding import blurred, replaced, spoilt
 
@@ -292,8 +292,11 @@ class SplitBlockIntegrator(_Integrating):
         if baseline == "itb_map_ratio":
             itb = self.att("self_input_token", heads)
             own, others = self._self_weights(heads)
-            values = map_ratio(itb.attribution.values, own, others, self._tokens_by_head(heads))
-            return replace(itb, attribution=replace(itb.attribution, values=values))
+            total = itb.attribution.total.numpy()
+            of_logits = torch.from_numpy(self._att_integrand(heads, zero=False).rounding(total, magnified=0.0))
+            tokens = self._tokens_by_head(heads)
+            found = by_map_ratio(itb.attribution, own, others, tokens, self.quadrature.rtol, of_logits)
+            return replace(itb, attribution=found)
         return self._once(("att", baseline, *heads), lambda: self._att(heads, zero=baseline == "zero"))
 
     def _att(self, heads: Sequence[int], *, zero: bool) -> HeadMap:

@@ -53,6 +53,24 @@ def map_ratio(itb: Tensor, own: Tensor, others: Tensor, targets: Tensor) -> Tens
     return with_self(itb, own, others, targets)
 
 
+def by_map_ratio(
+    itb: Attribution, own: Tensor, others: Tensor, targets: Tensor, rtol: float, rounding: Tensor
+) -> Attribution:
+    """The column of `map_ratio` with a certificate of its own.
+
+    Its entries, (1 − α) c_i and α Σ_i c_i, are off by
+
+        (1 − α) E_c + α |Σ_i c_i − L_c| + α (1 − α) r (Σ_i |c_i| + |Σ_i c_i|)
+
+    with E_c the estimated error of the ITB entries and r what rounding makes of a difference of logits [columns]. Where
+    these cancel and the target sees itself alone, nothing but rounding is left.
+    """
+    values = map_ratio(itb.values, own, others, targets)
+    whole, size = itb.values.sum(1), itb.values.abs().sum(1)
+    error = others * itb.entries_off + own * (whole - itb.total).abs()
+    return itb.corrected(values, error + own * others * rounding * (size + whole.abs()), DOUBT * rtol)
+
+
 def split_self(columns: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Each column's self term and the sum of all others."""
     own = columns.gather(1, targets[:, None]).squeeze(1)

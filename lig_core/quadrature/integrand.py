@@ -60,6 +60,7 @@ class Integrand(Protocol):
     witnessed: bool  # whether there is a witness
     opaque: bool  # whether nothing is known of what happens inside: neither a witness nor parts
     kinked: bool  # whether rates may jump along a path
+    routed: bool  # whether L itself may
     over_tokens: bool  # whether sources are the tokens of the sequence
 
     @property
@@ -131,23 +132,37 @@ class Attribution:
         return self.entry_error * _entry_scale(self.total, self.values)
 
     def joined(self, other: Attribution, values: Tensor, entries_off: Tensor, most: float) -> Attribution:
-        """Other values with the same column sums, made of this and a second attribution, with an error of their own.
+        """`corrected`, of what is made of this and a second attribution.
 
-        Nodes add up; a column is converged where both are and its `entry_error` is no more than `most`, or not known.
-        It takes the other's status where that is worse.
+        Nodes add up; a column is converged where both are, and takes the other's status where that is worse.
         """
-        entry_error = entries_off / _entry_scale(self.total, values).clamp_min(TINY)
-        within = ~(entry_error > most)
+        pairs = zip(self.status, other.status, strict=True)
+        both = replace(
+            self,
+            nodes=self.nodes + other.nodes,
+            converged=self.converged & other.converged,
+            status=tuple(others if mine in FINE and others not in FINE else mine for mine, others in pairs),
+        )
+        return both.corrected(values, entries_off, most)
+
+    def corrected(self, values: Tensor, entries_off: Tensor, most: float) -> Attribution:
+        """Other values with the same column sums, and what they are off by, absolute [columns]; NaN where not known.
+
+        A column stays converged where its `entry_error` is no more than `most`. What is off by more than that of
+        itself, and not of the thousandth of the map's largest total, is hidden in rounding: known to be small.
+        """
+        own = torch.maximum(self.total, values.abs().sum(-1)).clamp_min(TINY)
+        of_itself, of_scale = entries_off / own, entries_off / _entry_scale(self.total, values).clamp_min(TINY)
+        beyond = of_scale > most
+        hidden = (of_itself > most) & ~beyond
         status: list[Status] = []
-        for mine, others, fine in zip(self.status, other.status, within.tolist(), strict=True):
-            worse = others if mine in FINE and others not in FINE else mine
-            status.append(worse if fine or worse not in FINE else "budget")
+        for now, wrong, unseen in zip(self.status, beyond.tolist(), hidden.tolist(), strict=True):
+            status.append(now if now not in FINE else "budget" if wrong else "noise_limited" if unseen else now)
         return replace(
             self,
             values=values,
-            entry_error=entry_error,
-            nodes=self.nodes + other.nodes,
-            converged=self.converged & other.converged & within,
+            entry_error=torch.where(hidden, of_itself.clamp_max(1.0), of_scale),
+            converged=self.converged & ~beyond,
             status=tuple(status),
         )
 

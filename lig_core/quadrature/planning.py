@@ -45,10 +45,17 @@ def plan(run: Refinement) -> Iterator[Panel]:
         widths = np.minimum(widths, parts.widths.numpy())
     if parts is not None and parts.lengths is not None:
         widths = np.minimum(widths, _probe_part(parts, run.columns))
-    if run.integrand.start == "shared":
-        yield from _plan_shared(run, alive, widths)
-    else:
-        yield from _plan_grouped(run, alive, widths)
+    planned = (_plan_shared if run.integrand.start == "shared" else _plan_grouped)(run, alive, widths)
+    for panel in planned:
+        if not run.integrand.routed:
+            yield panel
+            continue
+        smooth = np.ones_like(panel.columns, dtype=np.bool_)
+        for part in _cut_at_jumps(run, panel):
+            smooth &= ~np.isin(panel.columns, part.columns)
+            yield part
+        if smooth.any():
+            yield panel.select(smooth)
 
 
 def _plan_shared(run: Refinement, alive: Array, widths: Array) -> Iterator[Panel]:
@@ -81,9 +88,10 @@ def _plan_measured(run: Refinement) -> Iterator[Panel]:
     run.apply_next_rule([first])
     assert first.errors is not None and first.lengths is not None
     probed, jumping = _probe_steep(run), np.zeros_like(run.still)
-    for members, edges in _jumps(run):
-        jumping[members] = True
-        yield from run.panels(edges, run.path(members, Grading())[0])
+    if len(suspects := _suspects(run)):
+        for part in _cut_at_jumps(run, run.path(suspects, Grading())[0]):
+            jumping[part.columns] = True
+            yield part
     done = run.certified(first.errors, run.columns) & (probed >= MEASURED_LINEAR) & ~jumping
     run.accept(first, done | (run.still & ~jumping))
     rest = run.columns[~done & ~run.still & ~jumping]
@@ -120,18 +128,25 @@ def _probe_steep(run: Refinement) -> Array:
     return widths
 
 
-def _jumps(run: Refinement) -> Iterator[tuple[Array, list[float]]]:
-    """Columns whose L jumps between nodes, alike ones together, and the edges of what lies around their jumps.
-
-    Attention that turns to another source and back leaves everything between as it was: L, and the witness.
-    """
+def _suspects(run: Refinement) -> Array:
+    """Columns whose L may jump, and back, between two nodes."""
+    if run.integrand.routed:
+        return run.columns
     parts = run.integrand.parts(torch.from_numpy(run.columns))
-    if parts is None or parts.widths is None or not (sudden := parts.widths.numpy() < SUDDEN).any():
-        return
-    columns, grid = run.columns[sudden], np.linspace(0, 1, FOLLOWED + 1)
-    inside = run.lengths(grid[1:-1], columns)
+    return run.columns[:0] if parts is None or parts.widths is None else run.columns[parts.widths.numpy() < SUDDEN]
+
+
+def _cut_at_jumps(run: Refinement, panel: Panel) -> Iterator[Panel]:
+    """The parts of a panel between the jumps of L, for the columns that have some, alike ones together.
+
+    Attention that turns to another source and back, or a token that goes to another expert and back, leaves everything
+    between as it was: L, and the witness.
+    """
+    columns = panel.columns
+    grid = np.linspace(panel.low, panel.high, FOLLOWED + 1)
+    inside = run.lengths(panel.grading(grid[1:-1])[0], columns)
     run.note_largest(columns, inside.max(0))
-    lengths = np.concatenate([np.zeros((1, len(columns))), inside, run.total[None, columns]])
+    lengths = np.concatenate([panel.at_low[None], inside, panel.at_high[None]])
     bent = np.abs(np.diff(lengths, 2, axis=0)) > run.entry_tolerance[columns]
     cut = np.zeros_like(lengths, dtype=np.bool_)
     cut[:-2] |= bent
@@ -140,7 +155,7 @@ def _jumps(run: Refinement) -> Iterator[tuple[Array, list[float]]]:
     patterns, of_column = np.unique(cut, axis=1, return_inverse=True)
     for k, pattern in enumerate(patterns.T):
         if pattern[1:-1].any():
-            yield columns[of_column.ravel() == k], grid[pattern].tolist()
+            yield from run.panels(grid[pattern].tolist(), panel.select(of_column.ravel() == k))
 
 
 def _probe(run: Refinement, columns: Array, *, from_end: bool, first: int, nearest: float = 1.0) -> Array:

@@ -96,7 +96,7 @@ class _OneText:
         self._whole, self._share = whole, share
         of = whole.integrand
         self.start: Start = of.start
-        self.witnessed, self.opaque, self.kinked = of.witnessed, of.opaque, of.kinked
+        self.witnessed, self.opaque, self.kinked, self.routed = of.witnessed, of.opaque, of.kinked, of.routed
         self.dtype, self.over_tokens = of.dtype, of.over_tokens
         self.num_columns = share.columns.stop - share.columns.start
         self.num_sources = len(range(of.num_sources)[share.sources])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lig_core.maps.compose import Composition, compare, compose, product
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
-from lig_core.maps.self_term import by_zero_ratio, map_ratio, split_self, zero_ratio
+from lig_core.maps.self_term import by_map_ratio, by_zero_ratio, map_ratio, split_self, zero_ratio
 from lig_core.maps.tensors import LayerMaps, layer_arrays
 from lig_core.quadrature import Attribution, GaussLegendre
 from tests.support.closeness import assert_close
@@ -270,3 +270,39 @@ def test_the_error_of_a_zero_ratio_tells_what_errors_of_both_columns_make_of_it(
     assert (error <= 3 * joined.entries_off).all()
     assert torch.equal(joined.converged, joined.entry_error <= 1e-5)
     assert joined.converged.any() and not joined.converged.all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_error_of_a_map_ratio_tells_what_errors_of_the_column_and_the_weight_make_of_it(seed: int) -> None:
+    """Columns whose entries cancel in part, and weights that rounding of logits moved: told to within a factor of 3."""
+    drawn = torch.Generator().manual_seed(seed)
+    exact, targets = torch.randn(60, 5, generator=drawn, dtype=torch.float64), torch.arange(60) % 5
+    exact.scatter_(1, targets[:, None], 0.0)
+    found = exact * (1 + 1e-5 * torch.randn(exact.shape, generator=drawn, dtype=torch.float64))
+    logits, moved = torch.randn(2, 60, generator=drawn, dtype=torch.float64) * rows([5.0], [1e-5])
+    off = (found - exact).abs().sum(-1)
+    itb = replace(attribution(found, [True] * 60), total=exact.sum(-1).abs(), entry_error=off / found.abs().sum(-1))
+    itb = replace(itb, values=found * exact.sum(-1).sign()[:, None])
+    own, others = (logits + moved).sigmoid(), (-logits - moved).sigmoid()
+    corrected = by_map_ratio(itb, own, others, targets, rtol=1e-6, rounding=moved.abs())
+    right = map_ratio(exact * exact.sum(-1).sign()[:, None], logits.sigmoid(), (-logits).sigmoid(), targets)
+    error = (corrected.values - right).abs().sum(-1)
+    assert (error <= 3 * corrected.entries_off).all()
+    assert torch.equal(corrected.converged, corrected.entry_error <= 1e-5)
+    assert corrected.converged.any() and not corrected.converged.all()
+
+
+def test_of_a_map_ratio_whose_sources_cancel_nothing_but_rounding_is_left() -> None:
+    """A target that attends to itself alone, and sources that add up to 2e-14: hidden beside the map's other column."""
+    itb = rows([0.0, 2e-4, -2e-4 + 2e-14], [3.0, 0.0, 3.0])
+    column = replace(attribution(itb, [True, True]), total=rows([0.0, 6.0])[0], entry_error=rows([1e-7, 1e-7])[0])
+    own, others = rows([1.0, 0.5])[0], rows([0.0, 0.5])[0]
+    found = by_map_ratio(column, own, others, torch.tensor([0, 1]), rtol=1e-3, rounding=torch.zeros(2))
+    assert found.status == ("noise_limited", "ok")
+    assert found.converged.all()
+    assert float(found.entry_error[0]) == 1.0
+    alone = by_map_ratio(
+        column.select(torch.tensor([True, False])), own[:1], others[:1], torch.tensor([0]), 1e-3, rows([0.0])[0]
+    )
+    assert alone.status == ("budget",)
+    assert not alone.converged.any()

@@ -83,6 +83,7 @@ class Known:
         witnessed: bool = False,
         opaque: bool = False,
         kinked: bool = False,
+        routed: bool = False,
         widths: float | None = None,
     ) -> None:
         """The terms are their own witness, where there is one; `widths` is what parts of the map say."""
@@ -90,7 +91,7 @@ class Known:
         self._widths = widths
         self.num_columns, self.num_sources = len(columns), len(columns[0])
         self.reference = torch.zeros(len(columns), dtype=torch.float64)
-        self.witnessed, self.opaque, self.kinked = witnessed, opaque, kinked
+        self.witnessed, self.opaque, self.kinked, self.routed = witnessed, opaque, kinked, routed
         self.asked_at: list[float] = []
 
     @property
@@ -368,7 +369,7 @@ class Linear:
 
     start: Start = "measured"
     dtype = torch.float64
-    witnessed = opaque = kinked = False
+    witnessed = opaque = kinked = routed = False
 
     def __init__(self, sources: int = 5, targets: int = 4, dims: int = 3) -> None:
         generator = torch.Generator().manual_seed(1)

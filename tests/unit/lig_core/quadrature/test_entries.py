@@ -90,6 +90,29 @@ def test_attention_that_turns_away_and_back_between_nodes_is_seen() -> None:
     assert sum(blind) >= 2
 
 
+@pytest.mark.parametrize("start", ["shared", "grouped", "measured"])
+def test_tokens_that_go_to_other_experts_and_back_between_nodes_are_seen(start: Start) -> None:
+    """L jumps and jumps back, and in between the rates are others: no sum tells, and none is certified."""
+    drawn = random.Random(6)
+    blind = []
+    for _ in range(8):
+        at = drawn.uniform(0.05, 0.9)
+        away = elsewhere(at, at + drawn.uniform(0.02, 0.04), 0.05, drawn.uniform(1, 2))
+        column = [power(1.0), away, Term(lambda a: -0.2 * a, lambda a, of=away: -0.2 - of.slope(a))]
+        assert not Adaptive().integrate(Known([column], start, kinked=True, routed=True)).converged.any()
+        blind.append(bool(Adaptive().integrate(Known([column], start, kinked=True)).converged.all()))
+    assert sum(blind) >= 2
+
+
+def elsewhere(low: float, high: float, jump: float, rate: float) -> Term:
+    """What another expert makes of a source, from one place of the path to another."""
+
+    def there(a: Tensor) -> Tensor:
+        return ((a > low) & (a < high)).to(a)
+
+    return Term(lambda a: jump * there(a), lambda a: rate * there(a))
+
+
 def corners(seed: int) -> Term:
     """What a layer of ReLUs makes: it bends at many places, up or down."""
     drawn = random.Random(seed)
