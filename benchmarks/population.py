@@ -39,6 +39,10 @@ QUERY_OR_KEY = re.compile(r"\.(query|key|q_proj|k_proj)\.weight$")
 EPSILONS = ("eps", "variance_epsilon", "epsilon")
 
 
+DEVICE = "cpu"
+"""Where models are computed; a process sets it before it draws any."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model, as the product has it, and with the same weights in float64. `name` says how it is made again."""
@@ -68,7 +72,7 @@ class Subject:
 @cache
 def real(name: str) -> Subject:
     """A bundled model, or that of a folder."""
-    return Subject.of(name, load_model(find_model(name), device="cpu"))
+    return Subject.of(name, load_model(find_model(name), device=DEVICE))
 
 
 def altered(base: Subject, how: str, change: Change, layers: Collection[int]) -> Subject:
@@ -78,7 +82,7 @@ def altered(base: Subject, how: str, change: Change, layers: Collection[int]) ->
     single = replace(base.single, model=model, facts=facts)
     probe = single.tokenizer(PROBE_TEXT, return_tensors="pt")
     with torch.no_grad(), working_precision(single.dtype):
-        (calls,) = capture_blocks(model, dict(probe))
+        (calls,) = capture_blocks(model, {key: x.to(single.device) for key, x in probe.items()})
         facts = tuple(inspect_layer(calls[k]) if k in layers else known for k, known in enumerate(facts))
     return Subject.of(f"{base.name}, {how}", replace(single, facts=facts), layers)
 
@@ -138,7 +142,7 @@ def tiny(drawn: random.Random, family: str, **settings: object) -> Subject:
         folder = saved(Path(scratch) / "model", family)
         configured(folder, **settings)
         weighted(folder, noise)
-        single = load_model(find_model(str(folder)), device="cpu")
+        single = load_model(find_model(str(folder)), device=DEVICE)
     said = "".join(f", {name} {value}" for name, value in settings.items())
     return Subject.of(f"tiny {family}{said}, weights {gain} × N(0, 1/fan-in) of seed {seed}", single)
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import population
 from benchmarks.judgement import DOUBTFUL, WRONG, Column, Found, errors_of, judged, rows, with_causes
 from benchmarks.population import (
     Subject,
@@ -155,6 +156,7 @@ def stream(name: str, kind: Kind, seed: int, number: int, quota: int) -> Found:
 def explained(kind: str, subject: Subject, text: str, drawn: random.Random, found: Found) -> Iterator[Column]:
     """The judged columns of some maps of two layers at one text."""
     single, double = subject.single, subject.double
+    on_cpu = single.device.type == "cpu"  # plain automatic differentiation is compared there alone
     try:
         encoded = single.encode([text])
     except LigError as error:
@@ -194,7 +196,7 @@ def explained(kind: str, subject: Subject, text: str, drawn: random.Random, foun
                         (exact,) = double.capture(encoded.inputs)
                     if check_rounding:
                         moved = integrated(double, layer, exact[layer], request, Reference())
-            if check_plain and request.granularity == "layer" and tokens <= 24 and exact is not None:
+            if check_plain and request.granularity == "layer" and tokens <= 24 and exact is not None and on_cpu:
                 found.plain.append(against_plain(subject, encoded.inputs, layer, exact[layer], request))
             columns = list(judged(kind, subject, layer, tokens, request, maps, truth, moved))
             if any(c.certified and c.reference and c.error > DOUBTFUL for c in columns):
@@ -245,14 +247,15 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=10_500, help="of all kinds together, or a few more")
     parser.add_argument("--kinds", nargs="*", default=None, help="those whose names contain one of these words")
     parser.add_argument("--smollm2", default="smollm2", help="the bundled decoder, or a folder that has it")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda: of what is judged, and of references")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=HERE / "truth", help="where .json and .md go")
     asked = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
-    population = kinds(asked.smollm2)
+    all_kinds = kinds(asked.smollm2)
     chosen = {
         name: kind
-        for name, kind in population.items()
+        for name, kind in all_kinds.items()
         if asked.kinds is None or any(word in name for word in asked.kinds)
     }
     print(f"seed {seed}, {asked.columns} columns, {', '.join(chosen)}", file=sys.stderr, flush=True)
@@ -260,14 +263,19 @@ def main() -> None:
     found: dict[str, list[Found]] = {name: [] for name in chosen}
     with multiprocessing.get_context("spawn").Pool(asked.processes) as pool:
         waiting = [
-            (name, pool.apply_async(_stream, (name, asked.smollm2, seed, number, quota)))
+            (name, pool.apply_async(_stream, (name, asked.smollm2, asked.device, seed, number, quota)))
             for name, kind in sorted(chosen.items(), key=lambda item: "smollm2" not in item[0])
             for number in range(kind.streams)
             for quota in [max(1, round(asked.columns * kind.share / kind.streams))]
         ]
         for name, part in waiting:
             found[name].append(part.get())
-            options = {"smollm2": asked.smollm2, "torch": torch.__version__, "seconds": time.monotonic() - started}
+            options = {
+                "smollm2": asked.smollm2,
+                "device": asked.device,
+                "torch": torch.__version__,
+                "seconds": time.monotonic() - started,
+            }
             written = report(seed, found, options)  # as far as it has come
             asked.out.with_suffix(".json").write_text(json.dumps(written, indent=1) + "\n")
             asked.out.with_suffix(".md").write_text(table(written))
@@ -278,7 +286,8 @@ def main() -> None:
     sys.exit(bool(written["certified_wrong"] or any(why.startswith("failed") for why in written["refused"])))
 
 
-def _stream(name: str, decoder: str, seed: int, number: int, quota: int) -> Found:
+def _stream(name: str, decoder: str, device: str, seed: int, number: int, quota: int) -> Found:
+    population.DEVICE = device
     return stream(name, kinds(decoder)[name], seed, number, quota)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lig_core.engines.gathering import Gathered, on_device, on_host
 from lig_core.errors import Cancelled, OutOfMemory
 from lig_core.quadrature.integrand import Array, Parts, Start, Sums
 
@@ -65,11 +66,19 @@ class ChunkedIntegrand(ABC):
 
     @abstractmethod
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        """L [nodes, columns]."""
+        """L [nodes, columns]; nodes and columns are on the host, what is made of them on the device."""
 
     @abstractmethod
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """L [nodes, columns], rates [nodes, columns, sources], and the witness's rates like them (None: no witness)."""
+
+    def _gathered(self, *shape: int) -> Gathered:
+        """Room for what chunks compute."""
+        return Gathered(shape, self.device)
+
+    def _placed(self, *small: Tensor) -> list[Tensor]:
+        """Nodes or columns, on the device."""
+        return on_device(self.device, *small)
 
     def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
         """The witness [nodes, columns, sources]."""
@@ -127,38 +136,33 @@ class ChunkedIntegrand(ABC):
         self, function: Callable[[Tensor, Tensor], Tensor], a: Tensor, columns: Tensor, *shape: int
     ) -> Tensor:
         """A function of nodes and columns, in chunks: [nodes, columns, *shape], float64."""
-        a, columns = a.to(self.device), columns.to(self.device)
-        result = np.empty((len(a), len(columns), *shape))
+        result = self._gathered(len(a), len(columns), *shape)
 
         def step(nodes: slice, part: slice) -> None:
-            result[nodes, part] = function(_nodes(a, nodes, part), _part(columns, part)).cpu().numpy()
+            result.put((nodes, part), function(_nodes(a, nodes, part), _part(columns, part)))
 
         self._for_chunks(len(a), len(columns), step)
-        return torch.from_numpy(result)
+        return on_host(result)[0]
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         """Rates at nodes a for the given columns, summed with weights [rules, nodes]."""
-        a, columns, weights = (x.to(self.device) for x in (a, columns, weights))
-        shape = (len(a), len(columns))
-        lengths, slopes = np.empty(shape), np.empty(shape)
-        weighted = np.zeros((len(weights), len(columns), self.num_sources))
-        witness = np.zeros_like(weighted) if self.witnessed else None
+        (weights,) = self._placed(weights)
+        sources = self.num_sources
+        lengths, slopes = (self._gathered(len(a), len(columns)) for _ in range(2))
+        weighted = self._gathered(len(weights), len(columns), sources * (1 + self.witnessed))
 
         def step(nodes: slice, part: slice) -> None:
             length, rate, share_rate = self._rates(_nodes(a, nodes, part), _part(columns, part))
-            lengths[nodes, part] = length.cpu().numpy()
-            slopes[nodes, part] = rate.sum(-1).cpu().numpy()
+            lengths.put((nodes, part), length)
+            slopes.put((nodes, part), rate.sum(-1))
             both = rate if share_rate is None else torch.cat([rate, share_rate], -1)
             factors = _part(weights.transpose(0, 1), nodes)  # [nodes, rules] or [nodes, rules, columns]
             factors = factors if a.dim() == 1 else _part(factors.movedim(-1, 0), part)  # [columns, nodes, rules]
-            sums = _summed(factors.to(rate), both).cpu().numpy()
-            weighted[:, part] += sums[..., : self.num_sources]
-            if witness is not None:
-                witness[:, part] += sums[..., self.num_sources :]
+            weighted.add((slice(None), part), _summed(factors.to(rate), both))
 
         self._for_chunks(len(a), len(columns), step)
-        known = None if witness is None else torch.from_numpy(witness)
-        return Sums(torch.from_numpy(lengths), torch.from_numpy(slopes), torch.from_numpy(weighted), known)
+        length, slope, sums = on_host(lengths, slopes, weighted)
+        return Sums(length, slope, sums[..., :sources], sums[..., sources:] if self.witnessed else None)
 
     def _for_chunks(
         self, nodes: int, columns: int, step: Callable[[slice, slice], None], size: int | None = None

@@ -51,11 +51,13 @@ class DenseZero(_DenseIntegrand):
         return a.to(self.dtype)[:, None, None] * self._block.z
 
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        a, columns = self._placed(a, columns)
         with torch.no_grad():
             out = self._block.replay(self._here(a))[:, self._targets[columns]]
         return (out - self._base[columns]).norm(dim=-1)
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, None]:
+        a, columns = self._placed(a, columns)
         with torch.enable_grad():
             here = self._here(a).requires_grad_()
             out = self._block.replay(here)[:, self._targets[columns]]
@@ -95,12 +97,14 @@ class DenseTarget(_DenseIntegrand):
         return self._block.replay(hidden)[torch.arange(len(targets), device=targets.device), targets]
 
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        a, columns = self._placed(a, columns)
         hidden, _, targets, base = self._paths(a, columns)
         with torch.no_grad():
             lengths = (self._at_targets(hidden, targets) - base).norm(dim=-1)
         return lengths.unflatten(0, (len(a), len(columns)))
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, None]:
+        a, columns = self._placed(a, columns)
         hidden, direction, targets, base = self._paths(a, columns)
         lengths, (gradient,) = lengths_and_gradients(lambda x: self._at_targets(x, targets), [hidden], base)
         rate = (gradient * direction).sum(-1)

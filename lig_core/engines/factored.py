@@ -25,10 +25,11 @@ from lig_core.blocks.attention import attention_weights, logit_range
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.patching import linear_width
 from lig_core.engines.chunking import Budget, ChunkedIntegrand, share_lost
+from lig_core.engines.gathering import on_host
 from lig_core.engines.path import Mixed, Path, own_nodes
 from lig_core.quadrature.integrand import Array, Parts, Start
 
-ENDS = (0.0, 1.0)
+ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,10 @@ class LayerIntegrand(ChunkedIntegrand):
         block = self._block
         base = block.z.new_empty(len(self._targets), block.z.shape[-1])
         fixed = block.z.new_empty(self._path.num_heads, len(self._targets), block.heads_out.shape[-1])
-        total, growth = np.empty(self.num_columns), np.empty((self.num_columns, self.num_sources))
+        total, growth = self._gathered(self.num_columns), self._gathered(self.num_columns, self.num_sources)
 
         def step(_: slice, part: slice) -> None:
-            rows = self._targets[part]
-            a = torch.tensor(ENDS, dtype=torch.float64, device=self.device)
+            rows, (a,) = self._targets[part], self._placed(ENDS)
             mixed = self._path.attend(a, rows)
             with torch.enable_grad():
                 heads = _as_rows(mixed.heads_out).detach().requires_grad_()
@@ -77,11 +77,11 @@ class LayerIntegrand(ChunkedIntegrand):
                 lengths = (out[1] - out[0].detach()).norm(dim=-1)
                 (c,) = torch.autograd.grad(lengths.sum(), heads)
             fixed[:, part] = c.unflatten(0, (2, len(rows)))[1].transpose(0, 1)
-            total[part] = lengths.detach().cpu().numpy()
-            growth[part] = mixed.shares(fixed[None, :, part]).sum(1).diff(dim=0)[0].cpu().numpy()
+            total.put(part, lengths.detach())
+            growth.put(part, mixed.shares(fixed[None, :, part]).sum(1).diff(dim=0)[0])
 
         self._for_chunks(1, self.num_columns, step, 2 * self.bytes_per_pair())
-        return _Ends(base, fixed, torch.from_numpy(total), torch.from_numpy(growth))
+        return _Ends(base, fixed, *on_host(total, growth))
 
     @property
     def origin(self) -> Tensor:
@@ -107,9 +107,11 @@ class LayerIntegrand(ChunkedIntegrand):
         return out.unflatten(0, (len(a), len(rows)))
 
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        a, columns = self._placed(a, columns)
         return (self._outputs(a, self._targets[columns]) - self._ends.base[columns]).norm(dim=-1)
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        a, columns = self._placed(a, columns)
         rows = self._targets[columns]
         mixed = self._path.attend(a, rows)
         lengths, c, r = self._gradients(a, columns, mixed.heads_out)
@@ -120,6 +122,7 @@ class LayerIntegrand(ChunkedIntegrand):
         return lengths, rate, mixed.share_rates(self._ends.fixed[None, :, columns]).sum(1)
 
     def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
+        a, columns = self._placed(a, columns)
         return self._path.attend(a, self._targets[columns]).shares(self._ends.fixed[None, :, columns]).sum(1)
 
     def _gradients(self, a: Tensor, columns: Tensor, heads_out: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -157,6 +160,7 @@ class LayerIntegrand(ChunkedIntegrand):
 
     def _heads_moved(self, a: Tensor, columns: Tensor) -> Tensor:
         """‖o_j(a) − o_j(0)‖ over all heads, [nodes, columns]."""
+        a, columns = self._placed(a, columns)
         heads_out = self._path.attend(_from_start(a), self._targets[columns]).heads_out
         return (heads_out[1:] - heads_out[:1]).norm(dim=(1, 3))
 
@@ -179,21 +183,18 @@ class AttentionIntegrand(ChunkedIntegrand):
         shape = (self._path.num_heads, len(self._targets))
         base = self._block.z.new_empty(*shape, self._block.heads_out.shape[-1])
         fixed = torch.empty_like(base)
-        total, growth = np.empty(shape), np.empty((*shape, self.num_sources))
+        total, growth = self._gathered(*shape), self._gathered(*shape, self.num_sources)
 
         def step(_: slice, part: slice) -> None:
-            a = torch.tensor(ENDS, dtype=torch.float64, device=self.device)
+            (a,) = self._placed(ENDS)
             mixed = self._path.attend(a, self._targets[part])
             base[:, part] = mixed.heads_out[0]
             lengths, fixed[:, part] = _length_and_direction(mixed.heads_out[1] - mixed.heads_out[0])
-            total[:, part] = lengths.cpu().numpy()
-            growth[:, part] = mixed.shares(fixed[None, :, part]).diff(dim=0)[0].cpu().numpy()
+            total.put((slice(None), part), lengths)
+            growth.put((slice(None), part), mixed.shares(fixed[None, :, part]).diff(dim=0)[0])
 
         self._for_chunks(1, len(self._targets), step, 2 * self._path.num_heads * self.bytes_per_pair())
-        by_column = (
-            torch.from_numpy(x.swapaxes(0, 1).reshape(self.num_columns, *x.shape[2:])) for x in (total, growth)
-        )
-        return _Ends(base, fixed, *by_column)
+        return _Ends(base, fixed, *(x.transpose(0, 1).flatten(0, 1) for x in on_host(total, growth)))
 
     @property
     def origin(self) -> Tensor:
@@ -215,11 +216,6 @@ class AttentionIntegrand(ChunkedIntegrand):
     def _logit_range(self) -> Array | float:
         """On targets' own paths."""
         return 0.0 if self._path.moving else 1 / self._switch_widths.numpy()
-
-    def _select(self, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The targets that the columns touch, and each column's place among them and its head."""
-        positions, place = torch.unique(columns // self._path.num_heads, return_inverse=True)
-        return positions, place, columns % self._path.num_heads
 
     def _moved(self, heads_out: Tensor, positions: Tensor) -> Tensor:
         return heads_out - self._ends.base[:, positions]
@@ -245,13 +241,20 @@ class AttentionIntegrand(ChunkedIntegrand):
         return lengths[:, head, place], mixed.rates(c)[:, head, place], share_rates[:, head, place]
 
     def _select_at(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Nodes, targets, each column's place among them and its head; a target counts once for each set of nodes."""
+        """Nodes, targets, each column's place among them and its head; a target counts once for each set of nodes.
+
+        All of it is found on the host: a device would have to be waited for.
+        """
+        targets, head = columns // self._path.num_heads, columns % self._path.num_heads
         if a.dim() == 1:
-            return a, *self._select(columns)
-        sets, of_column = torch.unique(a, dim=1, return_inverse=True)
-        count = len(self._targets)
-        rows, place = torch.unique(of_column * count + columns // self._path.num_heads, return_inverse=True)
-        return sets[:, rows // count], rows % count, place, columns % self._path.num_heads
+            positions, place = torch.unique(targets, return_inverse=True)
+        else:
+            sets, of_column = torch.unique(a, dim=1, return_inverse=True)
+            count = len(self._targets)
+            rows, place = torch.unique(of_column * count + targets, return_inverse=True)
+            a, positions = sets[:, rows // count], rows % count
+        a, positions, place, head = self._placed(a, positions, place, head)
+        return a, positions, place, head
 
     def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
         a, positions, place, head = self._select_at(a, columns)
@@ -308,18 +311,19 @@ class MlpIntegrand(ChunkedIntegrand):
         return super()._lost(total) + share_lost(self._from, step)
 
     def _here(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """u(a) as rows, the target token of each row, and F(u⁰) of each row."""
+        """u(a) as rows, the target token of each row, and F(u⁰) of each row; all on the device."""
         step = self._step[columns]
         u = self._from[columns] + own_nodes(a, step.expand(len(a), -1, -1)) * step
         rows = self._targets[columns].repeat(len(a))
         return u.flatten(0, 1), rows, self._base[columns].repeat(len(a), 1)
 
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        u, rows, base = self._here(a, columns)
+        u, rows, base = self._here(*self._placed(a, columns))
         with torch.no_grad():
             return (self._function(u, rows) - base).norm(dim=-1).unflatten(0, (len(a), len(columns)))
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, None]:
+        a, columns = self._placed(a, columns)
         u, rows, base = self._here(a, columns)
         lengths, (gradient,) = lengths_and_gradients(lambda x: self._function(x, rows), [u], base)
         shape = (len(a), len(columns))
@@ -331,6 +335,7 @@ class MlpIntegrand(ChunkedIntegrand):
 
     def _branch_moved(self, a: Tensor, columns: Tensor) -> Tensor:
         assert self._branch is not None
+        a, columns = self._placed(a, columns)
         u, rows, _ = self._here(_from_start(a), columns)
         with torch.no_grad():
             moved = self._branch(u, rows).unflatten(0, (len(a) + 1, len(columns)))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import random
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu import waits
+from benchmarks.population import ordinary
 from lig_core.contract import ExplainRequest
 from lig_core.engines.chunking import Budget
-from lig_core.loading.loaded import load_model
+from lig_core.loading.loaded import LoadedModel, load_model
 from lig_core.maps.integrators import SplitBlockIntegrator
-from lig_core.method import run
+from lig_core.method import explain_layer, quadrature_for, run
 from lig_core.models.catalog import find_model
 from lig_core.quadrature import GaussLegendre
+from tests.models.tiny_models import FAMILIES, built, loaded, tiny_tokenizer
 from tests.support.closeness import assert_close
 
 pytestmark = [
@@ -60,3 +68,62 @@ def test_running_out_of_memory_halves_the_chunk_and_goes_on() -> None:
             finally:
                 torch.cuda.set_per_process_memory_fraction(1.0)
     assert_close(*values, 1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_the_numbers_of_the_cpu(family: str) -> None:
+    here = loaded(family)
+    there = LoadedModel.of(here.card, deepcopy(built(family, "lig", torch.float64)).cuda(), tiny_tokenizer())
+    assert [facts.note for facts in there.facts] == [facts.note for facts in here.facts]
+    request = ExplainRequest(text="the quick brown fox sat on w40", model=family, num_steps=4, labels=False)
+    expected, found = (dict(matrices(run(request, model))) for model in (here, there))
+    assert found.keys() == expected.keys()
+    for place, values in expected.items():
+        assert_close(found[place], values, 1e-9)
+
+
+def matrices(x: Any, place: str = "") -> Any:
+    """All arrays of numbers in a result, by where they stand, but certificates: these are differences of rounding."""
+    if isinstance(x, dict):
+        for name, inner in x.items():
+            if name not in ("certificate", "receipt"):
+                yield from matrices(inner, f"{place}/{name}")
+    elif isinstance(x, np.ndarray) and x.dtype.kind == "f":
+        yield place, x
+
+
+def test_certificates_and_nodes_are_those_of_the_cpu() -> None:
+    drawn = random.Random(7)
+    here, there = (load_model(find_model("minilm"), device=device) for device in ("cpu", "cuda"))
+    columns = others = 0
+    for _ in range(8):
+        request = REQUEST.model_copy(update={"text": ordinary(drawn, 12), "num_steps": None, "granularity": "all"})
+        for mine, theirs in zip(certificates(here, request), certificates(there, request), strict=True):
+            assert mine.status == theirs.status
+            columns += len(mine.nodes)
+            others += int((mine.nodes != theirs.nodes).sum())
+    assert others <= 0.01 * columns
+
+
+def certificates(model: LoadedModel, request: ExplainRequest) -> list[Any]:
+    """The attributions of all layers and maps."""
+    with model.computing():
+        encoded = model.encode([request.text or ""])
+        (calls,) = model.capture(encoded.inputs)
+        targets = torch.arange(len(encoded.tokens[0]))
+        found = []
+        for layer in range(model.num_layers):
+            integrator = model.integrator(layer, calls[layer], targets, quadrature_for(request))
+            maps = explain_layer(integrator, request)
+            found += [each.attribution for each in (maps.layer, maps.att, maps.mlp) if each is not None]
+    return found
+
+
+@pytest.mark.parametrize(("granularity", "most"), {"layer": 60, "all": 200}.items())
+def test_the_host_waits_for_a_round_and_not_for_a_chunk(granularity: str, most: int) -> None:
+    model = load_model(find_model("minilm"), device="cuda")
+    request = REQUEST.model_copy(update={"num_steps": None, "granularity": granularity, "labels": False})
+    run(request, model)
+    with waits() as lines:
+        run(request, model)
+    assert lines.total() <= most * model.num_layers, lines.most_common(20)

@@ -301,8 +301,7 @@ def test_of_a_map_ratio_whose_sources_cancel_nothing_but_rounding_is_left() -> N
     assert found.status == ("noise_limited", "ok")
     assert found.converged.all()
     assert float(found.entry_error[0]) == 1.0
-    alone = by_map_ratio(
-        column.select(torch.tensor([True, False])), own[:1], others[:1], torch.tensor([0]), 1e-3, rows([0.0])[0]
-    )
+    first = column.select(torch.tensor([True, False]))
+    alone = by_map_ratio(first, own[:1], others[:1], torch.tensor([0]), rtol=1e-3, rounding=torch.zeros(1))
     assert alone.status == ("budget",)
     assert not alone.converged.any()
