@@ -1,11 +1,12 @@
-"""Tensor calls of a text: `python -m benchmarks.calls`. On a GPU each is a launch; counts are the same on any machine.
+"""Tensor calls of a text: `python -m benchmarks.calls`. Counts are the same on any machine.
 
-A line for each text and map: tokens, calls in all and by layer. `tests/unit/lig_core/test_tensor_calls.py` holds them.
+A line for each text and map: tokens, calls in all and those that compute, which a GPU launches; the others look at what
+is there in another shape. `tests/unit/lig_core/test_tensor_calls.py` holds them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,31 +25,36 @@ TEXTS = (
 MAPS = ("layer", "att", "mlp", "composed", "all")
 
 
+SHAPES = {"detach", "_unsafe_view", "empty", "empty_like", "new_empty", "empty_strided", "lift_fresh"}
+"""Operations beside views that compute nothing."""
+
+
 class Calls(TorchDispatchMode):
-    """Counts the operations that reach torch's dispatcher."""
+    """Counts the operations that reach torch's dispatcher, and those of them that compute."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.count = self.computing = 0
 
     def __torch_dispatch__(
         self,
-        func: Callable[..., Any],
+        func: Any,
         types: Sequence[type],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         self.count += 1
+        self.computing += not (func.is_view or func._schema.name.removeprefix("aten::") in SHAPES)
         return func(*args, **(kwargs or {}))
 
 
-def calls_of(model: LoadedModel, text: str, granularity: str) -> tuple[int, int]:
+def calls_of(model: LoadedModel, text: str, granularity: str) -> tuple[int, Calls]:
     """Tokens of a text, and the tensor calls that all layers of it take."""
     request = ExplainRequest(text=text, model=model.card.name, granularity=[granularity])
     head, layers = stream(request, model)
     with Calls() as calls:
         list(layers)
-    return len(head["tokens"]), calls.count
+    return len(head["tokens"]), calls
 
 
 def main() -> None:
@@ -57,7 +63,7 @@ def main() -> None:
     for text in TEXTS:
         for granularity in MAPS:
             tokens, calls = calls_of(model, text, granularity)
-            print(f"T = {tokens}, {granularity}: {calls:,} calls, {calls / model.num_layers:,.0f} a layer", flush=True)
+            print(f"T = {tokens}, {granularity}: {calls.count:,} calls, {calls.computing:,} computing", flush=True)
 
 
 if __name__ == "__main__":

@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument("--smollm2", default="smollm2", help="the bundled decoder, or a folder that has it")
     parser.add_argument("--device", default="cpu", help="cpu or cuda: of what is judged, and of references")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--streams", type=int, help="of every kind, for many processes; another number draws others")
     parser.add_argument("--out", type=Path, default=HERE / "truth", help="where .json and .md go")
     asked = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
@@ -265,13 +266,15 @@ def main() -> None:
         waiting = [
             (name, pool.apply_async(_stream, (name, asked.smollm2, asked.device, seed, number, quota)))
             for name, kind in sorted(chosen.items(), key=lambda item: "smollm2" not in item[0])
-            for number in range(kind.streams)
-            for quota in [max(1, round(asked.columns * kind.share / kind.streams))]
+            for streams in [asked.streams or kind.streams]
+            for number in range(streams)
+            for quota in [max(1, round(asked.columns * kind.share / streams))]
         ]
         for name, part in waiting:
             found[name].append(part.get())
             options = {
                 "smollm2": asked.smollm2,
+                "streams": asked.streams,
                 "device": asked.device,
                 "torch": torch.__version__,
                 "seconds": time.monotonic() - started,

@@ -181,7 +181,7 @@ class Asked:
         if request.merge_subwords and request.tokens is not None:
             require_word_marker(model.word_marker, model.card.name)
         layers = request.layers if request.layers is not None else list(range(model.num_layers))
-        targets = _targets(request, text.words, model.device)
+        targets = _targets(request, text.words)
         return cls(request, model, layers, targets, result_head(request, model, text, targets.tolist(), layers))
 
     @cached_property
@@ -244,11 +244,11 @@ def quadrature_for(request: ExplainRequest) -> Quadrature:
     return GaussLegendre(request.num_steps, rtol=request.rtol)
 
 
-def _targets(request: ExplainRequest, words: Sequence[int], device: torch.device) -> Tensor:
-    """The tokens whose columns are computed; by words, all of the words that some token was asked of."""
+def _targets(request: ExplainRequest, words: Sequence[int]) -> Tensor:
+    """The tokens whose columns are computed, on the host; by words, all of the words that some token was asked of."""
     targets = request.target_tokens if request.target_tokens is not None else range(len(words))
     require_targets(targets, len(words))
-    return torch.tensor(whole_words(targets, words) if request.merge_subwords else sorted(targets), device=device)
+    return torch.tensor(whole_words(targets, words) if request.merge_subwords else sorted(targets))
 
 
 def _require_convergence(layer: LayerArrays, request: ExplainRequest) -> None:

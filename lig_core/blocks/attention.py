@@ -143,15 +143,15 @@ def masked(logits: Tensor) -> Tensor:
 
 
 def visible_range(call: AttentionCall, targets: Tensor) -> Tensor | None:
-    """The first and the last source that each target sees in some head [2, targets], itself among them.
+    """The first and the last source that each target (on the host) sees in some head [2, targets], itself among them.
 
     None where every target sees every source, and where some target does not see all between its first and last.
     """
     if call.bias is None:
         return None
     count = call.key.shape[-2]
-    seen = (~masked(call.bias[0])).any(0).expand(count, count)[targets].cpu()  # [targets, sources]
-    seen = seen | (torch.arange(count) == targets.cpu()[:, None])  # the residual connection has no mask
+    seen = (~masked(call.bias[0])).any(0).cpu().expand(count, count)[targets]  # [targets, sources]
+    seen = seen | (torch.arange(count) == targets[:, None])  # the residual connection has no mask
     ends = torch.stack([seen.int().argmax(-1), count - 1 - seen.flip(-1).int().argmax(-1)])
     whole = bool((ends[1] - ends[0] + 1 == seen.sum(-1)).all())
     return ends if whole and not bool(seen.all()) else None

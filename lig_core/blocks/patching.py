@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -21,8 +22,18 @@ def linear_width(module: nn.Module) -> int | None:
 def skipping(linears: tuple[nn.Module, ...]) -> Iterator[None]:
     """Let the given linear maps return zeros without computing; their results are known to be unused."""
 
+    zeros: dict[
+        tuple[torch.dtype, torch.device], Tensor
+    ] = {}  # one for all: calls cost more than arithmetic on nothing
+
     def nothing(width: int) -> Callable[[Tensor], Tensor]:
-        return lambda x: x.new_zeros(()).expand(*x.shape[:-1], width)
+        def forward(x: Tensor) -> Tensor:
+            kind = x.dtype, x.device
+            if kind not in zeros:
+                zeros[kind] = x.new_zeros(())
+            return zeros[kind].expand(*x.shape[:-1], width)
+
+        return forward
 
     own = {module: module.__dict__.get("forward") for module in linears}  # accelerate puts one there
     for module in linears:

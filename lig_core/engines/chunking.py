@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -84,6 +85,13 @@ class ChunkedIntegrand(ABC):
         """The witness [nodes, columns, sources]."""
         raise NotImplementedError
 
+    def _rows(self, columns: Tensor, *of: Tensor, dim: int = 0) -> list[Tensor]:
+        """Some columns of what lies on the device, where they are on the host; without a call where it is all."""
+        if is_whole(columns, self.num_columns):
+            return list(of)
+        (columns,) = self._placed(columns)
+        return [x.index_select(dim, columns) for x in of]
+
     def totals(self) -> Tensor:
         """L_j(1) [columns], float64."""
         return self.lengths(torch.ones(1, dtype=torch.float64), torch.arange(self.num_columns))[0]
@@ -96,7 +104,12 @@ class ChunkedIntegrand(ABC):
     @property
     def reference(self) -> Tensor:
         """‖F_j(z⁰)‖₂ [columns], float64."""
-        return self.origin.norm(dim=-1).cpu().double()
+        return self._sizes[0]
+
+    @cached_property
+    def _sizes(self) -> Tensor:
+        """‖F_j(z⁰)‖₂, and √d max_k |F_jk(z⁰)|, which it were if all were as large as the largest [2, columns]."""
+        return sizes(self.origin)
 
     def rounding(self, total: Array, magnified: float) -> Array:
         """The most that rounding is known to make of rates, relative to them [columns].
@@ -110,7 +123,7 @@ class ChunkedIntegrand(ABC):
 
     def _lost(self, total: Array) -> Array:
         """The largest of what is subtracted over what is left [columns]."""
-        return share_lost(self.origin, total)
+        return share_lost(self._sizes[1], total)
 
     def _logit_range(self) -> Array | float:
         """The range of the logits along paths that move them alone [columns]; 0 of others."""
@@ -188,10 +201,21 @@ class ChunkedIntegrand(ABC):
                     break
 
 
-def share_lost(x: Tensor, left: Array) -> Array:
-    """√d max_k |x_k| of vectors [columns, d], which is ‖x‖₂ were all entries as large, over what is left of them."""
-    largest: Array = torch.linalg.vector_norm(x, torch.inf, -1).cpu().numpy().astype(np.float64)
-    return largest * x.shape[-1] ** 0.5 / np.maximum(left, torch.finfo(torch.float32).tiny)
+def sizes(x: Tensor) -> Tensor:
+    """‖x‖₂ and √d ‖x‖_∞ of vectors [columns, d], on the host in float64 [2, columns]."""
+    largest = torch.linalg.vector_norm(x, torch.inf, -1) * x.shape[-1] ** 0.5
+    return torch.stack([torch.linalg.vector_norm(x, dim=-1), largest]).cpu().double()
+
+
+def share_lost(largest: Tensor, left: Array) -> Array:
+    """What is subtracted over what is left of it [columns]."""
+    share: Array = largest.numpy() / np.maximum(left, torch.finfo(torch.float32).tiny)
+    return share
+
+
+def is_whole(columns: Tensor, count: int) -> bool:
+    """Whether columns, on the host, are all of so many in their order."""
+    return len(columns) == count and np.array_equal(columns.numpy(), np.arange(count))
 
 
 def _part(x: Tensor, chosen: slice) -> Tensor:

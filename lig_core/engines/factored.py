@@ -17,16 +17,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lig_core.blocks.attention import attention_weights, logit_range
 from lig_core.blocks.block import Block, WholeBlock
 from lig_core.blocks.patching import linear_width
-from lig_core.engines.chunking import Budget, ChunkedIntegrand, share_lost
+from lig_core.engines.chunking import Budget, ChunkedIntegrand, is_whole, share_lost, sizes
 from lig_core.engines.gathering import on_host
-from lig_core.engines.path import Mixed, Path, own_nodes
+from lig_core.engines.path import Path, own_nodes
 from lig_core.quadrature.integrand import Array, Parts, Start
 
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -100,35 +99,37 @@ class LayerIntegrand(ChunkedIntegrand):
         """Attention's rows of scores, and the activations that the backward pass of post keeps."""
         return mixing_bytes(self._block, self._path.num_heads) + post_bytes(self._block)
 
-    def _outputs(self, a: Tensor, rows: Tensor) -> Tensor:
+    def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        (a,), (rows, base) = self._placed(a), self._rows(columns, self._targets, self._ends.base)
         heads = self._path.attend(a, rows).heads_out
         with torch.no_grad():
             out = self._block.finish(_as_rows(heads), self._path.residual_input(a, rows).flatten(0, 1))
-        return out.unflatten(0, (len(a), len(rows)))
-
-    def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        a, columns = self._placed(a, columns)
-        return (self._outputs(a, self._targets[columns]) - self._ends.base[columns]).norm(dim=-1)
+        return (out.unflatten(0, (len(a), len(rows))) - base).norm(dim=-1)
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        a, columns = self._placed(a, columns)
-        rows = self._targets[columns]
+        (a,), (rows, base) = self._placed(a), self._rows(columns, self._targets, self._ends.base)
         mixed = self._path.attend(a, rows)
-        lengths, c, r = self._gradients(a, columns, mixed.heads_out)
+        lengths, c, r = self._gradients(a, rows, base, mixed.heads_out)
         rate = mixed.rates(c).sum(1)  # [nodes, targets, sources]
         if r is not None:
             own = (r * self._block.z[rows]).sum(-1)
             rate[:, torch.arange(len(rows), device=rows.device), rows] += own
-        return lengths, rate, mixed.share_rates(self._ends.fixed[None, :, columns]).sum(1)
+        return lengths, rate, mixed.share_rates(self._fixed(columns)).sum(1)
 
     def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
-        a, columns = self._placed(a, columns)
-        return self._path.attend(a, self._targets[columns]).shares(self._ends.fixed[None, :, columns]).sum(1)
+        (a,), (rows,) = self._placed(a), self._rows(columns, self._targets)
+        return self._path.attend(a, rows).shares(self._fixed(columns)).sum(1)
 
-    def _gradients(self, a: Tensor, columns: Tensor, heads_out: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _fixed(self, columns: Tensor) -> Tensor:
+        """The witness's vector, the same at all nodes [1, heads, targets, head_dim]."""
+        return self._rows(columns, self._ends.fixed, dim=1)[0].unsqueeze(0)
+
+    def _gradients(
+        self, a: Tensor, rows: Tensor, base: Tensor, heads_out: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """L [nodes, targets], ∂L_j/∂o_j like heads_out, and ∂L_j/∂z_j [nodes, targets, hidden] where z_j moves."""
-        z = self._path.residual_input(a, self._targets[columns])  # [nodes, targets, hidden]
-        base = self._ends.base[columns].expand_as(z).flatten(0, 1)
+        z = self._path.residual_input(a, rows)  # [nodes, targets, hidden]
+        base = base.expand_as(z).flatten(0, 1)
         shape, inputs, r = z.shape[:2], [_as_rows(heads_out)], None
         if self._path.moving:
             inputs.append(z.flatten(0, 1))
@@ -160,8 +161,8 @@ class LayerIntegrand(ChunkedIntegrand):
 
     def _heads_moved(self, a: Tensor, columns: Tensor) -> Tensor:
         """‖o_j(a) − o_j(0)‖ over all heads, [nodes, columns]."""
-        a, columns = self._placed(a, columns)
-        heads_out = self._path.attend(_from_start(a), self._targets[columns]).heads_out
+        (a,), (rows,) = self._placed(a), self._rows(columns, self._targets)
+        heads_out = self._path.attend(_from_start(a), rows).heads_out
         return (heads_out[1:] - heads_out[:1]).norm(dim=(1, 3))
 
 
@@ -217,14 +218,6 @@ class AttentionIntegrand(ChunkedIntegrand):
         """On targets' own paths."""
         return 0.0 if self._path.moving else 1 / self._switch_widths.numpy()
 
-    def _moved(self, heads_out: Tensor, positions: Tensor) -> Tensor:
-        return heads_out - self._ends.base[:, positions]
-
-    def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        a, positions, place, head = self._select_at(a, columns)
-        heads_out = self._path.attend(a, self._targets[positions]).heads_out
-        return self._moved(heads_out, positions).norm(dim=-1)[:, head, place]
-
     def totals(self) -> Tensor:
         """L_j(1) [columns], float64."""
         return self._ends.total
@@ -233,37 +226,58 @@ class AttentionIntegrand(ChunkedIntegrand):
         """Of the witness along the whole path [columns, sources], float64."""
         return self._ends.growth
 
+    def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
+        here = self._at(a, columns)
+        return here.by_column((self._path.attend(here.a, here.rows).heads_out - here.base).norm(dim=-1))
+
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        a, positions, place, head = self._select_at(a, columns)
-        mixed = self._path.attend(a, self._targets[positions])
-        lengths, c = self._direction(mixed, positions)
-        share_rates = mixed.share_rates(self._ends.fixed[None, :, positions])
-        return lengths[:, head, place], mixed.rates(c)[:, head, place], share_rates[:, head, place]
+        here = self._at(a, columns)
+        mixed = self._path.attend(here.a, here.rows)
+        lengths, c = _length_and_direction(mixed.heads_out - here.base)
+        rates, share_rates = mixed.rates(c), mixed.share_rates(here.fixed)
+        return here.by_column(lengths), here.by_column(rates), here.by_column(share_rates)
 
-    def _select_at(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Nodes, targets, each column's place among them and its head; a target counts once for each set of nodes.
+    def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
+        here = self._at(a, columns)
+        return here.by_column(self._path.attend(here.a, here.rows).shares(here.fixed))
 
-        All of it is found on the host: a device would have to be waited for.
+    def _at(self, a: Tensor, columns: Tensor) -> _TargetsAt:
+        """The targets that columns touch; one counts once for each set of nodes.
+
+        They are found on the host: a device would have to be waited for.
         """
+        base, fixed = self._ends.base, self._ends.fixed
+        if a.dim() == 1 and is_whole(columns, self.num_columns):
+            (a,) = self._placed(a)
+            return _TargetsAt(a, self._targets, base, fixed[None], None)
         targets, head = columns // self._path.num_heads, columns % self._path.num_heads
         if a.dim() == 1:
-            positions, place = torch.unique(targets, return_inverse=True)
+            chosen, place = torch.unique(targets, return_inverse=True)
         else:
             sets, of_column = torch.unique(a, dim=1, return_inverse=True)
             count = len(self._targets)
-            rows, place = torch.unique(of_column * count + targets, return_inverse=True)
-            a, positions = sets[:, rows // count], rows % count
-        a, positions, place, head = self._placed(a, positions, place, head)
-        return a, positions, place, head
+            pairs, place = torch.unique(of_column * count + targets, return_inverse=True)
+            a, chosen = sets[:, pairs // count], pairs % count
+        a, chosen, head, place = self._placed(a, chosen, head, place)
+        return _TargetsAt(a, self._targets[chosen], base[:, chosen], fixed[None, :, chosen], (head, place))
 
-    def _shares(self, a: Tensor, columns: Tensor) -> Tensor:
-        a, positions, place, head = self._select_at(a, columns)
-        mixed = self._path.attend(a, self._targets[positions])
-        return mixed.shares(self._ends.fixed[None, :, positions])[:, head, place]
 
-    def _direction(self, mixed: Mixed, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """L [nodes, heads, targets], and the unit vectors of o(a) − o(0)."""
-        return _length_and_direction(self._moved(mixed.heads_out, positions))
+@dataclass(frozen=True)
+class _TargetsAt:
+    """Some targets at some nodes, all heads of each, and which of these are columns (None: all)."""
+
+    a: Tensor
+    rows: Tensor
+    base: Tensor  # [heads, targets, head_dim]
+    fixed: Tensor  # [1, heads, targets, head_dim]
+    chosen: tuple[Tensor, Tensor] | None  # the head and the place of each column
+
+    def by_column(self, x: Tensor) -> Tensor:
+        """[nodes, heads, targets, ...] → [nodes, columns, ...]."""
+        if self.chosen is None:
+            return x.transpose(1, 2).flatten(1, 2)
+        head, place = self.chosen
+        return x[:, head, place]
 
 
 class MlpIntegrand(ChunkedIntegrand):
@@ -307,27 +321,26 @@ class MlpIntegrand(ChunkedIntegrand):
 
     def _lost(self, total: Array) -> Array:
         """Of F, and of u."""
-        step = self._step.norm(dim=-1).cpu().numpy().astype(np.float64)
-        return super()._lost(total) + share_lost(self._from, step)
+        of = sizes(torch.stack([self._from, self._step]))
+        return super()._lost(total) + share_lost(of[1, 0], of[0, 1].numpy())
 
     def _here(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """u(a) as rows, the target token of each row, and F(u⁰) of each row; all on the device."""
-        step = self._step[columns]
-        u = self._from[columns] + own_nodes(a, step.expand(len(a), -1, -1)) * step
-        rows = self._targets[columns].repeat(len(a))
-        return u.flatten(0, 1), rows, self._base[columns].repeat(len(a), 1)
+        """u(a) as rows, the target token of each row, and F(u⁰) of each row."""
+        (a,) = self._placed(a)
+        start, step, targets, base = self._rows(columns, self._from, self._step, self._targets, self._base)
+        u = start + own_nodes(a, step.expand(len(a), -1, -1)) * step
+        return u.flatten(0, 1), targets.repeat(len(a)), base.repeat(len(a), 1)
 
     def _lengths(self, a: Tensor, columns: Tensor) -> Tensor:
-        u, rows, base = self._here(*self._placed(a, columns))
+        u, rows, base = self._here(a, columns)
         with torch.no_grad():
             return (self._function(u, rows) - base).norm(dim=-1).unflatten(0, (len(a), len(columns)))
 
     def _rates(self, a: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, None]:
-        a, columns = self._placed(a, columns)
         u, rows, base = self._here(a, columns)
         lengths, (gradient,) = lengths_and_gradients(lambda x: self._function(x, rows), [u], base)
-        shape = (len(a), len(columns))
-        return lengths.unflatten(0, shape), gradient.unflatten(0, shape) * self._step[columns], None
+        shape, (step,) = (len(a), len(columns)), self._rows(columns, self._step)
+        return lengths.unflatten(0, shape), gradient.unflatten(0, shape) * step, None
 
     def parts(self, columns: Tensor) -> Parts | None:
         """How the branch moves, where there is one."""
@@ -335,7 +348,6 @@ class MlpIntegrand(ChunkedIntegrand):
 
     def _branch_moved(self, a: Tensor, columns: Tensor) -> Tensor:
         assert self._branch is not None
-        a, columns = self._placed(a, columns)
         u, rows, _ = self._here(_from_start(a), columns)
         with torch.no_grad():
             moved = self._branch(u, rows).unflatten(0, (len(a) + 1, len(columns)))

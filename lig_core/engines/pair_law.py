@@ -191,5 +191,4 @@ def own_content(block: Block, positions: Positions, heads: Tensor, end: Projecti
 
 def over_pairs(nodes: Tensor, like: Tensor) -> Tensor:
     """Nodes [nodes] as [nodes, 1, 1, 1], or [nodes, targets] as [nodes, 1, targets, 1], of `like`'s dtype."""
-    nodes = nodes.to(like.dtype)
-    return nodes[:, None, None, None] if nodes.dim() == 1 else nodes[:, None, :, None]
+    return nodes.to(like.dtype).view(len(nodes), 1, -1 if nodes.dim() == 2 else 1, 1)

@@ -172,6 +172,4 @@ def add_own(rate: Tensor, rows: Tensor, own: Tensor) -> Tensor:
 
 def without_self(rate: Tensor, rows: Tensor) -> Tensor:
     """The target itself does not move on its own path: its term is exactly zero."""
-    index = torch.arange(len(rows), device=rows.device)
-    rate[:, :, index, rows] = 0
-    return rate
+    return rate.scatter_(-1, rows.view(1, 1, -1, 1).expand(*rate.shape[:3], 1), 0.0)

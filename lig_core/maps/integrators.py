@@ -28,6 +28,7 @@ from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.engines.dense import DenseTarget, DenseZero
 from lig_core.engines.factored import AttentionIntegrand, LayerIntegrand, MlpIntegrand
+from lig_core.engines.gathering import on_device
 from lig_core.engines.path import Path
 from lig_core.engines.target_paths import target_path
 from lig_core.engines.zero_paths import zero_path
@@ -355,13 +356,13 @@ class SplitBlockIntegrator(_Integrating):
 
     @override
     def visible(self) -> Tensor | None:
-        return visible_range(self.block.attention, self.targets)
+        return self._once("visible", lambda: visible_range(self.block.attention, self._tokens))
 
     def _path(self, zero: bool, heads: Sequence[int]) -> Path:
         """The path of some heads: one for all maps."""
         key = (zero, tuple(heads))
         if key not in self._paths:
-            chosen = torch.tensor(key[1], device=self.block.z.device)
+            (chosen,) = on_device(self.block.z.device, torch.tensor(key[1]))
             self._paths[key] = (zero_path if zero else target_path)(self.block, self.laws, chosen)
         return self._paths[key]
 

@@ -244,7 +244,7 @@ class Refinement:
         for panel in panels:
             assert panel.lengths is not None
             rise = np.concatenate([panel.lengths, panel.at_high[None]]) - panel.at_low
-            missed = np.abs(self.effort.rules[level].cumulative.numpy() @ panel.slopes - rise)
+            missed = np.abs(self.effort.rules[level].cumulative @ panel.slopes - rise)
             panel.errors = np.stack([missed[-1], missed.max(0), self.estimate_entries(panel)])
 
     def estimate_entries(self, panel: Panel) -> Array:

@@ -44,10 +44,10 @@ class NestedRule:
     next smaller rule does not have.
     """
 
-    nodes: Tensor
-    weights: Tensor
-    cumulative: Tensor
-    fresh: Tensor
+    nodes: Array
+    weights: Array
+    cumulative: Array
+    fresh: Array
 
 
 @cache
@@ -58,9 +58,9 @@ def gauss_patterson(*sizes: int) -> tuple[NestedRule, ...]:
         positive = [x for added, nodes in _ADDED_BY.items() if added <= size for x in nodes]
         x = np.array(sorted({*positive, *(-v for v in positive)}))
         cumulative = _cumulative(x)
-        nodes = torch.tensor((x + 1) / 2)
+        nodes = (x + 1) / 2
         known = rules[-1].nodes if rules else nodes[:0]
-        fresh = torch.tensor([k for k, t in enumerate(nodes) if not ((known - t).abs() < SAME_NODE).any()])
+        fresh = np.array([k for k, t in enumerate(nodes) if not (np.abs(known - t) < SAME_NODE).any()])
         rules.append(NestedRule(nodes, cumulative[-1], cumulative, fresh))
     return tuple(rules)
 
@@ -75,15 +75,15 @@ def weights_where_added(sizes: tuple[int, ...], level: int, *, first: bool) -> t
     rules = gauss_patterson(*sizes)
     rule = rules[level]
     nodes = rule.nodes if first else rule.nodes[rule.fresh]
-    return nodes.numpy(), torch.stack([_weights_at(other, nodes) for other in rules[level - first :]]).numpy()
+    return nodes, np.stack([_weights_at(other, nodes) for other in rules[level - first :]])
 
 
-def _weights_at(rule: NestedRule, nodes: Tensor) -> Tensor:
-    near = torch.searchsorted(rule.nodes, nodes - SAME_NODE).clamp_max(len(rule.nodes) - 1)
-    return torch.where((rule.nodes[near] - nodes).abs() < SAME_NODE, rule.weights[near], 0.0)
+def _weights_at(rule: NestedRule, nodes: Array) -> Array:
+    near = np.minimum(np.searchsorted(rule.nodes, nodes - SAME_NODE), len(rule.nodes) - 1)
+    return np.where(np.abs(rule.nodes[near] - nodes) < SAME_NODE, rule.weights[near], 0.0)
 
 
-def _cumulative(x: np.ndarray) -> Tensor:
+def _cumulative(x: Array) -> Array:
     """Integrals from −1 of the Lagrange basis on x, up to each node and to 1, halved for the unit interval."""
     count = len(x)
     to_coefficients = np.linalg.inv(legendre.legvander(x, count - 1))
@@ -94,7 +94,8 @@ def _cumulative(x: np.ndarray) -> Tensor:
     integrals[:, 0] = ends + 1
     for m in range(1, count):
         integrals[:, m] = (values[:, m + 1] - values[:, m - 1]) / (2 * m + 1)
-    return torch.tensor(integrals @ to_coefficients / 2)
+    halved: Array = integrals @ to_coefficients / 2
+    return halved
 
 
 def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
