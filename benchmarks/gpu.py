@@ -49,6 +49,8 @@ TOKENS = (12, 41, 128, 512)
 TOGETHER = 16
 MOST_TOGETHER = 128
 """Longer texts share no sequence."""
+MOST_COUNTED = 41
+"""Waits and launches are counted of texts up to here; they are about the same for longer ones."""
 REPEATS = 3
 OURS = Path(__file__).parents[1]
 
@@ -72,11 +74,8 @@ def main() -> None:
                 for texts in (1, TOGETHER) if tokens <= MOST_TOGETHER else (1,):
                     rows.append({"shape": shape, **measured(model, tokens, granularity, texts)})
                     print(json.dumps(rows[-1]), flush=True)
+                    write(rows)
         del model
-    if rows:
-        report = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows}
-        (HERE / "gpu.json").write_text(json.dumps(report, indent=1) + "\n")
-        (HERE / "gpu.md").write_text(table(report))
 
 
 def drawn_model(shape: str) -> LoadedModel:
@@ -117,20 +116,23 @@ def measured(model: LoadedModel, tokens: int, granularity: str, texts: int) -> d
     def work() -> list[dict[str, Any]]:
         return [run(requests[0], model)] if texts == 1 else run_batch(requests, model)
 
-    results = work()  # and what is made once
-    seconds = min(timed(work) for _ in range(REPEATS))
-    with waits() as lines:
-        work()
     torch.cuda.reset_peak_memory_stats()
-    work()
+    results = work()  # and what is made once
+    peak = torch.cuda.max_memory_allocated()
+    seconds = min(timed(work) for _ in range(REPEATS if texts == 1 else 1))
+    counted = tokens <= MOST_COUNTED
+    lines: Counter[str] = Counter()
+    if counted:
+        with waits() as lines:
+            work()
     return {
         "tokens": tokens,
         "granularity": granularity,
         "texts": texts,
         "milliseconds": round(1e3 * seconds / texts, 2),
-        "waits": round(lines.total() / texts, 1),
-        "launches": round(launches(work) / texts) if tokens <= TOKENS[1] else None,
-        "peak_mib": round(torch.cuda.max_memory_allocated() / 2**20),
+        "waits": round(lines.total() / texts, 1) if counted else None,
+        "launches": round(launches(work) / texts) if counted else None,
+        "peak_mib": round(peak / 2**20),
         "converged": sum(result["converged"] for result in results),
     }
 
@@ -186,6 +188,13 @@ def list_waits(model: LoadedModel) -> None:
         print(f"{count:5} {line}")
 
 
+def write(rows: list[dict[str, Any]]) -> None:
+    """What is known so far."""
+    report = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": rows}
+    (HERE / "gpu.json").write_text(json.dumps(report, indent=1) + "\n")
+    (HERE / "gpu.md").write_text(table(report))
+
+
 HEAD = """# On one {device}
 
 torch {torch}; written by `python -m benchmarks.gpu`. All layers of a text, adaptive, float32 without TF32; a text's
@@ -206,8 +215,7 @@ def _line(row: dict[str, Any]) -> str:
     cells = (
         *(row[name] for name in ("shape", "tokens", "granularity", "texts")),
         f"{row['milliseconds']:,.1f}",
-        f"{row['waits']:,.0f}",
-        "–" if row["launches"] is None else f"{row['launches']:,}",
+        *("–" if row[name] is None else f"{row[name]:,.0f}" for name in ("waits", "launches")),
         f"{row['peak_mib']:,}",
         f"{row['converged']} of {row['texts']}",
     )

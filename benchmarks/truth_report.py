@@ -80,8 +80,8 @@ def table(found: dict[str, Any]) -> str:
     lines = [
         "# Certificates against the truth",
         "",
-        f"Seed {found['seed']}: {found['columns']} columns, float32 on {found.get('device', 'cpu')}, judged in float64 at the same z by a rule that "
-        f"has nothing of the adaptive one; wrong: an L1 error above {WRONG:g} of the column's L1. Certified are "
+        f"Seed {found['seed']}: {found['columns']} columns, float32 on {found.get('device', 'cpu')}, judged in float64 "
+        f"at the same z by a rule that has nothing of the adaptive one; wrong: an L1 error above {WRONG:g} of the column's L1. Certified are "
         f"{found['certified_wrong']} wrong columns, and {found['certified_doubtful']} with an error above "
         f"{DOUBTFUL:g}. Where halves of the reference differ by more than {AGREEMENT:g} there is none. Its rates "
         f"differ from plain automatic differentiation by {found['plain']['worst'] or 0:.1e} at most, in "
