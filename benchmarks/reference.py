@@ -101,7 +101,7 @@ class _Run:
         return Attribution(
             values=torch.where(still[:, None], 0.0, self.values),
             total=self.total,
-            completeness_error=(self.values.sum(-1) - self.total).abs(),
+            completeness_error=torch.where(still, self.noise, (self.values.sum(-1) - self.total).abs()),
             entry_error=error,
             nodes=self.nodes,
             converged=error <= AGREEMENT,

@@ -81,10 +81,10 @@ def table(found: dict[str, Any]) -> str:
         "# Certificates against the truth",
         "",
         f"Seed {found['seed']}: {found['columns']} columns, float32 on {found.get('device', 'cpu')}, judged in float64 "
-        f"at the same z by a rule that has nothing of the adaptive one; wrong: an L1 error above {WRONG:g} of the column's L1. Certified are "
-        f"{found['certified_wrong']} wrong columns, and {found['certified_doubtful']} with an error above "
-        f"{DOUBTFUL:g}. Where halves of the reference differ by more than {AGREEMENT:g} there is none. Its rates "
-        f"differ from plain automatic differentiation by {found['plain']['worst'] or 0:.1e} at most, in "
+        f"at the same z by a rule that has nothing of the adaptive one; wrong: an L1 error above {WRONG:g} of the "
+        f"column's L1. Certified are {found['certified_wrong']} wrong columns, and {found['certified_doubtful']} with "
+        f"an error above {DOUBTFUL:g}. Where halves of the reference differ by more than {AGREEMENT:g} there is none. "
+        f"Its rates differ from plain automatic differentiation by {found['plain']['worst'] or 0:.1e} at most, in "
         f"{found['plain']['compared']} columns. Moved: by rounding of z, as a share of the column, in a sample; no "
         "certificate is about it.",
         "",

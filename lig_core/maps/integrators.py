@@ -35,7 +35,7 @@ from lig_core.engines.zero_paths import zero_path
 from lig_core.errors import OutOfMemory, UnsupportedMap, UnsupportedModel
 from lig_core.maps.self_term import by_map_ratio, by_zero_ratio
 from lig_core.quadrature import Attribution, Quadrature
-from lig_core.quadrature.rounding import blurred, replaced, spoilt
+from lig_core.quadrature.rounding import SUSPECT, blurred, replaced, spoilt
 
 Integral = TypeVar("Integral")
 MAGNIFIED = 13.0
@@ -172,10 +172,15 @@ class _Integrating(Integrator):
         try:
             with working_precision(torch.float64):
                 precise = self._in_float64(torch.from_numpy(chosen))
-                again = precise.quadrature.integrate(of(precise))
+                wide = of(precise)
+                again = precise.quadrature.integrate(wide)
+                left = wide.rounding(again.total.numpy(), self._magnified)
         except (RuntimeError, OutOfMemory, UnsupportedModel):  # it takes too much memory, or lies on several devices
             return blurred(found, columns, rounding, rtol)
-        return replaced(found, columns, again.select(torch.from_numpy(columns[chosen.repeat(width)])))
+        of_chosen = columns[chosen.repeat(width)]
+        found = replaced(found, columns, again.select(torch.from_numpy(of_chosen)))
+        rounding[columns] = left[of_chosen]
+        return blurred(found, columns & (rounding > SUSPECT * rtol), rounding, rtol)
 
     def _once(self, name: Hashable, integrate: Callable[[], Integral]) -> Integral:
         if name not in self._integrals:

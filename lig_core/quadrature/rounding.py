@@ -54,15 +54,20 @@ def replaced(found: Attribution, columns: Array, other: Attribution) -> Attribut
 
 
 def blurred(found: Attribution, columns: Array, rounding: Array, rtol: float) -> Attribution:
-    """What was found, some columns [columns] no more certain than rounding leaves them."""
+    """What was found, some columns [columns] no more certain than rounding leaves them, which is relative to each.
+
+    One that rounding may have made by more than its tolerance is known where that is nothing beside the largest total.
+    """
+    total, size = found.total.numpy(), found.values.abs().sum(-1).numpy()
     error = np.where(columns, rounding, 0.0)
     entry_error = found.entry_error.numpy() + error
     doubted = columns & ~(np.fmax(entry_error, error) <= entry_rtol(rtol))
+    hidden = doubted & (error * np.maximum(total, size) <= entry_rtol(rtol) * total.max())
     pairs = zip(found.status, doubted.tolist(), strict=True)
     status: tuple[Status, ...] = tuple("noise_limited" if doubt else status for status, doubt in pairs)
     return replace(
         found,
-        entry_error=torch.from_numpy(entry_error),
-        converged=found.converged & torch.from_numpy(~doubted),
+        entry_error=torch.from_numpy(np.where(hidden, np.minimum(entry_error, 1.0), entry_error)),
+        converged=found.converged & torch.from_numpy(hidden | ~doubted),
         status=status,
     )

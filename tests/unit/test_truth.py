@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from dataclasses import replace
@@ -83,6 +84,9 @@ def test_a_column_is_judged_by_its_own_size() -> None:
     nothing = replace(right, values=torch.zeros(3), status="zero_path")
     assert error_of(nothing, nothing, 4.0) == 0
     assert error_of(nothing, right, 4.0) == 1
+    noise = replace(nothing, completeness_error=1e-12)
+    assert error_of(replace(right, values=1e-13 * right.values), noise, 4.0) == 0
+    assert error_of(replace(right, values=1e-12 * right.values), noise, 4.0) == math.inf
     hidden, small = replace(nothing, status="noise_limited"), replace(right, values=1e-3 * right.values)
     assert error_of(hidden, small, 4.0) == pytest.approx(1e-3)
     assert error_of(nothing, small, 4.0) == pytest.approx(1.0)  # it said that nothing moves, and much does

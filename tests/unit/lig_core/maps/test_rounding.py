@@ -14,6 +14,7 @@ from benchmarks.population import Subject
 from lig_core.blocks import precision
 from lig_core.blocks.capture import BlockCall
 from lig_core.blocks.precision import working_precision
+from lig_core.engines.chunking import ChunkedIntegrand
 from lig_core.maps import integrators
 from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.quadrature import Adaptive, Attribution
@@ -146,3 +147,31 @@ def test_what_rounding_may_make_is_in_the_certificate() -> None:
     assert found.status == ("ok", "noise_limited", "ok")
     fixed = made(3, entry_error=torch.full((3,), torch.nan).double(), status=("fixed",) * 3)
     assert blurred(fixed, columns, rounding, 1e-3).converged.tolist() == [True, False, True]
+
+
+def test_what_rounding_may_make_of_a_column_matters_no_more_than_it_is_beside_the_largest() -> None:
+    total, columns = torch.tensor([1e-9, 1.0, 1.0]).double(), np.array([True, True, False])
+    values = total[:, None] * torch.tensor([[0.25, 0.75]]).double()
+    found = blurred(made(3, total=total, values=values), columns, np.array([50.0, 50.0, 0.0]), 1e-3)
+    assert found.status == ("noise_limited", "noise_limited", "ok")
+    assert found.converged.tolist() == [True, False, True]
+    assert found.entry_error[:2].tolist() == [1.0, pytest.approx(50.0001)]
+
+
+def test_what_not_even_float64_tells_is_not_called_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns of a text of one word repeated, judged as if float64 had a billion times its rounding."""
+    rounding = ChunkedIntegrand.rounding
+
+    def coarse(integrand: ChunkedIntegrand, total: Any, magnified: float) -> Any:
+        return rounding(integrand, total, magnified) * (1e9 if integrand.dtype == torch.float64 else 1.0)
+
+    plain = [found for _, found, _ in found_and_true("llama")]
+    monkeypatch.setattr(ChunkedIntegrand, "rounding", coarse)
+    again = [found for _, found, _ in found_and_true("llama")]
+    changed = 0
+    for before, after in zip(plain, again, strict=True):
+        assert torch.equal(before.values, after.values)
+        others = [k for k, (x, y) in enumerate(zip(before.status, after.status, strict=True)) if x != y]
+        assert {after.status[k] for k in others} <= {"noise_limited"}
+        changed += len(others)
+    assert changed > 0
