@@ -18,7 +18,9 @@ from lig_core.quadrature.integrand import Array, Parts, Start, Sums
 OF_LOGITS = 64.0
 """Where attention is saturated, rounding of logits moved columns by 10 ε times their range; sevenfold for safety."""
 DEFAULT_BUDGET = 192 * 2**20
-"""Bytes that the temporaries of one chunk may take; small enough for caches, large enough for full kernels."""
+"""Bytes that the temporaries of one chunk may take, large enough for full kernels."""
+CACHED = 64 * 2**20
+"""Of them on the CPU, where smaller chunks stay in its caches: at 128 tokens a layer takes 0.7 to 1.0 of the time."""
 
 
 @dataclass
@@ -188,7 +190,8 @@ class ChunkedIntegrand(ABC):
         waiting = [(slice(0, nodes), slice(0, columns))]
         while waiting:
             chunk = waiting.pop()
-            pieces = list(_cut(*chunk, max(1, self._budget.size // size)))
+            most = min(self._budget.size, CACHED) if self.device.type == "cpu" else self._budget.size
+            pieces = list(_cut(*chunk, max(1, most // size)))
             for k, piece in enumerate(pieces):
                 self._budget.check()
                 try:

@@ -1,0 +1,234 @@
+"""Whole calls of `explain()`, warm and by turns in one run: `python -m benchmarks.whole_calls [--before TREE]`.
+
+Ours against the authors' library, which keeps its model too; sixteen short texts together against one by one, and, if
+a TREE is given (a checkout with the code of another time), against what they take there; maps of a layer over the
+physical floor at the same nodes, all at once; and what a long text costs beyond the computing. Writes
+benchmarks/whole_calls.json and .md: ratios of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import floor as floors
+from benchmarks.cases import TEXT, case, minilm
+from benchmarks.core import PEER_VENV, peer, run
+from benchmarks.population import ordinary
+from lig_core.loading.loaded import LoadedModel
+from lig_core.models.catalog import find_model
+from lig_core.quadrature import GaussLegendre
+
+HERE = Path(__file__).parent
+Ask = Callable[..., dict[str, float]]
+TURNS, FEW = 7, 2
+TOGETHER = 16
+NODES = 15
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--before", type=Path, help="a checkout of an earlier tree")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    model = minilm()
+    with peer():
+        pass  # makes the environment
+    report: dict[str, Any] = {"torch": torch.__version__, "floor": list(over_the_floor(model))}
+    with side(sys.executable) as ours, side(PEER_VENV / "bin" / "python", TORCHDYNAMO_DISABLE="1") as theirs:
+        report["peer"] = list(against_the_peer(model, ours, theirs))
+    with side(sys.executable) as ours, side(sys.executable, PYTHONPATH=str(asked.before or HERE.parent)) as before:
+        report["together"] = list(together(model, ours, before))
+    report["long"] = long_text()
+    (HERE / "whole_calls.json").write_text(json.dumps(report, indent=1) + "\n")
+    (HERE / "whole_calls.md").write_text(table(report))
+    print(table(report))
+
+
+@contextmanager
+def side(python: str | Path, **environment: str) -> Iterator[Ask]:
+    """A process that calls `explain()`; a function that asks it."""
+    process = subprocess.Popen(
+        [python, HERE / "explain_side.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+    )
+    assert process.stdin is not None and process.stdout is not None
+
+    def ask(texts: list[str], **options: Any) -> dict[str, float]:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(json.dumps({"texts": texts, **options}) + "\n")
+        process.stdin.flush()
+        found: dict[str, float] = json.loads(process.stdout.readline())
+        return found
+
+    try:
+        yield ask
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def by_turns(turns: int, *works: Callable[[], dict[str, float]], of: str = "seconds") -> list[float]:
+    """Medians of what each takes, asked in turn; each once before."""
+    for work in works:
+        work()
+    found = [[work()[of] for work in works] for _ in range(turns)]
+    return [statistics.median(times) for times in zip(*found, strict=True)]
+
+
+def of_length(model: LoadedModel, tokens: int, count: int) -> list[str]:
+    """Drawn texts of so many tokens."""
+    drawn, texts = random.Random(tokens), list[str]()
+    while len(texts) < count:
+        words = ordinary(drawn, tokens).split()
+        for length in range(1, len(words) + 1):
+            text = " ".join(words[:length])
+            if len(model.encode([text]).texts[0].tokens) == tokens:
+                texts.append(text)
+                break
+    return texts
+
+
+def over_the_floor(model: LoadedModel) -> Iterator[dict[str, Any]]:
+    """Maps of a layer over what any exact method must compute at the same nodes."""
+    rule = GaussLegendre(NODES)
+    nodes = torch.linspace(0.02, 0.98, NODES, dtype=torch.float64)
+    floors.NODES_AT_ONCE = NODES
+    for tokens in (20, 41, 128):
+        found = case("minilm", model, tokens)
+        for name, least in (("layer", floors.floor), ("att", floors.floor_of_attention)):
+            for baseline in ("zero", "self_input_token"):
+                ours, floor = by_turns(
+                    TURNS,
+                    lambda name=name, baseline=baseline, found=found: timed(lambda: run(found, name, baseline, rule)),
+                    lambda least=least, found=found: timed(lambda: least(found.block, nodes)),
+                    of="processor",
+                )
+                yield {"tokens": tokens, "map": name, "baseline": baseline, "ratio": ours / floor}
+                print(json.dumps({"tokens": tokens, "map": name, "ratio": ours / floor}), file=sys.stderr, flush=True)
+
+
+def timed(work: Callable[[], object]) -> dict[str, float]:
+    start, busy = time.perf_counter(), time.process_time()
+    work()
+    return {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
+
+
+def against_the_peer(model: LoadedModel, ours: Ask, theirs: Ask) -> Iterator[dict[str, Any]]:
+    """One layer of one text; of 41 tokens and all maps one target, for theirs takes minutes otherwise."""
+    folder = str(find_model("minilm").source)
+    for tokens, granularity, turns in ((9, "layer", TURNS), (41, "layer", TURNS), (9, "all", FEW), (41, "all", FEW)):
+        (text,) = of_length(model, tokens, 1)
+        options: dict[str, Any] = {"granularity": granularity, "layers": [3], "device": "cpu"}
+        if (tokens, granularity) == (41, "all"):
+            options["target_tokens"] = [20]
+        mine, peers = by_turns(
+            turns,
+            lambda text=text, options=options: ours([text], model="minilm", **options),
+            lambda text=text, options=options: theirs([text], model=folder, **options),
+        )
+        found = {"tokens": tokens, "maps": granularity, "seconds": mine, "peer_seconds": peers, "ratio": peers / mine}
+        print(json.dumps(found), file=sys.stderr, flush=True)
+        yield found
+
+
+def together(model: LoadedModel, ours: Ask, before: Ask) -> Iterator[dict[str, Any]]:
+    """Sixteen texts in one call, one by one, and one by one in the other tree: milliseconds of processor a text."""
+    for tokens in (9, 20, 41):
+        texts = of_length(model, tokens, TOGETHER)
+        for granularity in ("layer", "all"):
+            options: dict[str, Any] = {"model": "minilm", "granularity": granularity, "labels": False, "device": "cpu"}
+            packed, alone, earlier = by_turns(
+                3,
+                lambda texts=texts, options=options: ours(texts, together=True, **options),
+                lambda texts=texts, options=options: ours(texts, **options),
+                lambda texts=texts, options=options: before(texts, **options),
+                of="processor",
+            )
+            found = {"tokens": tokens, "maps": granularity, "to_alone": packed / alone, "to_before": packed / earlier}
+            found |= {"alone_to_before": alone / earlier, "milliseconds": 1e3 * packed / TOGETHER}
+            print(json.dumps(found), file=sys.stderr, flush=True)
+            yield found
+
+
+def long_text() -> dict[str, float]:
+    """What `explain()` takes of 512 tokens, all maps, beyond the computing: in a process of its own."""
+    code = (
+        "import json, resource, time\n"
+        "from lig_core import explain\n"
+        "from lig_core.contract import ExplainRequest\n"
+        "from lig_core.loading.kept import kept_model\n"
+        "from lig_core.method import stream\n"
+        "from lig_core.models.catalog import find_model\n"
+        f"text = {TEXT * 20!r}\n"
+        "model = kept_model(find_model('minilm'), 'cpu', 'float32')\n"
+        "words = text.split()\n"
+        "while len(model.encode([' '.join(words)]).texts[0].tokens) > 512: words.pop()\n"
+        "text = ' '.join(words)\n"
+        "begun = time.perf_counter(); list(stream(ExplainRequest(text=text, model='minilm'), model)[1])\n"
+        "computing = time.perf_counter() - begun\n"
+        "begun = time.perf_counter(); explain(text, model='minilm'); whole = time.perf_counter() - begun\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20\n"
+        "print(json.dumps({'computing': computing, 'whole': whole, 'peak_gib': peak}))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    answer: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
+    return answer
+
+
+PAGE = """# Whole calls
+
+torch {torch}, one thread, float32, warm; by turns in one run.
+
+| tokens | maps of layer 3 | ours, s | the authors' library, s | times |
+|---|---|---|---|---|
+{peer}
+Processor time of {count} texts in one call, over that of one call each, here and in the tree before.
+
+| tokens | maps | ms a text | to one by one | to before | one by one to before |
+|---|---|---|---|---|---|
+{together}
+Over the floor at {nodes} nodes, all at once, of layer 3; processor time.
+
+| tokens | map | ratio |
+|---|---|---|
+{floor}
+512 tokens, all maps and layers: computing {computing:.1f} s, the whole call {whole:.1f} s, peak {peak_gib:.2f} GiB.
+"""
+
+
+def table(report: dict[str, Any]) -> str:
+    """As Markdown."""
+    peers = "".join(
+        f"| {r['tokens']} | {r['maps']} | {r['seconds']:.3f} | {r['peer_seconds']:.3f} | {r['ratio']:.1f} |\n"
+        for r in report["peer"]
+    )
+    packed = "".join(
+        f"| {r['tokens']} | {r['maps']} | {r['milliseconds']:.1f} | {r['to_alone']:.2f} | {r['to_before']:.2f} | "
+        f"{r['alone_to_before']:.2f} |\n"
+        for r in report["together"]
+    )
+    floor = "".join(f"| {r['tokens']} | {r['map']}, {r['baseline']} | {r['ratio']:.2f} |\n" for r in report["floor"])
+    return PAGE.format(
+        torch=report["torch"], peer=peers, together=packed, floor=floor, count=TOGETHER, nodes=NODES, **report["long"]
+    )
+
+
+if __name__ == "__main__":
+    main()
