@@ -60,13 +60,14 @@ def main() -> None:
 @contextmanager
 def side(python: str | Path, **environment: str) -> Iterator[Ask]:
     """A process that calls `explain()`; a function that asks it."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     process = subprocess.Popen(
         [python, HERE / "explain_side.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+        env={**inherited, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
     )
     assert process.stdin is not None and process.stdout is not None
 
