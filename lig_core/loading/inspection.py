@@ -78,8 +78,8 @@ def _first_calls(model: Any, inputs: Mapping[str, Tensor]) -> list[BlockCall]:
     """The calls of a model's blocks at one text.
 
     The model goes back to eager attention where no other can be plugged in, and where some attention module gives
-    something else with the plugged one: what its eager function does, it does not ask others for. (Before transformers
-    5.4, GPT-2 scales its logits by `scale_attn_by_inverse_layer_idx` and `scale_attn_weights` in eager attention alone.)
+    something else with the plugged one: what its eager function does, it does not ask others for. (GPT-2 before
+    transformers 5.4 scales by `scale_attn_by_inverse_layer_idx` and `scale_attn_weights` in eager attention alone.)
     """
     try:
         calls = capture_blocks(model, inputs)[0]
