@@ -37,8 +37,8 @@ SPECIAL_TOKENS = 2
 class TokenCount:
     """Tokens of a text, special ones included. `exact` where the model's own tokenizer counted, or they were sent.
 
-    ids, names, spans: of a text as the model's tokenizer reads it: number, name, characters of each token; words: the word
-    of each token, where these are merged.
+    ids, names, spans: number, name and characters of each token of a text, as the model's tokenizer reads it;
+    words: the word of each token, where these are merged.
     """
 
     number: int
