@@ -4,8 +4,9 @@
     packs    sentences that share sequences against each alone, minilm
     memory   10,000 generated sentences through a small model: resident memory on the way
     workers  a corpus by two workers against one, and with one of two killed: time, and the tables bit for bit
+    api      a corpus by one worker, the API killed whenever sentences came back: the same, and how often each was run
 
-Parts are measured in one process, by turns; but for `workers` in seconds of the processor, which what else runs on a
+Parts are measured in one process, by turns; but for the last two in seconds of the processor, which what else runs on a
 machine changes less. Writes benchmarks/experiment.json; benchmarks/experiment.md says it in words.
 """
 
@@ -14,14 +15,15 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import httpx
 import psutil
 
 OUT = Path(__file__).parent
@@ -144,21 +146,12 @@ def memory(folder: Path) -> dict[str, Any]:
 
 
 def workers(folder: Path) -> dict[str, Any]:
-    from lig_core.experiment.conduct import Plan, conduct
-    from lig_core.experiment.corpora import read_corpus
-    from lig_core.experiment.here import Here
-    from lig_core.loading.loaded import load_model
-    from lig_core.models.catalog import find_model
-
-    corpus, plan = read_corpus(CORPUS), Plan(end=MEASURED_BY_WORKERS, layers=LAYERS, rtol=RTOL)
-    conduct(corpus, Here(load_model(find_model("minilm"), device="cpu")), folder / "here", plan)
+    corpus, plan = _measured_here(folder)
     seconds: dict[str, list[float]] = {"one": [], "two": [], "one_of_two_killed": []}
     for turn, (name, count) in enumerate((("one", 1), ("two", 2), ("one", 1), ("two", 2), ("one_of_two_killed", 2))):
-        run = folder / str(turn)
-        seconds[name].append(_by_workers(corpus, plan, run, count, killed=name == "one_of_two_killed"))
-        for table in TABLES:
-            same = (run / table).read_bytes() == (folder / "here" / table).read_bytes()
-            assert same, f"{table} of {name} is not that of a run in one process"
+        killed = "worker" if name == "one_of_two_killed" else None
+        seconds[name].append(_by_workers(corpus, plan, folder / str(turn), count, killed=killed)[0])
+        _require_same_tables(folder / str(turn), folder / "here")
     return {
         "sentences": MEASURED_BY_WORKERS,
         "seconds": seconds,
@@ -169,17 +162,57 @@ def workers(folder: Path) -> dict[str, Any]:
     }
 
 
-def _by_workers(corpus: Any, plan: Any, folder: Path, count: int, *, killed: bool) -> float:
+def api(folder: Path) -> dict[str, Any]:
+    corpus, plan = _measured_here(folder)
+    seconds, kills, runs = _by_workers(corpus, plan, folder / "there", 1, killed="API")
+    _require_same_tables(folder / "there", folder / "here")
+    return {
+        "sentences": MEASURED_BY_WORKERS,
+        "seconds": seconds,
+        "kills": kills,
+        "jobs_run": runs,
+        "same_tables": True,
+        "load": os.getloadavg()[0],
+    }
+
+
+def _measured_here(folder: Path) -> tuple[Any, Any]:
+    """The corpus and what to measure of it; what this process measures is in `here`."""
+    from lig_core.experiment.conduct import Plan, conduct
+    from lig_core.experiment.corpora import read_corpus
+    from lig_core.experiment.here import Here
+    from lig_core.loading.loaded import load_model
+    from lig_core.models.catalog import find_model
+
+    corpus, plan = read_corpus(CORPUS), Plan(end=MEASURED_BY_WORKERS, layers=LAYERS, rtol=RTOL)
+    conduct(corpus, Here(load_model(find_model("minilm"), device="cpu")), folder / "here", plan)
+    return corpus, plan
+
+
+def _require_same_tables(run: Path, here: Path) -> None:
+    for table in TABLES:
+        assert (run / table).read_bytes() == (here / table).read_bytes(), f"{table} is not that of a run in one process"
+
+
+def _by_workers(
+    corpus: Any, plan: Any, folder: Path, count: int, *, killed: Literal["worker", "API"] | None = None
+) -> tuple[float, int, int]:
+    """Seconds, kills, and how many jobs were run."""
     from lig_core.client import Client
     from lig_core.contract import Progress
     from lig_core.experiment.conduct import conduct
     from lig_core.experiment.there import There
     from tests.faults.stack import REAL_WORKER, Stack
 
+    kills = 0
+
     def kill(progress: Progress) -> None:
-        if killed and progress.done >= MEASURED_BY_WORKERS // 4 and stack.workers[0].running:
-            stack.workers[0].send_signal(signal.SIGKILL)
-            stack.workers[0].kill()
+        nonlocal kills
+        victim = (stack.apis if killed == "API" else stack.workers)[0]
+        due = progress.done > 0 if killed == "API" else progress.done >= MEASURED_BY_WORKERS // 4
+        if killed and due and victim.running:
+            victim.kill()
+            kills += 1
 
     told = {"LIG_PRELOAD": '["minilm"]', "LIG_DEVICE": "cpu", "LIG_LOG_LEVEL": "warning"}
     with (
@@ -189,8 +222,17 @@ def _by_workers(corpus: Any, plan: Any, folder: Path, count: int, *, killed: boo
     ):
         stack.wait_until_ready()
         start = time.monotonic()
-        conduct(corpus, There(client, "minilm"), folder, plan, progress=kill)
-        return time.monotonic() - start
+        with stack.kept_up() if killed == "API" else nullcontext():
+            conduct(corpus, There(client, "minilm"), folder, plan, progress=kill)
+            seconds = time.monotonic() - start
+            stack.wait_until_ready()
+            runs = _metric(f"{stack.url}/metrics", "lig_attempts_total")
+    return seconds, kills, runs
+
+
+def _metric(url: str, name: str) -> int:
+    (line,) = (line for line in httpx.get(url).text.splitlines() if line.startswith(f"{name} "))
+    return int(float(line.split()[1]))
 
 
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -198,6 +240,7 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "packs": packs,
     "memory": memory,
     "workers": workers,
+    "api": api,
 }
 
 

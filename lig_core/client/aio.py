@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack, overload
@@ -49,6 +50,12 @@ class AsyncClient:
     ) -> None:
         self._policy = RetryPolicy(max_retries, retry_seconds)
         self._http = httpx.AsyncClient(**connection(base_url, api_key), transport=transport)
+
+    def with_retries(self, max_retries: int, retry_seconds: float) -> Self:
+        """The same client, over the same connections, of another patience."""
+        other = copy(self)
+        other._policy = RetryPolicy(max_retries, retry_seconds)
+        return other
 
     async def explain(
         self,

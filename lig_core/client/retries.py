@@ -15,7 +15,10 @@ from lig_core.client.answers import ServiceUnreachable, problem_of
 from lig_core.client.calls import Call
 
 BACKOFF_SECONDS = 0.25
-"""Longest pause before the first repetition, where the service did not name one; doubles with each."""
+"""Longest pause before the first repetition, where the service did not name one; doubles with each, up to a limit."""
+
+LONGEST_BACKOFF_SECONDS = 30.0
+"""That limit: who asks for an hour is back soon after the service is."""
 
 JITTER = 0.1
 """The share by which a pause may be longer than named, so that clients turned away together do not return together."""
@@ -67,7 +70,7 @@ class Attempts:
     def _pause(self, named: float | None) -> float | None:
         self._left -= 1
         pause = random.uniform(self._backoff / 2, self._backoff) if named is None else named * _a_little_more()
-        self._backoff *= 2
+        self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
         return pause if self._left >= 0 and time.monotonic() + pause < self._end else None
 
 

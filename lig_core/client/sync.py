@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, suppress
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack, overload
@@ -47,6 +48,12 @@ class Client:
     ) -> None:
         self._policy = RetryPolicy(max_retries, retry_seconds)
         self._http = httpx.Client(**connection(base_url, api_key), transport=transport)
+
+    def with_retries(self, max_retries: int, retry_seconds: float) -> Self:
+        """The same client, over the same connections, of another patience."""
+        other = copy(self)
+        other._policy = RetryPolicy(max_retries, retry_seconds)
+        return other
 
     def explain(
         self,

@@ -38,9 +38,12 @@ class Rate(ProgressColumn):
 def progress_bar(unit: str | None = None) -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal, with rate and remaining time where the unit is said; silence elsewhere."""
     console = Console(stderr=True)
+    if not console.is_terminal:  # a bar that is disabled ends in an empty line, before rich 15
+        yield lambda _: None
+        return
     columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     columns += [TimeElapsedColumn()] if unit is None else [Rate(unit), TimeRemainingColumn()]
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def report(progress: Progress) -> None:

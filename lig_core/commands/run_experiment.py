@@ -95,7 +95,7 @@ def _place(
         yield Here(load_model(find_model(model), device=device), maps)
         return
     from lig_core.client import Client
-    from lig_core.experiment.there import MAX_RETRIES, RETRY_SECONDS, There
+    from lig_core.experiment.there import There
 
-    with Client(server, api_key=api_key, max_retries=MAX_RETRIES, retry_seconds=RETRY_SECONDS) as client:
+    with Client(server, api_key=api_key) as client:
         yield There(client, model)

@@ -24,7 +24,7 @@ from lig_core.experiment.corpora import Sentence
 from lig_core.experiment.measured import MEASURES
 from lig_core.experiment.pairs import Pair
 from lig_core.experiment.request import ExperimentRequest
-from lig_core.loading.encoding import TextTokens
+from lig_core.loading.encoding import Encoded, TextTokens
 from lig_core.loading.loaded import LoadedModel
 from lig_core.maps.compose import compare, product
 from lig_core.maps.integrators import Integrator
@@ -85,8 +85,13 @@ class _Kept:
 
     place: int
     sentence: Sentence
-    text: TextTokens
+    encoded: Encoded
     units: Units
+
+    @property
+    def text(self) -> TextTokens:
+        """Its tokens."""
+        return self.encoded.texts[0]
 
     @property
     def head(self) -> dict[str, Any]:
@@ -151,20 +156,21 @@ def _read(request: ExperimentRequest, model: LoadedModel) -> tuple[list[_Kept], 
         sentence = one.numbered(place)
         try:
             with model.computing():
-                text = model.encode([sentence.text]).texts[0]
+                encoded = model.encode([sentence.text])
         except TextTooLong:
             left_out.append({"place": place, "why": "longer than the model takes"})
             continue
+        (text,) = encoded.texts
         if len(text.tokens) > request.most_tokens:
             left_out.append({"place": place, "why": f"more than {request.most_tokens} tokens"})
             continue
-        kept.append(_Kept(place, sentence, text, Units.of(sentence, text, words=request.words)))
+        kept.append(_Kept(place, sentence, encoded, Units.of(sentence, text, words=request.words)))
     return kept, left_out
 
 
 def _packs(kept: Sequence[_Kept], model: LoadedModel) -> Iterator[tuple[Sequence[_Kept], Pack]]:
     for run in packed([len(one.text.tokens) for one in kept]):
-        yield kept[run], Pack([one.sentence.text for one in kept[run]], model)
+        yield kept[run], Pack([one.encoded for one in kept[run]], model)
 
 
 def _layer_of_packs(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 
-from lig_core.client import Client, Job, require_success
+from lig_core.client import Client, Job, ServiceUnreachable, require_success
 from lig_core.errors import InvalidRequest, ServiceError
 from lig_core.experiment.conduct import Portion
 from lig_core.result.arrays import Head, LayerArrays
@@ -20,15 +20,19 @@ Where the service takes fewer from this key, or its queue is full, it says when 
 GONE = frozenset({"job_not_found", "job_expired", "result_expired"})
 """What a service answers of a job that it does not hold any more; the portion is sent again."""
 TRIES = 3
-MAX_RETRIES, RETRY_SECONDS = 60, 3600.0
-"""For the client: how often, and for how long, it asks a service again that is busy or away."""
+MAX_RETRIES, RETRY_SECONDS = 1000, 3600.0
+"""How often, and for how long, a service is asked again that is busy or away, once it has said what its model is."""
 
 
 class There:
-    """One model of a service."""
+    """One model of a service.
+
+    It is asked for its layers, and told what to cancel, with the client's own patience; for all else, with an hour's.
+    """
 
     def __init__(self, client: Client, model: str) -> None:
         self._client, self._model = client, model
+        self._patient = client.with_retries(MAX_RETRIES, RETRY_SECONDS)
 
     @property
     def model(self) -> str:
@@ -47,7 +51,8 @@ class There:
         """The head and the layers of each portion, in their order.
 
         A portion that was taken over is forgotten by the service when the next is asked for; those that nobody waits
-        for any more are cancelled. Raises ServiceError of a job that failed.
+        for any more are cancelled. Raises ServiceError of a job that failed, ServiceUnreachable where the service stays
+        away.
         """
         left, queued = iter(portions), deque[tuple[Portion, Job]]()
         try:
@@ -60,21 +65,27 @@ class There:
                 job_id, head, layers = self._result(portion, job)
                 queued.popleft()
                 yield portion, head, layers
-                self._client.delete(job_id)
+                self._patient.delete(job_id)
+        except ServiceUnreachable as error:
+            raise ServiceUnreachable(f"{error.detail}; then the same command goes on from what is measured") from error
         finally:
-            for _, job in queued:
-                with suppress(ServiceError):
+            self._cancel(job for _, job in queued)
+
+    def _cancel(self, jobs: Iterable[Job]) -> None:
+        with suppress(ServiceUnreachable):  # whoever goes on with the run will find them there
+            for job in jobs:
+                with suppress(ServiceError):  # it ended
                     self._client.cancel(job["id"])
 
     def _submit(self, portion: Portion) -> Job:
-        return self._client.experiment(**portion.request.model_dump(mode="json", exclude_unset=True))
+        return self._patient.experiment(**portion.request.model_dump(mode="json", exclude_unset=True))
 
     def _result(self, portion: Portion, job: Job) -> tuple[str, Head, list[LayerArrays]]:
         for left in reversed(range(TRIES)):
             try:
-                job = self._client.wait(job["id"])
+                job = self._patient.wait(job["id"])
                 require_success(job)
-                result = from_safetensors(self._client.result(job["id"], format="safetensors"))
+                result = from_safetensors(self._patient.result(job["id"], format="safetensors"))
                 return job["id"], result.head, list(result)
             except ServiceError as error:
                 if error.problem.get("code") not in GONE or not left:

@@ -98,16 +98,22 @@ class Encoder:
             self._of_text(text, special_tokens, prefix_space) if isinstance(text, str) else self._of_tokens(text)
             for text in texts
         ]
+        return self.joined([self._encoded(text, row, device) for text, row in zip(texts, rows, strict=True)])
+
+    def joined(self, encoded: Sequence[Encoded]) -> Encoded:
+        """What `encode` gives of texts that are encoded, each by itself, already."""
+        if len(encoded) == 1:
+            return encoded[0]
+        each = [one.inputs for one in encoded]
+        if "attention_mask" not in each[0]:
+            each = [{**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])} for inputs in each]
         padding = {"input_ids": self.tokenizer.pad_token_id or 0}
-        inputs = {
-            name: pad_sequence([torch.tensor(row[name]) for row in rows], True, padding.get(name, 0)).to(device)
-            for name in rows[0]
-            if name != "offset_mapping"
-        }
-        if "attention_mask" not in inputs and len(texts) > 1:
-            ones = [torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows]
-            inputs["attention_mask"] = pad_sequence(ones, True, 0).to(device)
-        return Encoded([self._describe(text, encoding) for text, encoding in zip(texts, rows, strict=True)], inputs)
+        inputs = {name: pad_sequence([own[name][0] for own in each], True, padding.get(name, 0)) for name in each[0]}
+        return Encoded([text for one in encoded for text in one.texts], inputs)
+
+    def _encoded(self, text: str | Sequence[str], row: Any, device: torch.device) -> Encoded:
+        inputs = {name: torch.tensor([values]).to(device) for name, values in row.items() if name != "offset_mapping"}
+        return Encoded([self._describe(text, row)], inputs)
 
     @cached_property
     def word_marker(self) -> str | None:

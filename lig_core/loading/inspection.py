@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lig_core.blocks.attention import IMPLEMENTATION
-from lig_core.blocks.block import Block, Wiring
-from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks
+from lig_core.blocks.attention import IMPLEMENTATION, AttentionCall, attend, intercept
+from lig_core.blocks.block import Block, Wiring, relative_error
+from lig_core.blocks.capture import BlockCall, Tiling, capture_blocks, first_tensor
 from lig_core.blocks.introspect import find_tiling, find_wiring
 from lig_core.blocks.laws import PathLaws, find_laws
 from lig_core.blocks.layout import Layout, find_layout
@@ -75,14 +75,71 @@ def inspect_layers(model: Any, inputs: Mapping[str, Tensor]) -> tuple[LayerFacts
 
 
 def _first_calls(model: Any, inputs: Mapping[str, Tensor]) -> list[BlockCall]:
-    """The calls of a model's blocks at one text; the model goes back to eager attention where it cannot be plugged."""
+    """The calls of a model's blocks at one text.
+
+    The model goes back to eager attention where no other can be plugged in, and where some attention module gives
+    something else with the plugged one: what its eager function does, it does not ask others for. (GPT-2 before
+    transformers 5.4 scales by `scale_attn_by_inverse_layer_idx` and `scale_attn_weights` in eager attention alone.)
+    """
     try:
-        return capture_blocks(model, inputs)[0]
+        calls = capture_blocks(model, inputs)[0]
     except KeyError as error:  # a closed list of attentions that is looked into at every call
         if error.args != (IMPLEMENTATION,):
             raise
-        model.config._attn_implementation = "eager"  # such classes refuse set_attn_implementation
-        return capture_blocks(model, inputs)[0]
+    else:
+        if _plugs_in_as_eager(model, calls):
+            return calls
+    model.config._attn_implementation = "eager"  # some classes refuse set_attn_implementation
+    return capture_blocks(model, inputs)[0]
+
+
+@torch.no_grad()
+def _plugs_in_as_eager(model: Any, calls: Sequence[BlockCall]) -> bool:
+    """True if every attention module gives with the plugged attention what it gives with transformers' eager one.
+
+    And where the eager one cannot be run, which leaves nothing to compare with (GPT-2's `reorder_and_upcast_attn`, an
+    order of multiplying, raises in float64).
+    """
+    before = model.config._attn_implementation
+    try:
+        plugged = [_attention_outputs(call) for call in calls]
+        model.config._attn_implementation = "eager"
+        eager = [_attention_outputs(call, modules) for call, modules in zip(calls, plugged, strict=True)]
+    except RuntimeError as error:
+        if out_of_memory(error):
+            raise
+        return True
+    finally:
+        model.config._attn_implementation = before
+    return all(
+        relative_error(one, other[module]) <= SPOT_CHECK_TOLERANCE[one.dtype]
+        for ones, other in zip(plugged, eager, strict=True)
+        for module, one in ones.items()
+    )
+
+
+def _attention_outputs(call: BlockCall, modules: Iterable[nn.Module] | None = None) -> dict[nn.Module, Tensor]:
+    """The outputs of a block's attention modules when it is called again; None: of those that call the plugged one."""
+    attending, outputs = dict.fromkeys(modules or ()), dict[nn.Module, Tensor]()
+
+    def note(attention: AttentionCall) -> Tensor:
+        attending[attention.module] = None
+        return attend(attention)
+
+    if modules is None:
+        with intercept(note):
+            call.replay(call.z, "none")
+
+    def keep(module: nn.Module, _args: Any, output: Any) -> None:
+        outputs[module] = first_tensor(output)
+
+    handles = [module.register_forward_hook(keep) for module in attending]
+    try:
+        call.replay(call.z, "none")
+    finally:
+        for handle in handles:
+            handle.remove()
+    return outputs
 
 
 def inspect_layer(call: BlockCall) -> LayerFacts:

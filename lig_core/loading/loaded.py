@@ -145,6 +145,10 @@ class LoadedModel:
         """Tokens and input tensors of some texts (or of their tokens): see `Encoder.encode`."""
         return self._encoder.encode(texts, self.device, **reading)
 
+    def joined(self, encoded: Sequence[Encoded]) -> Encoded:
+        """Some texts, each encoded by itself, as `encode` gives them together."""
+        return self._encoder.joined(encoded)
+
     @property
     def word_marker(self) -> str | None:
         """The mark by which its tokens tell where words begin; None where they do not."""

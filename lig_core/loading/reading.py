@@ -72,8 +72,9 @@ def make_config(written: Mapping[str, Any]) -> PreTrainedConfig:
     Quantised weights are to be written out in full: `lig_core.models.checkpoint.DEQUANTISED`.
     """
     kept = _kept(written)
-    if kept.get("quantization_config"):
-        kept["quantization_config"] = {**kept["quantization_config"], "dequantize": True}
+    quantised = kept.pop("quantization_config", None)  # transformers 5.4 stumbles over null
+    if quantised:
+        kept["quantization_config"] = {**quantised, "dequantize": True}
     with TemporaryDirectory() as folder:  # so that transformers reads it as it reads any
         Path(folder, "config.json").write_text(json.dumps(kept), encoding="utf-8")
         return AutoConfig.from_pretrained(folder)

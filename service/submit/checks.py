@@ -95,9 +95,7 @@ def check_against_tokens(request: ExplainRequest, card: ModelCard, tokens: Token
         return
     pointer = "/text" if request.tokens is None else "/tokens"
     require_room(tokens.number, most, card.name, pointer=pointer)
-    if tokens.read is not None:
-        read = tokens.read
-        require_embedded(read.tokens, read.ids, card.vocabulary, card.name, spans=tokens.spans)
+    require_embedded(tokens.names, tokens.ids, card.vocabulary, card.name, spans=tokens.spans)
     require_targets(request.target_tokens or (), tokens.number)
 
 

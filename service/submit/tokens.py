@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from lig_core.contract import ExplainRequest
 from lig_core.errors import UnsupportedModel
@@ -37,13 +37,14 @@ SPECIAL_TOKENS = 2
 class TokenCount:
     """Tokens of a text, special ones included. `exact` where the model's own tokenizer counted, or they were sent.
 
-    read: a text as the model's tokenizer reads it, spans: the characters of each of its tokens; words: the word of
-    each token, where these are merged.
+    ids, names, spans: number, name and characters of each token of a text, as the model's tokenizer reads it;
+    words: the word of each token, where these are merged.
     """
 
     number: int
     exact: bool
-    read: Encoding | None = field(default=None, compare=False)
+    ids: Sequence[int] = field(default=(), compare=False)
+    names: Sequence[str] = field(default=(), compare=False)
     words: Sequence[int] | None = field(default=None, compare=False)
     spans: Sequence[Span] | None = field(default=None, compare=False)
 
@@ -96,7 +97,8 @@ def _count_text(text: str, tokenizer: Tokenizer, card: ModelCard, request: Expla
     read = tokenizer.encode(given, add_special_tokens=request.special_tokens)
     spans = spans_in(text, given, read.offsets)
     words = words_by_text(text, spans, read.word_ids) if request.merge_subwords else None
-    return TokenCount(len(read.ids), True, read, words, spans)
+    names = [tokenizer.id_to_token(number) or "" for number in read.ids]  # read.tokens differs between versions
+    return TokenCount(len(read.ids), True, read.ids, names, words, spans)
 
 
 def _count_tokens(names: Sequence[str], tokenizer: Tokenizer, card: ModelCard, request: ExplainRequest) -> TokenCount:

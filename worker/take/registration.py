@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.version import VERSION
 from rq.worker_registration import REDIS_WORKER_KEYS
 
@@ -43,6 +44,7 @@ class Registration:
         self._redis, self._queue = redis, queue
         self.name = uuid.uuid4().hex  # nobody else's: one that was killed does not stand in the way of the next
         self._ended = Counter[str]()
+        self._address: str | None = None
         self._described: dict[Any, Any] = {
             "birth": _now(),
             "queues": queue,
@@ -60,6 +62,7 @@ class Registration:
         """A sign of life. It says all there is to say, for what was there may be gone."""
         key = PREFIX + self.name
         news = {
+            "ip_address": self._own_address(),
             "last_heartbeat": _now(),
             "successful_job_count": self._ended["succeeded"],
             "failed_job_count": self._ended["failed"],
@@ -72,6 +75,15 @@ class Registration:
             for registry in self._registries:
                 pipe.sadd(registry, key)
             pipe.execute()
+
+    def _own_address(self) -> str:
+        """This worker's address as Redis saw it first; "unknown", RQ's word, where it may not be asked for that."""
+        if self._address is None:
+            try:
+                self._address = str(self._redis.client_info()["addr"])
+            except ResponseError:
+                self._address = "unknown"
+        return self._address
 
     def remove(self) -> None:
         """Take the entry out, at the worker's end."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from lig_core.client import Client
+from lig_core.client import Client, retries
 from lig_core.errors import ServiceError
 from lig_core.experiment import conduct as conducting
 from lig_core.experiment.conduct import Plan, conduct
@@ -16,11 +16,16 @@ from lig_core.experiment.corpora import read_corpus
 from lig_core.experiment.here import Here
 from lig_core.experiment.there import There
 from lig_core.result.saved import from_safetensors
-from tests.running.waiting import PATIENCE, wait_until
+from tests.running.waiting import PATIENCE, being_answered, wait_until
 from worker.main import work
 from worker.settings import Settings as WorkerSettings
 
-TEXT = "Dogs 2-nsubj\nbarked 0-root\n\nUnobtrusively 2-advmod\nsing 0-root\n\nGo 0-root\n"
+TEXT = "\n".join(
+    (
+        *("Dogs 2-nsubj\nbarked 0-root\n", "Unobtrusively 2-advmod\nsing 0-root\n", "Go 0-root\n"),
+        *("Birds 2-nsubj\nsing 0-root\n", "Sleep 0-root\n", "They 2-nsubj\nrun 0-root\n"),
+    )
+)
 PLAN = Plan(layers=[1, 4], rtol=0.01, most_tokens=5)
 TABLES = ("consistency.csv", "columns.parquet", "summary.csv", "top.csv", "report.md")
 PACK = {
@@ -51,20 +56,55 @@ def client(api):
         yield made
 
 
-def test_a_corpus_is_measured_by_a_worker_as_it_is_here(api, client, work_all, minilm, tmp_path, monkeypatch):
+def test_a_corpus_is_measured_by_a_worker_as_it_is_here_and_no_part_twice_though_the_api_is_killed(
+    start_api_process, work_all, minilm, tmp_path, monkeypatch
+):
+    """Three times: while a run waits, as it ends, and between the parts of the one that goes on from there."""
     monkeypatch.setattr(conducting, "MOST_SENTENCES", 2)
+    monkeypatch.setattr(retries, "LONGEST_BACKOFF_SECONDS", retries.BACKOFF_SECONDS)
     (tmp_path / "small.dep").write_text(TEXT)
     corpus, here, there = read_corpus(tmp_path / "small.dep"), tmp_path / "here", tmp_path / "there"
     conduct(corpus, Here(minilm), here, PLAN)
+    url, api = start_api_process()
+
+    def run(told):
+        with Client(url, max_retries=0) as client:
+            conduct(corpus, There(client, "minilm"), there, PLAN, progress=told)
+
+    def kill():
+        api.kill()
+        api.wait()
+
+    def end_as_it_does(progress):
+        if progress.done == 2:
+            kill()
+            raise InterruptedError
+
+    def killed(progress):
+        if progress.done == 4:
+            kill()
+
+    def counted(name):
+        (line,) = (line for line in httpx.get(f"{url}/metrics").text.splitlines() if line.startswith(f"{name} "))
+        return float(line.split()[1])
+
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(conduct, corpus, There(client, "minilm"), there, PLAN)
-        wait_until(lambda: run.done() or len(api.get("/v1/jobs").json()["jobs"]) == 2)
+        running = pool.submit(run, end_as_it_does)
+        wait_until(lambda: running.done() or (counted("lig_jobs_accepted_total") == 3 and being_answered(url) == 1))
+        kill()
         work_all()
-        run.result(PATIENCE)
+        _, api = start_api_process(("127.0.0.1", httpx.URL(url).port))
+        with pytest.raises(InterruptedError):
+            running.result(PATIENCE)
+        _, api = start_api_process(("127.0.0.1", httpx.URL(url).port))
+        running = pool.submit(run, killed)
+        wait_until(lambda: running.done() or api.poll() is not None)
+        start_api_process(("127.0.0.1", httpx.URL(url).port))
+        running.result(PATIENCE)
     for table in (*TABLES, "plots/pairs.svg", "plots/layers.svg"):
         assert (there / table).read_bytes() == (here / table).read_bytes(), table
     assert "left out: 1 (more than 5 tokens)" in (there / "report.md").read_text()
-    assert len(api.get("/v1/jobs").json()["jobs"]) <= 1  # what was taken over is forgotten
+    assert counted("lig_attempts_total") == 3
 
 
 def test_a_pack_is_a_job_like_any_other(api, client, work_all):
@@ -123,7 +163,6 @@ def test_what_is_wrong_with_a_pack_is_said_where_it_is(api, changed, pointer):
 
 def test_a_pack_that_is_cancelled_ends_the_run_with_what_happened(api, client, tmp_path):
     (tmp_path / "small.dep").write_text(TEXT)
-    place = There(client, "minilm")
     submit = client.experiment
 
     def cancelled(**request):
@@ -133,4 +172,4 @@ def test_a_pack_that_is_cancelled_ends_the_run_with_what_happened(api, client, t
 
     client.experiment = cancelled
     with pytest.raises(ServiceError, match="cancelled"):
-        conduct(read_corpus(tmp_path / "small.dep"), place, tmp_path / "run", PLAN)
+        conduct(read_corpus(tmp_path / "small.dep"), There(client, "minilm"), tmp_path / "run", PLAN)

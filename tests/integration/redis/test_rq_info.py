@@ -26,7 +26,7 @@ from tests.running.submitting import submit
 from tests.running.waiting import PATIENCE, ended, wait_until
 
 LINE = re.compile(r"queue (\S+) (\d+), (\d+) executing, (\d+) finished, (\d+) failed")
-WORKER = re.compile(r"worker \w+ \(.*\) (\w+) (\S+)\. jobs: (\d+) finished, (\d+) failed")
+WORKER = re.compile(r"worker \w+ \(\S+ \S+:\d+ \d+\) (\w+) (\S+)\. jobs: (\d+) finished, (\d+) failed")
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ GATED = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 16,
     "shared_expert_intermediate_size": 16,
+    "use_cache": False,  # transformers 5.4 makes none of full attention alone
 }
 
 

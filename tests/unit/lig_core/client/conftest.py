@@ -16,6 +16,11 @@ class BlockingAsyncClient:
         self._client = AsyncClient(*arguments, **options)
         self._runner = asyncio.Runner()
 
+    def with_retries(self, *patience):
+        other = object.__new__(BlockingAsyncClient)
+        other._client, other._runner = self._client.with_retries(*patience), self._runner
+        return other
+
     def __getattr__(self, name):
         def call(*arguments, **options):
             found = getattr(self._client, name)(*arguments, **options)

@@ -64,6 +64,22 @@ def test_pauses_of_the_client_itself_double(client, pauses, monkeypatch):
     assert [0.5 * 2**n <= pause <= 2**n for n, pause in enumerate(pauses)] == [True] * 3
 
 
+def test_pauses_grow_no_longer_than_half_a_minute(client, pauses, monkeypatch):
+    monkeypatch.setattr(retries, "BACKOFF_SECONDS", 20.0)
+    with pytest.raises(ServiceUnreachable):
+        client(*[LOST] * 4, max_retries=3).job("j")
+    assert [low <= pause <= 2 * low for low, pause in zip((10, 15, 15), pauses, strict=True)] == [True] * 3
+
+
+def test_a_client_of_another_patience_leaves_the_first_as_it_is(client, asked):
+    first = client(LOST, LOST, ok(job("running")))
+    with pytest.raises(ServiceUnreachable):
+        first.with_retries(0, 300.0).job("j")
+    assert len(asked) == 1
+    assert first.job("j")["status"] == "running"
+    assert len(asked) == 3
+
+
 def test_the_last_refusal_is_raised_when_the_retries_are_used_up(client, asked):
     with pytest.raises(ServiceError) as caught:
         client(*[problem(429, "over_quota")] * 3, max_retries=2).submit("hi")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lig_core.client import ServiceUnreachable
 from lig_core.errors import InvalidRequest, ServiceError
 from lig_core.experiment import there
 from lig_core.experiment.conduct import Portion
@@ -18,6 +19,9 @@ class Service:
 
     def __init__(self, gone=(), failed=()):
         self.gone, self.failed, self.sent, self.deleted, self.cancelled = set(gone), set(failed), [], [], []
+
+    def with_retries(self, max_retries, retry_seconds):
+        return self
 
     def boundaries(self, model):
         return {"num_layers": {"known": 2}.get(model)}
@@ -90,3 +94,28 @@ def test_a_model_whose_layers_are_not_known_is_refused():
     assert There(Service(), "known").num_layers == 2
     with pytest.raises(InvalidRequest, match="how many layers"):
         There(Service(), "other").num_layers  # noqa: B018
+
+
+def test_a_service_that_stays_away_is_told_nothing_more_and_what_to_do_is_said():
+    service = Service()
+
+    def nobody(job_id):
+        service.cancelled.append(job_id)
+        raise ServiceUnreachable("no answer from http://gone")
+
+    service.wait = service.cancel = nobody
+    with pytest.raises(ServiceUnreachable, match=r"no answer from http://gone; then the same command goes on"):
+        texts(There(service, "known"), 4)
+    assert service.cancelled == ["0", "0"]  # waited for once, cancelled once: no other job's cancelling is tried
+
+
+def test_a_service_is_asked_for_its_layers_without_patience_and_for_the_rest_with_an_hours():
+    service, asked = Service(), []
+
+    def with_retries(*patience):
+        asked.append(patience)
+        return Service()
+
+    service.with_retries = with_retries
+    assert texts(There(service, "known"), 2) == ["s0", "s1"]
+    assert asked == [(there.MAX_RETRIES, there.RETRY_SECONDS)] and not service.sent

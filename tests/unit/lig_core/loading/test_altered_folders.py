@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from torch import Tensor
 
+from lig_core.blocks import attention
 from tests.models.altered_folders import NAMES, TOLERANCE, judged, originals, plain, said, truth, try_each, weighted
 from tests.models.checkpoints import configured
 
@@ -56,6 +59,27 @@ def test_where_transformers_cannot_run_a_folder_that_ours_can_the_unaltered_map_
     with pytest.raises(RuntimeError, match="upcast"):
         truth(folder, *plain(folder))
     assert judged(folder, unaltered) == ("result", None)
+
+
+@pytest.mark.parametrize("key", ["scale_attn_by_inverse_layer_idx", "scale_attn_weights"])
+def test_a_scale_that_a_model_gives_to_eager_attention_alone_is_not_left_out(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As GPT-2 did before transformers 5.4."""
+    folder = originals(tmp_path)["gpt2"]
+    unaltered = said(folder)
+    configured(folder, **{key: not json.loads((folder / "config.json").read_text())[key]})
+    given = attention.attention
+
+    def unscaled(*args: Any, scaling: float | None = None, **more: Any) -> tuple[Tensor, None]:
+        return given(*args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(attention, "attention", unscaled)
+        outcome = judged(folder, unaltered)
+    attention.register()
+    assert outcome == ("result", None)
+    assert np.abs(said(folder).values - unaltered.values).max() > 1e-3 * np.abs(unaltered.values).max()
 
 
 def _with_one_huge(weight: Tensor) -> Tensor:

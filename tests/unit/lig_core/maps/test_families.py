@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from torch import Tensor
 from transformers import AutoModel, SwitchTransformersConfig, XLMConfig, XLNetConfig
 
@@ -102,7 +101,6 @@ def test_a_text_that_may_crowd_an_expert_is_explained_as_a_whole(baseline: Any) 
             mlp("zero")
 
 
-@pytest.mark.skipif(transformers.__version__.startswith("5.0."), reason="Switch drops no token in transformers 5.0")
 def test_beyond_its_capacity_an_expert_drops_tokens() -> None:
     """Or else the test above shows nothing."""
     model, ids = loaded(CROWDED.name), torch.tensor([[5, 6, 7, 5] * 6])
