@@ -5,7 +5,7 @@ The result of each is that of `run`: the same columns, certificates and nodes, u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from lig_core.blocks.capture import BlockCall
 from lig_core.blocks.packing import NotPackedError, PackedCall
 from lig_core.config import plain_options
-from lig_core.contract import ExplainRequest, parse_request
+from lig_core.contract import MOST_PACKED, ExplainRequest, Progress, parse_request
 from lig_core.engines.chunking import Budget
 from lig_core.loading.encoding import Encoded
 from lig_core.loading.kept import one_at_a_time
@@ -27,11 +27,6 @@ from lig_core.result.arrays import LayerArrays
 from lig_core.result.render import document, plain
 from lig_core.result.unconverged import warn_unconverged
 from lig_core.result.viewer.show import Explanation
-
-MOST_PACKED = 256
-"""Tokens of one sequence: attention is computed between all of them, and most of it is masked."""
-OWN = {"text", "tokens", "target_tokens", "target_head", "labels", "merge_subwords", "on_unconverged", "priority"}
-"""Fields in which requests that share a sequence may differ."""
 
 
 def explain_batch(
@@ -63,36 +58,62 @@ def run_batch(
 ) -> list[dict[str, Any]]:
     """The results of some requests, in their order, as `run` gives each. What one gets wrong is raised for all."""
     results: dict[int, dict[str, Any]] = {}
-    for place, head, layers in stream_batch(requests, model, should_stop=should_stop):
-        results[place] = document(head, iter(layers))
+    for places, heads, layers in stream_batch(requests, model, should_stop=should_stop):
+        for place, head, own in zip(places, heads, zip(*layers, strict=True), strict=True):
+            results[place] = document(head, iter(own))
     return [results[place] for place in range(len(requests))]
 
 
 def stream_batch(
-    requests: Sequence[ExplainRequest], model: LoadedModel, *, should_stop: Callable[[], bool] | None = None
-) -> Iterator[tuple[int, dict[str, Any], list[LayerArrays]]]:
-    """Each request's place among them, the head of its result and its layers, as soon as all of these are known."""
+    requests: Sequence[ExplainRequest],
+    model: LoadedModel,
+    *,
+    progress: Callable[[int, Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    skip: Collection[int] = frozenset(),
+) -> Iterator[tuple[list[int], list[dict[str, Any]], Iterator[list[LayerArrays]]]]:
+    """As `stream` of each, pack by pack: the places of its requests, their heads, and of each layer what each has.
+
+    The layers of a pack are computed as they are asked for, before the next pack; `progress` is told of each place.
+    What one request gets wrong is raised for all.
+    """
     for places in _packs(requests, model):
         chosen = [requests[place] for place in places]
         pack = Pack([request.subject for request in chosen], model, **reading_of(chosen[0]))
         asked = [Asked.of(request, model, text) for request, text in zip(chosen, pack.encoded.texts, strict=True)]
-        quadrature = quadrature_for(chosen[0])
-        found: list[list[LayerArrays]] = [[] for _ in places]
-        for layer in asked[0].layers:
-            with model.computing():
-                targets, budget = [one.targets for one in asked], Budget(should_stop=should_stop)
-                integrators = pack.integrators(layer, targets, quadrature, budget)
-                for one, integrator, layers in zip(asked, integrators, found, strict=True):
-                    layers.append(one.explain(layer, integrator))
-        for place, one, layers in zip(places, asked, found, strict=True):
-            yield place, one.head, layers
+
+        def report(done: int, places: list[int] = places, total: int = len(asked[0].layers)) -> None:
+            if progress is not None:
+                for place in places:
+                    progress(place, Progress(phase="computing", done=done, total=total, unit="layers"))
+
+        yield places, [one.head for one in asked], _layers(pack, asked, report, should_stop, skip)
+
+
+def _layers(
+    pack: Pack,
+    asked: Sequence[Asked],
+    report: Callable[[int], None],
+    should_stop: Callable[[], bool] | None,
+    skip: Collection[int],
+) -> Iterator[list[LayerArrays]]:
+    """Each layer of the texts of a pack, but for those in `skip`, which are reported as done."""
+    model, quadrature, targets = asked[0].model, quadrature_for(asked[0].request), [one.targets for one in asked]
+    remaining = [layer for layer in asked[0].layers if layer not in skip]
+    report(len(asked[0].layers) - len(remaining))
+    for done, layer in enumerate(remaining, len(asked[0].layers) - len(remaining) + 1):
+        with model.computing():
+            integrators = pack.integrators(layer, targets, quadrature, Budget(should_stop=should_stop))
+            found = [one.explain(layer, integrator) for one, integrator in zip(asked, integrators, strict=True)]
+        report(done)
+        yield found
 
 
 def _packs(requests: Sequence[ExplainRequest], model: LoadedModel) -> Iterator[list[int]]:
-    """Places of requests that go together: alike but for OWN, of similar lengths, up to MOST_PACKED tokens."""
+    """Places of requests that go together: whose `shared` is the same, of similar lengths, up to MOST_PACKED tokens."""
     alike: dict[str, list[int]] = {}
     for place, request in enumerate(requests):
-        alike.setdefault(request.model_dump_json(exclude=OWN), []).append(place)
+        alike.setdefault(request.shared, []).append(place)
     for places in alike.values():
         reading = reading_of(requests[places[0]])
         lengths = {place: len(model.encode([requests[place].subject], **reading).texts[0].tokens) for place in places}

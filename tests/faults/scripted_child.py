@@ -80,9 +80,9 @@ class DyingExplainer(Explainer):
         super().store(run, name, plain, layer)
         self.backend.reach("after_write")
 
-    def explain(self, run, request, report, should_stop, accepted=None):
-        self.backend.job = run.computation
-        done = super().explain(run, request, report, should_stop, accepted)
+    def explain(self, asked, should_stop):
+        self.backend.job = asked.run.computation
+        done = super().explain(asked, should_stop)
         self.backend.reach("before_ack")
         return done
 
