@@ -107,7 +107,7 @@ def answers(
             log.info("%d jobs one by one: %s", len(left), error, exc_info=None if expected else error)
     for one in left:
         with logs.only_about(**one.job["about"]):
-            answer = run_one(one, explainer, should_stop)
+            answer = {"stopped": True} if should_stop() else run_one(one, explainer, should_stop)
         yield one, answer
 
 
