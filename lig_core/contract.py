@@ -169,7 +169,9 @@ class ExplainRequest(BaseModel):
     )
     dtype: Literal["float32", "float64"] = "float32"
     priority: Literal["interactive", "bulk"] = Field(
-        "interactive", description="Bulk jobs get an eighth of the share that interactive ones get. Changes no number."
+        "interactive",
+        description="Bulk jobs get an eighth of the share that interactive ones get; those that ask alike of short "
+        "texts are computed together, which changes the rounding of numbers and nothing else.",
     )
     labels: bool = Field(
         False, strict=True, description="Add `token_to_token`: every matrix again, entry by entry, with token names."

@@ -2,10 +2,16 @@
 
 import time
 
+import torch
+from pydantic import SecretStr
+
 from lig_core.serving.queue import names
 from tests.running.processes import child_of
 from tests.running.submitting import runs
 from tests.running.waiting import PATIENCE, ended, wait_until
+from tests.support.closeness import assert_close
+from worker.main import work
+from worker.settings import Settings
 
 
 def submit_together(api, *texts, **options):
@@ -23,6 +29,23 @@ def state_of(redis, job):
 
 def kinds_of_events(api, job):
     return [line[7:] for line in api.get(f"{job}/events").text.splitlines() if line.startswith("event: ")]
+
+
+def test_the_numbers_are_those_of_each_alone(api, redis_url):
+    texts = ["The cat sat.", "Paris is the capital of France.", "No."]
+    options = {"granularity": "layer", "layers": [2], "dtype": "float64"}
+    together = submit_together(api, *texts, **options)
+    bodies = [{"text": text, "model": "minilm", "labels": True, **options} for text in texts]  # no other's computation
+    alone = [api.post("/v1/explain", json=body).headers["location"] for body in bodies]
+    work(Settings(redis_url=SecretStr(redis_url)), burst=True)
+    for pair in zip(together, alone, strict=True):
+        mine, theirs = (ended(api, job)["result"] for job in pair)
+        assert mine["tokens"] == theirs["tokens"]
+        one, other = (found["layers"]["2"]["z2z"] for found in (mine, theirs))
+        assert one["certificate"]["nodes"] == other["certificate"]["nodes"]
+        assert_close(*(torch.tensor(found["matrix"]) for found in (one, other)), 1e-12)
+    shares = [{ended(api, job)["timings"]["compute"] for job in jobs} for jobs in (together, alone)]
+    assert [len(each) for each in shares] == [1, 3]
 
 
 def test_each_job_has_its_own_result_and_events(api, work_off, tmp_path):
