@@ -106,6 +106,7 @@ class DyingExplainer(Explainer):
 
     def explain_together(self, asked, should_stop):
         self.backend.together = [one.run.computation for one in asked]
+        self.backend.points.note("together", self.backend.together[0])
         for place, done in super().explain_together(asked, should_stop):
             self.backend.job = asked[place].run.computation
             self.backend.reach("before_ack")
