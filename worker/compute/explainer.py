@@ -61,9 +61,9 @@ class _Ready:
     there: frozenset[int]
     load: float | None
 
-    def done(self, compute: float, *, alone: bool) -> Done:
+    def done(self, compute: float) -> Done:
         loaded = self.load is not None
-        return Done(load=self.load or 0.0, compute=compute, loaded=loaded, alone=alone and not self.there)
+        return Done(load=self.load or 0.0, compute=compute, loaded=loaded, whole=not self.there)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Explainer:
         parts: Iterable[ResultPart] = chain([head], layers)
         for part in parts:
             self._store_part(asked.run, part, should_stop)
-        return ready.done(time.monotonic() - began, alone=True)
+        return ready.done(time.monotonic() - began)
 
     def explain_together(self, asked: Sequence[Asked], should_stop: ShouldStop) -> Iterator[tuple[int, Done | None]]:
         """The same of texts that may share sequences: each one's place as it is done, with its share of the seconds;
@@ -127,7 +127,7 @@ class Explainer:
                     break
             seconds, began = time.monotonic() - began, time.monotonic()
             for place in going_on:
-                yield place, ready[place].done(seconds / len(pack), alone=False)
+                yield place, ready[place].done(seconds / len(pack))
 
     def store(self, run: Run, name: str, plain: bytes, layer: LayerArrays | None = None) -> None:
         """Write one part of the result; raises LeaseLost where the job is another worker's by now."""

@@ -94,12 +94,12 @@ class Started:
 
 @dataclass(frozen=True)
 class Done:
-    """An attempt that succeeded; durations in seconds."""
+    """An attempt that succeeded; durations in seconds, of computing together with others its share."""
 
     load: float = 0.0  # loading the model; only where it was not in memory
     compute: float = 0.0
     loaded: bool = False
-    alone: bool = True  # all of it by itself: no layer was left from an earlier attempt, and it shared no sequence
+    whole: bool = True  # no layer was left from an earlier attempt
 
 
 @dataclass(frozen=True)

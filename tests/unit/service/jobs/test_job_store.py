@@ -301,7 +301,7 @@ def test_the_measured_rate_follows_the_last_jobs(by_hand):
         b.finish(b.start(), compute=seconds)
     assert_close(b.store.load().rate, 0.4, 0.1)
     b.send_one("ada", asked(work=10.0))
-    b.finish(b.start(), compute=900.0, alone=False)  # layers were left from an earlier attempt
+    b.finish(b.start(), compute=900.0, whole=False)  # layers were left from an earlier attempt
     assert_close(b.store.load().rate, 0.4, 0.1)
 
 

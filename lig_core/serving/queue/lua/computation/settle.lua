@@ -34,7 +34,7 @@ if status == 'finished' then
     count('model_loads')
     observe('load_seconds', ARGUMENTS.load)
   end
-  if ARGUMENTS.alone then learn(ARGUMENTS.compute) end
+  if ARGUMENTS.whole then learn(ARGUMENTS.compute) end
 end
 if status == 'failed' then redis.call('HSET', key, FIELD.error, ARGUMENTS.error) end
 if ARGUMENTS.dead then
