@@ -4,7 +4,7 @@ import pytest
 
 from lig_core.contract import MOST_PACKED
 from lig_core.serving.queue import names
-from lig_core.serving.queue.moves import MOST_TOGETHER
+from lig_core.serving.queue.moves import MOST_TOGETHER, PASSES
 from tests.running.by_hand import asked
 
 
@@ -60,6 +60,17 @@ def test_others_that_may_share_are_passed_by_and_come_next(by_hand):
         ada += sent(b, "ada", sharing())
         bob += sent(b, "bob", sharing(shares="b"))
     assert [taken_together(b), taken_together(b)] == [ada, bob]
+
+
+def test_the_first_in_line_is_passed_by_a_bounded_number_of_jobs_and_one_pack(by_hand):
+    b = by_hand()
+    (first,) = sent(b, "ada", sharing(model="a", shares="a", priority="interactive"))
+    sent(b, "ada", *(sharing(model="b", shares="b", cost=0.1, priority="interactive") for _ in range(40)))
+    before = 0
+    while (taken := b.take(("b", "float32"))) != first:
+        b.start(taken)
+        before += 1 + len(b.moves.take_along(taken))
+    assert PASSES <= before < PASSES + MOST_TOGETHER
 
 
 def test_owners_are_served_alike_though_each_goes_in_packs(by_hand):

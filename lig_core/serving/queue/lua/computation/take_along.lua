@@ -27,4 +27,8 @@ for _, computation in ipairs(line) do
     taken[#taken + 1] = computation
   end
 end
+-- The first in line is passed by a bounded number of others: take.lua.
+if #taken > 0 and taken[1] ~= line[1] then
+  redis.pcall('HINCRBY', KEY.computation .. line[1], FIELD.passed, #taken)
+end
 return taken
