@@ -40,6 +40,7 @@ def test_those_taken_along_wait_no_more_and_can_be_started_or_given_back(by_hand
     assert b.store.list("ada", limit=3).jobs[0].queue_position == 0
     assert b.redis.zrange(names.key("popped", b.queue), 0, -1) == [second.encode()]
     assert b.redis.zrange(names.key("line", b.queue, "bulk"), 0, -1) == [third.encode()]
+    assert b.redis.hget(names.key("counters", b.queue), "attempts_together") == b"2"
     b.start(second)
     assert b.redis.zcard(names.key("leases", b.queue)) == 2
 

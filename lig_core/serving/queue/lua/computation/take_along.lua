@@ -27,6 +27,7 @@ for _, computation in ipairs(line) do
     taken[#taken + 1] = computation
   end
 end
+if #taken > 0 then count('attempts_together', nil, #taken + 1) end
 -- The first in line is passed by a bounded number of others: take.lua.
 if #taken > 0 and taken[1] ~= line[1] then
   redis.pcall('HINCRBY', KEY.computation .. line[1], FIELD.passed, #taken)
