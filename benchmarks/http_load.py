@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import httpx
 
 PATIENCE_SECONDS = 120.0
+IDLE_SECONDS = 2.0
+"""How long a connection may be idle and be used again; the server closes those that are idle for longer than that."""
 TEXT = "The old hangar near the river was quiet."
 
 
@@ -94,23 +97,25 @@ async def closed_loop(
 
 async def open_loop(port: int, rate: float, seconds: float, text: str) -> list[Answer]:
     """Distinct posts at a steady rate, however long each takes; its time counts from when it was due."""
-    free: list[Connection] = []
+    free: list[tuple[Connection, float]] = []
     answers: list[Answer] = []
     began = time.perf_counter()
 
     async def post(number: int) -> None:
         due = began + number / rate
-        connection = free.pop() if free else Connection(port)
+        connection, freed = free.pop() if free else (Connection(port), math.inf)
+        if time.perf_counter() - freed > IDLE_SECONDS:
+            connection.close()
         answer = await connection.ask("POST", "/v1/explain", body(text.format(number)))
         answer.seconds = time.perf_counter() - due
         answers.append(answer)
-        free.append(connection)
+        free.append((connection, time.perf_counter()))
 
     async with asyncio.TaskGroup() as group:
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
             group.create_task(post(number))
-    for connection in free:
+    for connection, _ in free:
         connection.close()
     return answers
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import batches
 from benchmarks.http_load import (
     PATIENCE_SECONDS,
     TEXT,
@@ -232,6 +233,7 @@ PARTS = {
     "while_busy": while_busy,
     "overhead": overhead,
     "overload": overload,
+    "batches": batches.by_turns,
 }
 
 
@@ -250,7 +252,7 @@ def main(names: Sequence[str]) -> None:
 
 def page(report: dict[str, Any]) -> str:
     """The figures in words."""
-    accepted, busy, alone, over = (report[name] for name in PARTS)
+    accepted, busy, alone, over, batch = (report[name] for name in PARTS)
     waited, followed = alone["prefer_wait_ms"], alone["events_ms"]
     loads = ", ".join(f"{report[name]['load_average_before']:g}" for name in PARTS)
     at_once, steady = accepted["at_once"], busy["offered_per_second"]
@@ -273,6 +275,15 @@ def page(report: dict[str, Any]) -> str:
             "from sending to the final event, less computing, median and p99",
             "≤ 15 ms",
             f"{followed['p50']} and {followed['p99']} ms",
+        ),
+        *(
+            (
+                f"jobs a second of a batch of {batch['texts']} short texts ({granularity}), together and alone",
+                "",
+                f"{batch[granularity]['together']:g} and {batch[granularity]['alone']:g}, "
+                f"{batch[granularity]['gain']:g} times in the same round",
+            )
+            for granularity in batches.GRANULARITIES
         ),
     ]
     table = "\n".join(f"| {what} | {wanted} | {measured} |" for what, wanted, measured in rows)

@@ -40,6 +40,10 @@ MOST_NAME = 200
 MOST_QUOTED = 60
 """Characters of a refused value that are repeated; a longer one is not."""
 ALL_MAPS: tuple[MapName, ...] = ("att", "mlp", "layer", "composed")
+OWN = {"text", "tokens", "target_tokens", "target_head", "labels", "merge_subwords", "on_unconverged", "priority"}
+"""Fields in which requests whose texts share a sequence may differ."""
+MOST_PACKED = 256
+"""Tokens of one sequence that texts share: attention is computed between all of them, and most of it is masked."""
 BLANK_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"}
 """Controls, format characters such as joiners and marks of direction, surrogates, separators."""
 BLANK_LETTERS = re.compile(
@@ -165,7 +169,9 @@ class ExplainRequest(BaseModel):
     )
     dtype: Literal["float32", "float64"] = "float32"
     priority: Literal["interactive", "bulk"] = Field(
-        "interactive", description="Bulk jobs get an eighth of the share that interactive ones get. Changes no number."
+        "interactive",
+        description="Bulk jobs get an eighth of the share that interactive ones get; those that ask alike of short "
+        "texts are computed together, which changes the rounding of numbers and nothing else.",
     )
     labels: bool = Field(
         False, strict=True, description="Add `token_to_token`: every matrix again, entry by entry, with token names."
@@ -258,6 +264,11 @@ class ExplainRequest(BaseModel):
     @property
     def _named_maps(self) -> list[GranularityName]:
         return [self.granularity] if isinstance(self.granularity, str) else self.granularity
+
+    @property
+    def shared(self) -> str:
+        """The rest of the request, as JSON: equal for requests whose texts may share a sequence."""
+        return self.model_dump_json(exclude=OWN)
 
     def canonical(self) -> dict[str, Any]:
         """The options that the result depends on, as JSON data: equal for requests that ask the same in other words."""

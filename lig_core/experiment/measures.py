@@ -169,7 +169,7 @@ def _read(request: ExperimentRequest, model: LoadedModel) -> tuple[list[_Kept], 
 
 
 def _packs(kept: Sequence[_Kept], model: LoadedModel) -> Iterator[tuple[Sequence[_Kept], Pack]]:
-    for run in packed([len(one.text.tokens) for one in kept]):
+    for run in packed([len(one.text.tokens) for one in kept], model.device):
         yield kept[run], Pack([one.encoded for one in kept[run]], model)
 
 

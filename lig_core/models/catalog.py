@@ -44,10 +44,10 @@ class ModelCard:
     revision: str | None  # to read of the hub's, None: the main branch
     config: Mapping[str, Any]
 
-    @property
+    @cached_property
     def folder(self) -> Path | None:
         """The folder of its files; None for the hub's, which lie in the local cache, and for what is not here."""
-        return Path(self.source) if Path(self.source).is_absolute() else None
+        return folder if (folder := Path(self.source)).is_absolute() else None
 
     @property
     def is_hub(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +56,7 @@ class ModelReference:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON data, for the queue."""
-        return asdict(self)
+        return {"kind": self.kind, "name": self.name, "revision": self.revision}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> ModelReference:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,7 +39,7 @@ class RequestId:
             return
         headers = Headers(scope=scope)
         sent_id = headers.get("x-request-id", "")
-        request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else uuid.uuid4().hex
+        request_id = sent_id if REQUEST_ID.fullmatch(sent_id) else tracing.new_id(128)
         parents = headers.getlist("traceparent")
         parent = tracing.parse(parents[0]) if len(parents) == 1 else None
         trace = parent.child() if parent else tracing.new_trace()

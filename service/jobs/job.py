@@ -44,6 +44,8 @@ class Submission:
     reference: ModelReference | None = None  # to the model, as its name was resolved
     identity: str | None = None  # of the model's content: lig_core.models.identity; None: only workers know
     work: float | None = None  # the estimate before the measured rate: the unit of `Load.rate`
+    shares: str | None = None  # equal for those whose texts may share a sequence; None: computed alone
+    tokens: int = 0  # of its text
     fresh: bool = False  # run it although the same was or is being run
     webhook: str | None = None
     traceparent: str | None = None

@@ -67,6 +67,8 @@ def as_argument(owner: str, submission: Submission, settings: Settings) -> dict[
         Field.DTYPE: request.dtype,
         Field.COST: repr(cost),
         Field.WORK: submission.work,
+        Field.SHARES: submission.shares,
+        Field.TOKENS: submission.tokens if submission.shares else None,
         Field.TRACEPARENT: submission.traceparent,
         Field.FLOW: f"{owner}:{request.priority}",
         Field.WEIGHT: weight,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -106,7 +105,7 @@ def job_headers(job: Job) -> dict[str, str]:
 
 def server_timing(job: Job) -> dict[str, str]:
     """The header of this name: milliseconds of waiting, loading, computing."""
-    known = {name: seconds for name, seconds in asdict(job.timings).items() if seconds is not None}
+    known = {name: seconds for name, seconds in vars(job.timings).items() if seconds is not None}
     timings = ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in known.items())
     return {"Server-Timing": timings} if timings else {}
 
@@ -134,7 +133,7 @@ def _shown(job: Job, root: str, result: bytes | None = None) -> dict[str, Any]:
         "converged": job.converged if job.status is JobStatus.SUCCEEDED else None,
         "coalesced": job.coalesced,
         "group": job.group,
-        "timings": asdict(job.timings),
+        "timings": vars(job.timings),
         "links": {
             "self": url,
             "result": f"{url}/result" if job.result_size is not None else None,

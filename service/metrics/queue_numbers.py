@@ -32,6 +32,7 @@ COUNTERS = {
     "jobs_refused": ("reason", "Submissions refused for the time being."),
     "coalesced": ("computation", "Jobs that needed no run of their own: they joined one that was there."),
     "attempts": ("", "Runs begun, those that went back to the queue included."),
+    "attempts_together": ("", "Of these, those of texts that were computed in one sequence with others."),
     "retries": ("", "Runs that died and were queued again."),
     "abandoned": ("", "Of the retries, those whose worker was gone as well."),
     "dead_letters": ("", "Computations given up because the process computing them died too often."),

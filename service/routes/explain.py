@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.http.prefix import Root
+from service.http.prefix import root_of
 from service.http.problems import responses
 from service.jobs.job import Accepted, JobStore
 from service.jobs.resource import JobResource, job_json, job_url, server_timing
 from service.jobs.stored_result import small_result
 from service.jobs.waiting import wait_for_end
-from service.keys.guard import CurrentCaller
+from service.keys import guard
 from service.keys.keyring import Caller
 from service.lifecycle import Lifecycle
 from service.openapi.words import (
@@ -75,14 +75,12 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifec
         responses=ANSWERS,
         openapi_extra={"requestBody": EXPLAIN_BODY, "parameters": HEADERS},
     )
-    async def explain(
-        request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]
-    ) -> Response:
+    async def explain(request: Request) -> Response:
         """Checks the request against the model and queues it. Work that cannot be done is refused here.
 
         The same work is done once: a job for what runs already joins it, and a stored result is the answer.
         """
-        return await answer(intake.accept, request, caller, root, body)
+        return await answer(intake.accept, request)
 
     @routes.post(
         "/experiments",
@@ -91,15 +89,15 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifec
         responses=ANSWERS,
         openapi_extra={"requestBody": EXPERIMENT_BODY, "parameters": HEADERS},
     )
-    async def experiment(
-        request: Request, caller: CurrentCaller, root: Root, body: Annotated[Any, Depends(read_json)]
-    ) -> Response:
+    async def experiment(request: Request) -> Response:
         """Some sentences of a corpus, measured together: of every layer and target, how far the composed map of each
         pair of baselines is from the layer map. What is kept are these numbers, not the maps. `lig experiment --server`
         sends a corpus as many of these, and makes tables and plots of their results."""
-        return await answer(intake.accept_experiment, request, caller, root, body)
+        return await answer(intake.accept_experiment, request)
 
-    async def answer(accept: Accept, request: Request, caller: Caller, root: str, body: Any) -> Response:
+    async def answer(accept: Accept, request: Request) -> Response:
+        # Read here and not by parameters: each dependency of FastAPI's costs a twentieth of a POST.
+        caller, root, body = await guard.caller(request), root_of(request), await read_json(request)
         sent = read_headers(request, body)
 
         def accepted() -> tuple[Accepted, float]:

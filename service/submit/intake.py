@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -51,7 +52,7 @@ class Intake:
         faults, submissions = BatchFaults(), []
         for place, request in enumerate(requests):
             with faults.of_text(place):
-                submissions.append(self._submission(request, headers, webhook))
+                submissions.append(self._submission(request, headers, webhook, waits_for_others=True))
         faults.raise_any()
         return self._jobs.submit(
             caller.name, submissions, limits=limits(caller), idempotency=headers.idempotency, group=True
@@ -67,9 +68,14 @@ class Intake:
         submission = _submission(request, model, seconds, rate, headers, posted.webhook)
         return self._jobs.submit(caller.name, [submission], limits=limits(caller), idempotency=headers.idempotency)
 
-    def _submission(self, request: ExplainRequest, headers: SubmitHeaders, webhook: str | None) -> Submission:
+    def _submission(
+        self, request: ExplainRequest, headers: SubmitHeaders, webhook: str | None, *, waits_for_others: bool = False
+    ) -> Submission:
         request, model, tokens, cost = self._checks.examine(request)
-        return _submission(request, model, seconds_of(request, tokens, cost), cost.rate, headers, webhook)
+        submission = _submission(request, model, seconds_of(request, tokens, cost), cost.rate, headers, webhook)
+        if not waits_for_others and request.priority != "bulk":
+            return submission
+        return replace(submission, shares=sequence_digest(request, model), tokens=tokens.number)
 
 
 def _submission(
@@ -95,6 +101,12 @@ def work_digest(request: JobRequest, model: ModelReference) -> str:
     (`lig_core.serving.queue`): it may become known only once a worker has read it.
     """
     described = {"request": request.canonical(), "model": model.as_dict(), "code": code_version()}
+    return hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def sequence_digest(request: ExplainRequest, model: KnownModel) -> str:
+    """Equal for requests whose texts may share a sequence of the model, as hexadecimal SHA-256."""
+    described = [request.shared, model.reference.as_dict(), model.identity]
     return hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

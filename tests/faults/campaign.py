@@ -137,6 +137,7 @@ def measure(
             "pairs": Counter(each.what.name for each in injected if isinstance(each.what, Pair)),
             "injected": [each.told() for each in injected],
             "recovery_seconds": recoveries(stack),
+            "together": sum(event["event"] == "together" for event in stack.points.events()),
             "lease_seconds": lease,
             "workers": WORKERS,
             "apis": APIS,
@@ -188,7 +189,8 @@ def markdown(result: dict[str, Any]) -> str:
 {result["redis"]}; seed {result["seed"]}. Jobs of {JOB_SECONDS[0]} to {JOB_SECONDS[1]} s of both priorities were sent \
 to either API for {result["seconds"]:.0f} s, some of which had to fail with a code of their own, while faults were \
 injected: each kind by itself, and pairs drawn from the seed, the second at a drawn moment within or just after the \
-first; then the queue was left to drain. What was not accepted met two APIs or a Redis that could not take it.
+first; then the queue was left to drain. {result["together"]} times bulk jobs were computed together. What was \
+not accepted met two APIs or a Redis that could not take it.
 
 {rows(list(heads.values()), [[result[name] for name in heads]])}
 

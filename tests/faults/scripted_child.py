@@ -6,6 +6,7 @@ The text of a request is that of an `Order`, or `name spin count`.
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ class ScriptedBackend:
         time.sleep(float(os.environ.get(LOAD_VARIABLE, "0")))
         self.points = points
         self.job = ""
+        self.together = []
 
     def load(self, card, device, dtype):
         return card.name
@@ -55,6 +57,22 @@ class ScriptedBackend:
         head = {"text": request.text, "tokens": ["a"], "config": {"baseline_layer": "zero", "rtol": request.rtol}}
         return head, layers
 
+    def stream_batch(self, requests, model, report, should_stop, skip):
+        """Each job's steps by turns, under its own name."""
+        jobs, each = self.together, []
+        for number, request in enumerate(requests):
+            self.job = jobs[number]
+            each.append(self.stream(request, model, partial(report, number), should_stop, skip))
+        yield list(range(len(each))), [head for head, _ in each], self.by_turns(jobs, [layers for _, layers in each])
+
+    def by_turns(self, jobs, each):
+        for _ in range(LAYERS):
+            found = []
+            for self.job, layers in zip(jobs, each, strict=True):
+                found += [part for part in [next(layers, None)] if part is not None]
+            if found:
+                yield found
+
     def layers(self, order, should_stop, skip):
         for index in range(LAYERS):
             if index in skip:
@@ -80,11 +98,19 @@ class DyingExplainer(Explainer):
         super().store(run, name, plain, layer)
         self.backend.reach("after_write")
 
-    def explain(self, run, request, report, should_stop, accepted=None):
-        self.backend.job = run.computation
-        done = super().explain(run, request, report, should_stop, accepted)
+    def explain(self, asked, should_stop):
+        self.backend.job = asked.run.computation
+        done = super().explain(asked, should_stop)
         self.backend.reach("before_ack")
         return done
+
+    def explain_together(self, asked, should_stop):
+        self.backend.together = [one.run.computation for one in asked]
+        self.backend.points.note("together", self.backend.together[0])
+        for place, done in super().explain_together(asked, should_stop):
+            self.backend.job = asked[place].run.computation
+            self.backend.reach("before_ack")
+            yield place, done
 
 
 def layer(index, value):

@@ -36,11 +36,12 @@ def assert_as_alone(name: str) -> None:
     for options in OPTIONS:
         asked = {"model": name, "granularity": "all", "layers": [1], "dtype": "float64", **options}
         requests = [parse_request({"text": text, **asked}) for text in texts(len(name), 4)]
-        for place, head, layers in stream_batch(requests, model):
-            alone_head, alone = stream(requests[place], model)
-            assert head == alone_head
-            for mine, theirs in zip(layers, alone, strict=True):
-                _assert_same(mine, theirs, one_token=len(head["tokens"]) == 1)
+        for places, heads, layers in stream_batch(requests, model):
+            for place, head, own in zip(places, heads, zip(*layers, strict=True), strict=True):
+                alone_head, alone = stream(requests[place], model)
+                assert head == alone_head
+                for mine, theirs in zip(own, alone, strict=True):
+                    _assert_same(mine, theirs, one_token=len(head["tokens"]) == 1)
 
 
 def _assert_same(mine: LayerArrays, theirs: LayerArrays, *, one_token: bool) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ class ScriptedBackend:
     `first N` sleeps only the first time that it is run; `held` is held in its run number K until the file
     `RUNS_FILE.K` is there, whoever asks it to stop, and then adds a line `let go`.
     `layers N` has N layers, and `layers N die K` kills the process after K of them, once.
+    Of texts that share a sequence there is a line `together N` first, then one for each as if it were alone.
     """
 
     def __init__(self, runs=None):
@@ -73,6 +75,15 @@ class ScriptedBackend:
             raise RuntimeError("a secret")
         head = {"text": request.text, "model": model, "process": os.getpid(), "tokens": ["a"]}
         return head, self.layers(arguments if word == "layers" else ["1"], skip)
+
+    def stream_batch(self, requests, model, report, should_stop, skip):
+        self.note(f"together {len(requests)}")
+        each = [
+            self.stream(request, model, partial(report, number), should_stop, skip)
+            for number, request in enumerate(requests)
+        ]
+        layers = zip(*(layers for _, layers in each), strict=True)
+        yield list(range(len(each))), [head for head, _ in each], map(list, layers)
 
     def layers(self, script, skip):
         for index in range(int(script[0])):

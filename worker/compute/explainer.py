@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,36 @@ from worker.patience import patiently
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+ResultPart = Mapping[str, Any] | LayerArrays
+"""The head of a result, or one of its layers."""
+
+
+class LeaseLost(Cancelled):
+    """The job is another worker's by now, or nobody's."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One attempt at a job: what is asked, whom to tell how far it has come, and the model that it was accepted with:
+    `reference`, and `identity` where that was known."""
+
+    run: Run
+    request: JobRequest
+    report: Report
+    accepted: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What an attempt begins with: its model, the layers that earlier ones left, the seconds that loading took."""
+
+    model: Any
+    there: frozenset[int]
+    load: float | None
+
+    def done(self, compute: float) -> Done:
+        loaded = self.load is not None
+        return Done(load=self.load or 0.0, compute=compute, loaded=loaded, whole=not self.there)
 
 
 @dataclass(frozen=True)
@@ -45,21 +76,80 @@ class Explainer:
     redis: Redis
     queue: str
 
-    def explain(
-        self,
-        run: Run,
-        request: JobRequest,
-        report: Report,
-        should_stop: ShouldStop,
-        accepted: Mapping[str, Any] | None = None,
-    ) -> Done:
+    def explain(self, asked: Asked, should_stop: ShouldStop) -> Done:
         """Do what is asked, storing each layer as it is done, but for those that an earlier attempt left.
 
-        accepted: the model that the job was accepted with: `reference`, and `identity` where that was known.
-
-        Raises Cancelled where the job is another worker's by now, ModelChanged where that model is not here any more.
+        Raises Cancelled where the job is another worker's by now, ModelChanged where its model is not here any more.
         """
-        reference, identity = self._accepted(request, accepted or {})
+        ready, began = self._ready(asked, should_stop), time.monotonic()
+        head, layers = self.backend.stream(asked.request, ready.model, asked.report, should_stop, ready.there)
+        parts: Iterable[ResultPart] = chain([head], layers)
+        for part in parts:
+            self._store_part(asked.run, part, should_stop)
+        return ready.done(time.monotonic() - began)
+
+    def explain_together(self, asked: Sequence[Asked], should_stop: ShouldStop) -> Iterator[tuple[int, Done | None]]:
+        """The same of texts that may share sequences: each one's place as it is done, with its share of the seconds;
+        with None where it is another worker's by now.
+
+        Raises what any of them gets wrong, and Cancelled where all are to stop; what was stored stays.
+        """
+        ready: dict[int, _Ready] = {}
+        for place, one in enumerate(asked):
+            try:
+                ready[place] = self._ready(one, should_stop)
+            except LeaseLost:
+                yield place, None
+        if not ready:
+            return
+        places, model = list(ready), next(iter(ready.values())).model
+        if any(one.model is not model for one in ready.values()):
+            raise ValueError("they are about models of different content")
+
+        def report(number: int, progress: Progress) -> None:
+            asked[places[number]].report(progress)
+
+        requests = [asked[place].request for place in places]
+        skip = frozenset.intersection(*(one.there for one in ready.values()))
+        began = time.monotonic()
+        for pack, heads, layers in self.backend.stream_batch(requests, model, report, should_stop, skip):
+            going_on = dict.fromkeys(places[number] for number in pack)
+            steps: Iterable[Sequence[ResultPart]] = chain([heads], layers)
+            for parts in steps:
+                for number, part in zip(pack, parts, strict=True):
+                    if (place := places[number]) in going_on:
+                        try:
+                            self._store_part(asked[place].run, part, should_stop)
+                        except LeaseLost:
+                            del going_on[place]
+                            yield place, None
+                if not going_on:
+                    break
+            seconds, began = time.monotonic() - began, time.monotonic()
+            for place in going_on:
+                yield place, ready[place].done(seconds / len(pack))
+
+    def store(self, run: Run, name: str, plain: bytes, layer: LayerArrays | None = None) -> None:
+        """Write one part of the result; raises LeaseLost where the job is another worker's by now."""
+        ref = blob_key(run.queue, run.computation, run.execution, name)
+        stored = blobs.compressed(plain)
+        part = Part(name, ref, len(plain), len(stored))
+        if layer is not None:
+            part = replace(part, index=layer.index, converged=layer.converged, **_spent(layer))
+        if not self._moves.add_part(run, part, stored):
+            raise LeaseLost("the lease was lost")
+
+    def _store_part(self, run: Run, part: ResultPart, should_stop: ShouldStop) -> None:
+        if isinstance(part, LayerArrays):
+            store = partial(self.store, run, f"{Field.LAYER}{part.index}", part.to_bytes(), part)
+        else:
+            store = partial(self.store, run, Field.HEAD, orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY))
+        self._patiently(store, should_stop)
+
+    def _ready(self, asked: Asked, should_stop: ShouldStop) -> _Ready:
+        """See to the model; raises LeaseLost where the job is another worker's by now."""
+        request = asked.request
+        reference, identity = self._accepted(request, asked.accepted)
         card = self._card(reference, identity)
         check_against_model(request, card)
         began, loaded = time.monotonic(), False
@@ -67,34 +157,14 @@ class Explainer:
         def loading() -> None:
             nonlocal loaded
             loaded = True
-            report(Progress(phase="loading", done=0, total=1, unit="models"))
+            asked.report(Progress(phase="loading", done=0, total=1, unit="models"))
 
         held = self.pool.get(card, request.dtype, identity, loading=loading)
         held_as = None if card.is_hub else card.name
-        there = self._patiently(lambda: self._moves.use_files(run, held.identity, held_as), should_stop)
+        there = self._patiently(lambda: self._moves.use_files(asked.run, held.identity, held_as), should_stop)
         if there is None:
-            raise Cancelled("the lease was lost")
-        ready = time.monotonic()
-        head, layers = self.backend.stream(request, held.model, report, should_stop, there)
-        self._patiently(
-            lambda: self.store(run, Field.HEAD, orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)), should_stop
-        )
-        for layer in layers:
-            self._patiently(
-                partial(self.store, run, f"{Field.LAYER}{layer.index}", layer.to_bytes(), layer), should_stop
-            )
-        load, compute = ready - began if loaded else 0.0, time.monotonic() - ready
-        return Done(load=load, compute=compute, loaded=loaded, whole=not there)
-
-    def store(self, run: Run, name: str, plain: bytes, layer: LayerArrays | None = None) -> None:
-        """Write one part of the result; raises Cancelled where the job is another worker's by now."""
-        ref = blob_key(run.queue, run.computation, run.execution, name)
-        stored = blobs.compressed(plain)
-        part = Part(name, ref, len(plain), len(stored))
-        if layer is not None:
-            part = replace(part, index=layer.index, converged=layer.converged, **_spent(layer))
-        if not self._moves.add_part(run, part, stored):
-            raise Cancelled("the lease was lost")
+            raise LeaseLost("the lease was lost")
+        return _Ready(held.model, there, time.monotonic() - began if loaded else None)
 
     def _accepted(self, request: JobRequest, accepted: Mapping[str, Any]) -> tuple[ModelReference, str | None]:
         reference = accepted.get("reference")

@@ -12,13 +12,13 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from redis import Redis
 from redis.exceptions import RedisError
-from rq.job import Job
 
 from lig_core.errors import LigError
 from lig_core.serving import logs
@@ -49,6 +49,22 @@ class JobNotAllowed(LigError):
     title = "The job is not one of this service"
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A run under way: what the process is told of it, as JSON, and the seconds that it may take."""
+
+    run: Run
+    started: Started
+    asked: bytes
+    limits: dict[Stop, float]
+    at: float
+
+    @property
+    def model(self) -> str | None:
+        """The model's name."""
+        return self.started.fields.get(Field.MODEL)
+
+
 class LeaseWorker:
     """One worker with one process. `redis` is for moves, `brief` for what must not take long while a job runs."""
 
@@ -63,7 +79,8 @@ class LeaseWorker:
         stopping: Stopping,
     ) -> None:
         self._queue, self._process, self._redis, self._brief = queue, process, redis, brief
-        self._moves, self._registration = Moves(redis, queue), Registration(brief, queue)
+        self._moves, self._brief_moves = Moves(redis, queue), Moves(brief, queue)
+        self._registration = Registration(brief, queue)
         self._lease, self._stopping = lease, stopping
         self._state = WorkerState.STARTED
         self._sign_at = self._tidy_at = 0.0
@@ -108,24 +125,20 @@ class LeaseWorker:
         return None
 
     def run(self, computation: str) -> None:
-        """Run one computation that was taken, and write its outcome."""
-        run = Run(self._queue, computation, uuid.uuid4().hex)
+        """Run one computation that was taken, with such as share its sequence, and write what comes of each."""
         if self.draining:
             popped = Place(names.key("popped", self._queue), computation)
+            run = self._new_run(computation)
             self._move(run, lambda: self._moves.give_back(popped, computation, started=False))
             return
-        try:
-            started = self._move(run, lambda: self._moves.start(run, self._registration.name, self._lease))
-        except JobDamaged:
-            self._spoil(run)
+        first = self._begin(computation)
+        if first is None:
             return
-        if started is None:
-            return  # cancelled, or damaged; or it took so long here that it was given back
-        with logs.only_about(**started.about):
-            model, begun = {"model": started.fields.get(Field.MODEL)}, time.monotonic()
-            log.info("job started", extra=model)
-            status = self._compute(run, started)
-            log.info("job ended", extra={**model, "status": status, "seconds": round(time.monotonic() - begun, 3)})
+        others = map(self._begin, self._taken_along(first.started))
+        begun = {each.run: each for each in (first, *others) if each is not None}
+        for run, ended in self._ends(list(begun.values())):
+            self._end(begun[run], ended)
+        self._say(WorkerState.IDLE)
 
     def settle(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> str:
         """Write what came of a run, and say it in a word. Where the lease was lost, none of this has an effect."""
@@ -150,42 +163,64 @@ class LeaseWorker:
             self._moves.wait(WAIT_SECONDS)
         return taken
 
-    def _compute(self, run: Run, started: Started) -> str:
+    def _begin(self, computation: str) -> Begun | None:
+        """Start a computation that was taken; None where it does not start, or fails of how it is stored."""
+        run = self._new_run(computation)
         try:
-            limits = _limits(started)
-            message = {
-                "queue": run.queue,
-                "computation": run.computation,
-                **_asked(started.job),
-                "model": _model(started),
-                "about": started.about,
-            }
-            self._process.send(run.execution, message)
-        except (LigError, TypeError, ValueError) as error:
-            # What is no number where there should be one, say.
-            damage = JobDamaged(f"what is stored of it cannot be read ({type(error).__name__}); send it again")
-            document = (error if isinstance(error, LigError) else damage).as_dict()
-            ended, limits = Ended({"error": document}, None), {}
-        except ProcessDied:
-            ended = Ended(None, Stop.NOT_SENT)
-        else:
-            self._say(WorkerState.BUSY)
-            ended = self._supervise(run, limits)
-        status = self._move(run, lambda: self.settle(run, ended, limits))
-        self._registration.count(status or "failed")
-        self._say(WorkerState.IDLE)
-        return status or "failed"
+            started = self._move(run, lambda: self._moves.start(run, self._registration.name, self._lease))
+        except JobDamaged:
+            self._spoil(run)
+            return None
+        if started is None:
+            return None  # cancelled, or damaged; or it took so long here that it was given back
+        at = time.monotonic()
+        with logs.only_about(**started.about):
+            log.info("job started", extra={"model": started.fields.get(Field.MODEL)})
+            try:
+                return Begun(run, started, _asked(started), _limits(started), at)
+            except (LigError, TypeError, ValueError) as error:
+                # What is no number where there should be one, say.
+                damage = JobDamaged(f"what is stored of it cannot be read ({type(error).__name__}); send it again")
+                document = (error if isinstance(error, LigError) else damage).as_dict()
+        self._end(Begun(run, started, b"", {}, at), Ended({"error": document}, None))
+        return None
 
-    def _supervise(self, run: Run, limits: dict[Stop, float]) -> Ended:
+    def _taken_along(self, first: Started) -> Iterable[str]:
+        """Computations that go into one sequence with one that never ran; the others of its kind are run alone."""
+        if not first.may_share or self.draining:
+            return ()
+        try:
+            return self._moves.take_along(first.job.id)
+        except RedisError as error:
+            complain(error)
+            return ()
+
+    def _ends(self, begun: list[Begun]) -> Iterator[tuple[Run, Ended]]:
+        try:
+            self._process.send({each.run.execution: each.asked for each in begun})
+        except ProcessDied:
+            return iter([(each.run, Ended(None, Stop.NOT_SENT)) for each in reversed(begun)])
+        self._say(WorkerState.BUSY)
         return Supervision(
-            run,
+            {each.run: each.limits for each in begun},
             self._process,
             self._brief,
+            self._brief_moves,
             lease=self._lease,
-            limits=limits,
             patience=self._stopping.patience,
             keep_house=self._keep_house,
-        ).until_it_ends()
+        ).ends()
+
+    def _end(self, begun: Begun, ended: Ended) -> None:
+        """Write what came of a run, and count it."""
+        with logs.only_about(**begun.started.about):
+            status = self._move(begun.run, lambda: self.settle(begun.run, ended, begun.limits)) or "failed"
+            self._registration.count(status)
+            seconds = round(time.monotonic() - begun.at, 3)
+            log.info("job ended", extra={"model": begun.model, "status": status, "seconds": seconds})
+
+    def _new_run(self, computation: str) -> Run:
+        return Run(self._queue, computation, uuid.uuid4().hex)
 
     def _settle_stopped(self, run: Run, ended: Ended, limits: Mapping[Stop, float]) -> tuple[str, bool]:
         stop, computation = ended.stop, run.computation
@@ -193,6 +228,8 @@ class LeaseWorker:
             return "cancelled", self._moves.cancel(run.place, computation)
         if stop in (Stop.DRAINED, Stop.NOT_SENT):
             return "given_back", self._moves.give_back(run.place, computation, started=True)
+        if stop is Stop.HELD_UP:
+            return "given_back", self._moves.run_alone(run.place, computation)
         if stop in (Stop.RUN_TIME, Stop.TOTAL_TIME):
             limit = f"after {limits[stop]:.0f} s of running" if stop is Stop.RUN_TIME else "at its deadline"
             error = JobTimedOut(f"stopped {limit}; ask for fewer layers, targets or maps, or a shorter text")
@@ -306,8 +343,9 @@ def _limits(started: Started) -> dict[Stop, float]:
     return limits
 
 
-def _asked(job: Job) -> dict[str, Any]:
-    """The kind of the job, and the request."""
+def _asked(started: Started) -> bytes:
+    """What the process with the models is told of a run, but for its execution."""
+    job = started.job
     try:
         (request,) = job.args
         name = job.func_name
@@ -315,13 +353,10 @@ def _asked(job: Job) -> dict[str, Any]:
         raise JobNotAllowed(f"job {job.id} cannot be read") from None
     if name not in names.KIND_OF or job.kwargs or job.instance is not None:
         raise JobNotAllowed(f"job {job.id} names a task that this worker does not have")
-    return {"kind": names.KIND_OF[name], "request": request}
-
-
-def _model(started: Started) -> dict[str, Any]:
-    """The model that the job was accepted with."""
     reference = started.fields.get(Field.REFERENCE)
-    return {
+    model = {
         "reference": orjson.loads(reference) if reference else None,
         "identity": started.fields.get(Field.IDENTITY),
     }
+    asked = {"computation": job.id, "kind": names.KIND_OF[name], "request": request}
+    return orjson.dumps({**asked, "model": model, "about": started.about})

@@ -53,7 +53,7 @@ class State(Enum):
 class ModelProcess:
     """One long-lived child: it keeps its models from job to job, and a crash in it does not reach the worker.
 
-        gone ── start ──> starting ── "ready" ──> ready ── send ──> busy ── the answer to it ──> ready
+        gone ── start ──> starting ── "ready" ──> ready ── send ──> busy ── the last answer ──> ready
           ^                  │                      │                 │
           └──────────────────┴─ it ended, or said anything else ──────┘
 
@@ -67,7 +67,7 @@ class ModelProcess:
         self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._state = State.GONE
-        self._execution = ""
+        self._unanswered: set[str] = set()
         self._unsent = self._read = b""
         self._failed_starts = self._killed_starts = 0
         self._start_at = self._ready_by = 0.0
@@ -98,27 +98,31 @@ class ModelProcess:
                 self._look_whether_started()
         return True
 
-    def send(self, execution: str, message: Mapping[str, Any]) -> None:
-        """Give it the job of an execution; raises ProcessDied where it is not ready, and nothing was sent."""
-        line = orjson.dumps({**message, "execution": execution}) + b"\n"
+    def send(self, jobs: Mapping[str, bytes]) -> None:
+        """Give it jobs to be done together, as JSON by their executions; raises ProcessDied where it is not ready, and
+        nothing was sent."""
         if not self._is_ready():
             raise ProcessDied
-        self._state, self._execution, self._unsent = State.BUSY, execution, line
+        line = orjson.dumps([{"execution": name, "job": orjson.Fragment(job)} for name, job in jobs.items()])
+        self._state, self._unanswered, self._unsent = State.BUSY, set(jobs), line + b"\n"
 
-    def reply(self, seconds: float) -> dict[str, Any] | None:
-        """Its answer to what was sent, or None after `seconds`; raises ProcessDied."""
+    def reply(self, seconds: float) -> tuple[str, dict[str, Any]] | None:
+        """An execution that was sent and its answer, or None after `seconds`; raises ProcessDied."""
         if self._state is not State.BUSY:
             raise ProcessDied
         answer = self._answer(seconds)
         if answer is None:
             return None
-        if answer.pop("execution", None) != self._execution:
+        execution = answer.pop("execution", None)
+        if not isinstance(execution, str) or execution not in self._unanswered:
             raise self._out_of_step("it answered for another execution")
-        self._state = State.READY
-        return answer
+        self._unanswered.remove(execution)
+        if not self._unanswered:
+            self._state = State.READY
+        return execution, answer
 
     def interrupt(self) -> None:
-        """Ask it to stop its job."""
+        """Ask it to stop what it was given."""
         if self._state is State.BUSY and self._process is not None:
             self._process.send_signal(signal.SIGUSR1)
 

@@ -1,10 +1,10 @@
-"""Watches over one job while the process with the models computes it: lease, cancelling, deadlines, draining."""
+"""Watches over jobs while the process with the models computes them: leases, cancelling, deadlines, draining."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -39,6 +39,7 @@ class Stop(Enum):
     DRAINED = auto()
     LEASE_LOST = auto()
     NOT_SENT = auto()  # the process had died before it got the job
+    HELD_UP = auto()  # together with others it took longer than it may: it is to run alone
 
 
 @dataclass(frozen=True)
@@ -49,80 +50,113 @@ class Ended:
     stop: Stop | None
 
 
+@dataclass
+class _Watched:
+    """A run under way; `told`: its end was told while others went on."""
+
+    run: Run
+    deadlines: dict[Stop, float]
+    stop: Stop | None = None
+    told: bool = False
+
+
 class Supervision:
-    """One run. `patience` are seconds until drained, None while nobody asked; `keep_house` is done with renewals."""
+    """Some runs that the process was given together, or one, each with the seconds that it may take.
+
+    One that is stopped while others go on ends at once: the process drops it when it next stores something of it, for
+    its lease is gone. The process itself is stopped once nothing that it was given goes on. `patience` are seconds
+    until drained, None while nobody asked; `keep_house` is done with renewals.
+    """
 
     def __init__(
         self,
-        run: Run,
+        limits: Mapping[Run, Mapping[Stop, float]],
         process: ModelProcess,
         redis: Redis,
+        moves: Moves,
         *,
         lease: float,
-        limits: dict[Stop, float],
         patience: Callable[[], float | None],
         keep_house: Callable[[], None],
     ) -> None:
-        self._run, self._process, self._redis, self._lease = run, process, redis, lease
-        self._moves = Moves(redis, run.queue)
+        self._process, self._redis, self._moves, self._lease = process, redis, moves, lease
         self._patience, self._keep_house = patience, keep_house
         started = time.monotonic()
-        self._deadlines = {stop: started + seconds for stop, seconds in limits.items()}
+        self._unanswered = {
+            run.execution: _Watched(run, {stop: started + seconds for stop, seconds in own.items()})
+            for run, own in limits.items()
+        }
+        self._overrun = Stop.HELD_UP if len(limits) > 1 else Stop.RUN_TIME
         self._renew_at, self._asked_at = started + lease / RENEWALS_PER_LEASE, started
-        self._stop: Stop | None = None
-        self._stopped_at = 0.0
+        self._stopped_at: float | None = None
 
-    def until_it_ends(self) -> Ended:
-        """Wait for the process to answer or die, and stop it where there is reason to."""
+    def ends(self) -> Iterator[tuple[Run, Ended]]:
+        """Each run as it ends, whether the process answers, dies, or is stopped where there is reason to."""
         try:
-            while True:
-                answer = self._process.reply(TICK_SECONDS)
-                if answer is not None:
-                    return Ended(answer, self._stop)
+            while self._unanswered:
+                reply = self._process.reply(TICK_SECONDS)
+                if reply is not None:
+                    watched = self._unanswered.pop(reply[0])
+                    if not watched.told:
+                        yield watched.run, Ended(reply[1], watched.stop)
+                    continue
                 self._renew()
-                if self._stop is None:
-                    self._stop = self._reason_to_stop()
-                    if self._stop is not None:
-                        self._stopped_at = time.monotonic()
-                        self._process.interrupt()
-                else:
+                for watched in self._going_on:
+                    watched.stop = self._reason_to_stop(watched)
+                if not self._going_on:
                     self._insist()
+                    continue
+                for watched in self._unanswered.values():
+                    if watched.stop is not None and not watched.told:
+                        watched.told = True
+                        yield watched.run, Ended(None, watched.stop)
         except ProcessDied:
-            return Ended(None, self._stop)
+            # The last one first: each that goes back to the head of the queue goes before those that did already.
+            for watched in reversed(self._unanswered.values()):
+                if not watched.told:
+                    yield watched.run, Ended(None, watched.stop)
+
+    @property
+    def _going_on(self) -> list[_Watched]:
+        return [watched for watched in self._unanswered.values() if watched.stop is None]
 
     def _renew(self) -> None:
         if time.monotonic() < self._renew_at:
             return
         self._renew_at = time.monotonic() + self._lease / RENEWALS_PER_LEASE
         try:
-            held = self._moves.renew(self._run, self._lease)
+            for watched in self._unanswered.values():
+                if not watched.told and not self._moves.renew(watched.run, self._lease) and watched.stop is None:
+                    watched.stop = Stop.LEASE_LOST
+                    log.warning("the lease was lost, so this run is dropped", extra={"job_id": watched.run.computation})
         except RedisError as error:
             complain(error)
             self._renew_at = time.monotonic() + RETRY_SECONDS
-            if Stop.RUN_TIME in self._deadlines:  # what it waits for Redis is no running time
-                self._deadlines[Stop.RUN_TIME] += time.monotonic() - self._asked_at
+            for watched in self._unanswered.values():
+                if Stop.RUN_TIME in watched.deadlines:  # what it waits for Redis is no running time
+                    watched.deadlines[Stop.RUN_TIME] += time.monotonic() - self._asked_at
         else:
-            if not held and self._stop is None:
-                self._stop, self._stopped_at = Stop.LEASE_LOST, time.monotonic()
-                log.warning("the lease was lost, so this run is dropped")
-                self._process.interrupt()
             self._keep_house()
         self._asked_at = time.monotonic()
 
-    def _reason_to_stop(self) -> Stop | None:
-        for stop, deadline in self._deadlines.items():
+    def _reason_to_stop(self, watched: _Watched) -> Stop | None:
+        for stop, deadline in watched.deadlines.items():
             if time.monotonic() > deadline:
-                return stop
+                return self._overrun if stop is Stop.RUN_TIME else stop
         patience = self._patience()
         if patience is not None and patience <= 0:
             return Stop.DRAINED
         try:
-            key = names.key("computation", self._run.queue, self._run.computation)
+            key = names.key("computation", watched.run.queue, watched.run.computation)
             return Stop.CANCELLED if self._redis.hexists(key, Field.CANCEL_REQUESTED) else None
         except RedisError:
             return None  # asked again in a moment
 
     def _insist(self) -> None:
-        if time.monotonic() - self._stopped_at > KILL_AFTER_SECONDS:
+        """Ask the process to stop, and end it where it does not."""
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+            self._process.interrupt()
+        elif time.monotonic() - self._stopped_at > KILL_AFTER_SECONDS:
             self._process.kill()
             raise ProcessDied

@@ -20,6 +20,7 @@ COUNTERS: Mapping[str, tuple[str, ...]] = {
     "jobs_accepted": (),
     "jobs_ended": ("succeeded", "failed", "cancelled"),
     "attempts": (),
+    "attempts_together": (),
     "jobs_refused": ("queue_full", "quota_exceeded"),
     "coalesced": ("running", "finished"),
     "retries": (),

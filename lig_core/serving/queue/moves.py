@@ -22,6 +22,7 @@ from typing import Any
 from redis import Redis
 from rq.job import Job
 
+from lig_core.contract import MOST_PACKED
 from lig_core.errors import LigError
 from lig_core.serving.queue import blobs, names
 from lig_core.serving.queue.counters import buckets
@@ -37,6 +38,8 @@ DEPTH = 32
 """How far into the queue a worker looks for one."""
 PASSES = 8
 """How often the first in line may be overtaken."""
+MOST_TOGETHER = 8
+"""Computations that one sequence is shared by, at most: of more, the masked attention costs what sharing saves."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,12 @@ class Started:
     time: float
 
     @property
+    def may_share(self) -> bool:
+        """True where others may go into its sequence: it never ran before, and a crash of theirs would not end it."""
+        first, last = self.fields[Field.ATTEMPTS] == "1", self.fields.get(Field.RETRIES_LEFT, "0") == "0"
+        return Field.SHARES in self.fields and first and not last
+
+    @property
     def about(self) -> dict[str, Any]:
         """The fields of log lines about the attempt; the trace is that of the request that made the computation."""
         trace = self.fields.get(Field.TRACEPARENT)
@@ -85,7 +94,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Done:
-    """An attempt that succeeded; durations in seconds."""
+    """An attempt that succeeded; durations in seconds, of computing together with others its share."""
 
     load: float = 0.0  # loading the model; only where it was not in memory
     compute: float = 0.0
@@ -129,6 +138,15 @@ class Moves:
                 return str(taken.decode())
             self._redis.zrem(names.key("popped", self._queue), taken)  # nobody's here
         return None
+
+    def take_along(self, computation: str) -> list[str]:
+        """From waiting to popped: those next in line whose texts may share the sequence of one that was started.
+
+        They have a share of the workers at most, and MOST_PACKED tokens with it; only such as may share one themselves
+        are passed by for it.
+        """
+        limits = {"most": MOST_TOGETHER, "tokens": MOST_PACKED, "depth": DEPTH}
+        return [taken.decode() for taken in self._scripts.call("computation/take_along", first=computation, **limits)]
 
     def wait(self, seconds: float) -> None:
         """Return when something may have come to wait, or after `seconds`."""
@@ -226,6 +244,10 @@ class Moves:
     def give_back(self, place: Place, computation: str, *, started: bool) -> bool:
         """Back to the head of the queue, as if it had not been taken."""
         return self._queue_again(place, computation, front=True, started=started)
+
+    def run_alone(self, place: Place, computation: str) -> bool:
+        """Back to the head of the queue after an attempt together with others, which is not its last for that."""
+        return self._queue_again(place, computation, front=True)
 
     def spoil(self, computation: str) -> None:
         """It fails, wherever it is, because what Redis holds of it is damaged."""

@@ -133,6 +133,8 @@ class Field(StrEnum):
     DTYPE = auto()
     REFERENCE = auto()  # JSON: the model that the name was resolved to: lig_core.models.references
     IDENTITY = auto()  # of the model's content, as the request was accepted with it: lig_core.models.identity
+    SHARES = auto()  # equal for those whose texts may share a sequence; absent: it is computed alone
+    TOKENS = auto()  # of its text
     TRACEPARENT = auto()  # of the request that made it; in a job, of its own
     FIRST_JOB = auto()
     COST = auto()

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lig_core import explain
-from lig_core.batch import MOST_PACKED, explain_batch, stream_batch
-from lig_core.contract import parse_request
+from lig_core.batch import explain_batch, stream_batch
+from lig_core.contract import MOST_PACKED, parse_request
 from lig_core.errors import InvalidRequest, NotConverged
 from tests.models.batches import ROUNDING, assert_as_alone, texts
 from tests.models.tiny_models import loaded
@@ -46,7 +46,7 @@ def test_packs_are_of_like_requests_and_of_a_bounded_length() -> None:
     model = loaded("bert")
     some = [parse_request({"text": text, "model": "bert", "layers": [0]}) for text in texts(1, 60)]
     others = [parse_request({"text": text, "model": "bert", "layers": [1]}) for text in texts(2, 3)]
-    places = [place for place, _, _ in stream_batch(some + others, model)]
+    places = [place for pack, _, _ in stream_batch(some + others, model) for place in pack]
     assert sorted(places) == list(range(63))
     assert set(places[-3:]) == {60, 61, 62}
     assert MOST_PACKED < 60 * 11

@@ -256,6 +256,13 @@ local function leaves_line(computation)
   end
 end
 
+-- Taken out of the queue, to be started in a moment.
+local function pop(computation)
+  waits_no_more(computation)
+  redis.call('ZADD', KEY.popped, NOW, computation)
+  leaves_line(computation)
+end
+
 -- Into the queue as a new arrival of its flow, or before all others; its hash is written.
 local function line_up(computation, front)
   local key = KEY.computation .. computation

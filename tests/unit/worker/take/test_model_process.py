@@ -17,7 +17,8 @@ def say(**message):
     sys.stdout.flush()
 def jobs():
     for line in sys.stdin:
-        yield json.loads(line)
+        for one in json.loads(line):
+            yield {"execution": one["execution"], **one["job"]}
 """
 READY = "say(ready=True, holds={'models': []})\n"
 ECHO = "for job in jobs(): say(done=job['text'], execution=job['execution'])\n"
@@ -37,6 +38,11 @@ def process_of():
         process.kill()
 
 
+def one(execution, job):
+    """A job as it is sent."""
+    return {execution: json.dumps(job).encode()}
+
+
 def ready(process):
     assert process.make_ready(lambda: True)
     return process
@@ -47,29 +53,46 @@ def answer(process, seconds=20):
     deadline = time.monotonic() + seconds
     while (found := process.reply(0.1)) is None:
         assert time.monotonic() < deadline, "no answer"
-    return found
+    return found[1]
 
 
 def test_jobs_are_answered_one_after_another(process_of):
     process = ready(process_of(READY + ECHO))
     pid = process.pid
     for number in range(3):
-        process.send(f"e{number}", {"text": f"text {number}"})
+        process.send(one(f"e{number}", {"text": f"text {number}"}))
         assert process.state is State.BUSY
         assert answer(process) == {"done": f"text {number}"}
         assert process.state is State.READY
     assert process.pid == pid
 
 
+def test_jobs_that_were_sent_together_are_answered_in_any_order_and_it_is_busy_until_the_last(process_of):
+    process = ready(process_of(READY + ECHO.replace("jobs()", "reversed([next(both) for both in [jobs()] * 2])")))
+    process.send({name: json.dumps({"text": name}).encode() for name in "ab"})
+    seen = []
+    while process.state is State.BUSY:
+        seen += [found] if (found := process.reply(0.1)) else []
+    assert seen == [("b", {"done": "b"}), ("a", {"done": "a"})]
+
+
+def test_a_job_that_is_answered_twice_ends_it_though_another_is_not(process_of):
+    process = ready(process_of(READY + "for job in jobs():\n  say(done=1, execution='a')\n"))
+    process.send({"a": b"{}", "b": b"{}"})
+    assert answer(process) == {"done": 1}
+    with pytest.raises(ProcessDied):
+        answer(process)
+
+
 def test_a_job_larger_than_the_pipe_is_given_while_its_answer_is_waited_for(process_of):
     process = ready(process_of(READY + ECHO))
-    process.send("e", {"text": "x" * 1_000_000})
+    process.send(one("e", {"text": "x" * 1_000_000}))
     assert len(answer(process)["done"]) == 1_000_000
 
 
 def test_one_that_does_not_read_its_job_can_still_be_ended(process_of):
     process = ready(process_of(READY + "time.sleep(60)"))
-    process.send("e", {"text": "x" * 1_000_000})
+    process.send(one("e", {"text": "x" * 1_000_000}))
     assert process.reply(0.1) is None
     process.kill()
     assert process.state is State.GONE
@@ -93,19 +116,19 @@ def test_ready_means_that_its_line_was_read_not_that_it_lives(process_of, tmp_pa
             process.make_ready(keep_house)
     pid = process.pid
     with pytest.raises(ProcessDied):
-        process.send("early", {"text": "a"})
+        process.send(one("early", {"text": "a"}))
     assert process.pid == pid
     go.touch()
     ready(process)
     assert process.pid == pid
-    process.send("e", {"text": "b"})
+    process.send(one("e", {"text": "b"}))
     assert answer(process) == {"done": "b"}
 
 
 def test_an_answer_for_another_execution_ends_it(process_of):
     process = ready(process_of(READY + "for job in jobs(): say(done=1, execution='another')"))
     pid = process.pid
-    process.send("mine", {})
+    process.send(one("mine", {}))
     with pytest.raises(ProcessDied):
         answer(process)
     assert process.state is State.GONE
@@ -117,7 +140,7 @@ def test_an_answer_for_another_execution_ends_it(process_of):
 )
 def test_an_answer_that_names_no_execution_ends_it(process_of, said):
     process = ready(process_of(READY + f"for job in jobs(): {said}"))
-    process.send("mine", {})
+    process.send(one("mine", {}))
     with pytest.raises(ProcessDied):
         answer(process)
 
@@ -126,7 +149,7 @@ def test_one_that_answers_twice_gives_no_job_the_answer_of_another(process_of):
     twice = "for job in jobs():\n  for _ in range(2): say(done=job['text'], execution=job['execution'])\n"
     process = process_of(READY + twice)
     for number in range(4):
-        ready(process).send(f"e{number}", {"text": number})
+        ready(process).send(one(f"e{number}", {"text": number}))
         found = None
         try:
             found = answer(process)
@@ -146,22 +169,22 @@ def test_what_it_says_between_two_jobs_ends_it_before_the_next(process_of, tmp_p
     )
     process = ready(process_of(READY + late, str(tmp_path / "said")))
     pid = process.pid
-    process.send("e0", {})
+    process.send(one("e0", {}))
     answer(process)
     go.touch()
     while not (tmp_path / "said").exists():
         time.sleep(0.01)
     with pytest.raises(ProcessDied):
-        process.send("e1", {})
+        process.send(one("e1", {}))
     assert ready(process).pid != pid
 
 
 def test_an_answer_that_nobody_waited_for_reaches_no_other_job(process_of):
     process = ready(process_of(READY + ECHO))
     pid = process.pid
-    process.send("left", {"text": "left"})
+    process.send(one("left", {"text": "left"}))
     assert ready(process).pid != pid
-    process.send("next", {"text": "next"})
+    process.send(one("next", {"text": "next"}))
     assert answer(process) == {"done": "next"}
 
 
@@ -169,7 +192,7 @@ def test_an_answer_that_nobody_waited_for_reaches_no_other_job(process_of):
 def test_half_a_line_and_then_its_end_is_no_answer(process_of, end):
     half = f"for job in jobs():\n  sys.stdout.write('{{\"done\": 1')\n  sys.stdout.flush()\n  {end}\n"
     process = ready(process_of(READY + half))
-    process.send("e", {})
+    process.send(one("e", {}))
     with pytest.raises(ProcessDied):
         answer(process)
     assert process.state is State.GONE
@@ -183,14 +206,14 @@ def test_a_line_that_comes_in_pieces_is_one_answer(process_of):
     )
     process = ready(process_of(READY + pieces))
     for execution in ("a", "b"):
-        process.send(execution, {})
+        process.send(one(execution, {}))
         assert answer(process) == {"done": 1}
 
 
 def test_one_that_dies_while_it_starts_is_started_again(process_of, tmp_path):
     dies_once = "\nif not os.path.exists(sys.argv[1]):\n  open(sys.argv[1], 'w').close()\n  sys.exit(1)\n"
     process = ready(process_of(dies_once + READY + ECHO, str(tmp_path / "died")))
-    process.send("e", {"text": "a"})
+    process.send(one("e", {"text": "a"}))
     assert answer(process) == {"done": "a"}
 
 
@@ -207,7 +230,7 @@ def test_one_that_is_killed_as_it_starts_is_not_given_up_so_soon(process_of, tmp
     monkeypatch.setattr("worker.take.model_process.STARTS", 1)
     killed = "\nopen(sys.argv[1], 'a').write('x')\nif len(open(sys.argv[1]).read()) < 3:\n  os.kill(os.getpid(), 9)\n"
     process = ready(process_of(killed + READY + ECHO, str(tmp_path / "starts")))
-    process.send("e", {"text": "a"})
+    process.send(one("e", {"text": "a"}))
     assert answer(process) == {"done": "a"}
 
 
@@ -249,17 +272,17 @@ def test_one_that_died_between_two_jobs_is_noticed_and_nothing_is_sent(process_o
     os.kill(process.pid, signal.SIGKILL)
     while process.state is not State.GONE:
         with pytest.raises(ProcessDied):
-            process.send("e", {"text": "a"})
+            process.send(one("e", {"text": "a"}))
             answer(process)
     assert process.holds == {}
-    ready(process).send("f", {"text": "b"})
+    ready(process).send(one("f", {"text": "b"}))
     assert answer(process) == {"done": "b"}
 
 
 def test_one_whose_pipes_outlive_it_is_noticed(process_of):
     outlived = "import subprocess\nsubprocess.Popen(['sleep', '20'])\nfor job in jobs(): os.kill(os.getpid(), 9)\n"
     process = ready(process_of(READY + outlived))
-    process.send("e", {})
+    process.send(one("e", {}))
     with pytest.raises(ProcessDied):
         answer(process, 10)
 
@@ -268,7 +291,7 @@ def test_only_a_job_is_interrupted(process_of):
     told = "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: say(done='told', execution=job['execution']))\n"
     process = ready(process_of(told + READY + "for job in jobs(): time.sleep(20)"))
     process.interrupt()
-    process.send("e", {})
+    process.send(one("e", {}))
     while process.reply(0.1) is None:
         process.interrupt()
 

@@ -31,9 +31,7 @@ end
 
 local chosen = choose()
 local computation, tag = line[chosen], number(line[chosen + 1])
-waits_no_more(computation)
-redis.call('ZADD', KEY.popped, NOW, computation)
-leaves_line(computation)
+pop(computation)
 local time = math.max(number(field(KEY.flows, FIELD.time)), tag)
 if #line == 2 then
   -- Nobody waits any more: who comes next starts level with all others.
