@@ -33,7 +33,7 @@ from lig_core.quadrature import GaussLegendre
 
 HERE = Path(__file__).parent
 Ask = Callable[..., dict[str, float]]
-TURNS, FEW = 7, 2
+TURNS, FEW = 5, 2
 TOGETHER = 16
 NODES = 15
 
