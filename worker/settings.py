@@ -22,7 +22,7 @@ class Settings(CommonSettings):
     model_budget: int | None = Field(
         default=None, ge=1, description="Bytes that loaded models may take; absent: half of the device's memory."
     )
-    lease: float = Field(default=20.0, ge=1, description="A silent worker's job is given to another after this long.")
+    lease: float = Field(default=20.0, ge=2, description="A silent worker's job is given to another after this long.")
     threads: int | None = Field(
         default=None,
         ge=1,

@@ -166,11 +166,11 @@ def test_a_worker_that_is_told_to_stop_gives_all_of_them_back(api, start_worker,
 
 
 def test_leases_of_all_are_renewed_and_end_with_their_worker(api, start_worker, redis, tmp_path):
-    worker = start_worker(lease=1)
+    worker = start_worker(lease=2)
     jobs = submit_together(api, "one", "first 60", "two")
     wait_until(lambda: "first 60" in runs(tmp_path))
-    time.sleep(1.5)  # longer than a lease
+    time.sleep(2.5)  # longer than a lease
     assert [state_of(redis, job) for job in jobs] == ["started"] * 3
     worker.kill()
-    start_worker(lease=1)
+    start_worker(lease=2)
     assert [(ended(api, job)["status"], ended(api, job)["attempts"]) for job in jobs] == [("succeeded", 2)] * 3
