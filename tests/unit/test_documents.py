@@ -109,7 +109,7 @@ def test_errors_says_of_every_code_what_to_do_and_of_no_other():
     from service.http.problems import STATUS
 
     sources = [path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    declared = re.compile(r'\bcode(?:: ClassVar\[str\])? = "(\w+)"|"code": "(\w+)"')
+    declared = re.compile(r'\bcode(?:: str)? = "(\w+)"|"code": "(\w+)"')
     codes = {found[1] or found[2] for source in sources for found in declared.finditer(source)}
     rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", page("operate/errors").text, re.MULTILINE)
     assert codes >= set(STATUS)
