@@ -25,6 +25,7 @@ from lig_core.commands.terminal import errors_in_one_line
 from lig_core.contract import ExplainRequest, Progress
 from lig_core.errors import InvalidRequest, LigError
 from lig_core.models.bundled.packages import BUNDLED
+from lig_core.models.references import resolve
 from lig_core.result.viewer.page import render_page
 
 TEXT = "The cat sat on the mat."
@@ -41,11 +42,16 @@ def demo(out: Path = Path("out"), model: str = "minilm") -> None:
 
 
 def _require_name(model: str) -> None:
-    """Raise InvalidRequest for a folder, which a service takes by its name inside the models folder alone."""
+    """Raise a LigError for a folder, which a service takes by its name inside the models folder alone, and for what can
+    be no model's name: before anything is started.
+    """
+    if "LIG_MODELS_FOLDER" in os.environ:
+        return
     folder = Path(model).expanduser().absolute()
-    if folder.is_dir() and model not in BUNDLED and "LIG_MODELS_FOLDER" not in os.environ:
+    if folder.is_dir() and model not in BUNDLED:
         shelf, name = shlex.quote(str(folder.parent)), shlex.quote(folder.name)
         raise InvalidRequest(f"'{model}' is a folder; run: make demo LIG_MODELS_FOLDER={shelf} MODEL={name}")
+    resolve(model)
 
 
 def _explain(request: ExplainRequest, out: Path) -> None:

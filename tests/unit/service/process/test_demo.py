@@ -28,8 +28,8 @@ def test_a_folder_is_one_line_with_the_command_to_run(model, tmp_path):
     assert done.stderr.endswith(f"run: make demo LIG_MODELS_FOLDER={tmp_path}/shelf MODEL=mine\n")
 
 
-@pytest.mark.slow
-def test_what_the_service_refuses_is_one_line(tmp_path):
-    done = said_by_demo("/nowhere", tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "looks like a path" in done.stderr
+@pytest.mark.parametrize("model", ["/nowhere", "~/nowhere", "a/b/c", "minilm@main"])
+def test_what_is_no_name_is_one_line(model, tmp_path):
+    done = said_by_demo(model, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("lig: ") and repr(model.partition("@")[0])[1:-1] in done.stderr
