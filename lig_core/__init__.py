@@ -10,7 +10,8 @@ may have the name of a public function: importing it would put the module in the
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,8 +35,14 @@ __all__ = [
     "load",
     "show",
 ]
-__version__ = version("lig-service")
-
+REMEDY = "pip install 'lig-service[core]'"
+"""What to run where a package is missing; a checkout has a Python of its own, in .venv."""
+if (Path(__file__).parents[1] / "pyproject.toml").is_file():
+    REMEDY = "make install && . .venv/bin/activate"
+try:
+    __version__ = version("lig-service")
+except PackageNotFoundError:
+    raise ModuleNotFoundError(f"lig-service is not installed for this Python; run: {REMEDY}") from None
 
 COMPUTING = frozenset({"torch", "transformers", "numpy", "safetensors", "networkx", "greenlet"})
 """Packages that the base install does without, and computing here needs."""
@@ -59,5 +66,5 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name not in COMPUTING:
             raise
-        message = f"{error.name} is not installed, and {name} needs it; run: pip install 'lig-service[core]'"
+        message = f"{error.name} is not installed, and {name} needs it; run: {REMEDY}"
         raise ModuleNotFoundError(message, name=error.name) from error

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class LigError(Exception):
     retry_after: seconds until the same request makes sense again, where that is known.
     """
 
-    code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Internal error"
-    retryable: ClassVar[bool] = False
+    code: str = "internal_error"
+    title: str = "Internal error"
+    retryable: bool = False
 
     def __init__(self, detail: str, *, errors: Sequence[FieldError] = (), retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -138,12 +138,18 @@ class Cancelled(LigError):
 
 
 class ServiceError(LigError):
-    """A refusal or failure that a remote LIG service answered with; carries the service's own code."""
+    """A refusal or failure that a remote LIG service answered with.
+
+    `code`, `title` and `retryable` are those of its problem; `problem` is the whole of it.
+    """
 
     def __init__(self, problem: dict[str, Any]) -> None:
         errors = [FieldError(e["pointer"], e["detail"]) for e in problem.get("errors", ())]
         super().__init__(str(problem.get("detail") or problem.get("title") or "the service failed"), errors=errors)
         self.problem = problem
+        self.code = str(problem.get("code") or self.code)
+        self.title = str(problem.get("title") or self.title)
+        self.retryable = bool(problem.get("retryable", self.retryable))
 
     def as_dict(self) -> dict[str, Any]:
         """The problem as the service sent it."""

@@ -53,7 +53,10 @@ class Settings(CommonSettings):
         default="everysec", description="How soon the embedded Redis has what it accepted on disk."
     )
     redis_timeout: float = Field(default=2.0, gt=0, description="How long one Redis command may take before 503.")
-    data_dir: Path = Field(default=Path(".lig"), description="Where the embedded Redis keeps its socket and its log.")
+    data_dir: Path = Field(
+        default=Path(".lig"),
+        description="Where the embedded Redis keeps its socket and its log; `lig jobs` and `lig top` find it by this.",
+    )
     ask_hub: bool = Field(
         default=True, description="Look a model up on the hub before queueing; off where only workers reach it."
     )
@@ -75,7 +78,7 @@ class Settings(CommonSettings):
     root_path: str = Field(
         default="",
         description="Path prefix such as `/lig` under which a proxy serves this; it may take the prefix off or leave "
-        "it. Links in webhooks and in `lig jobs show` have it too.",
+        "it. Links in webhooks have it too, and those of `lig jobs show` where its own shell has this variable.",
     )
     trusted_proxies: list[str] = Field(
         default=["127.0.0.0/8", "::1/128"],

@@ -22,8 +22,9 @@ def format_of(path: Path) -> Format:
     for form in MEDIA_TYPES:
         if path.suffix == f".{form}":
             return form
-    endings = ", ".join(f".{form}" for form in MEDIA_TYPES)
-    raise InvalidRequest(f"'{path.name}' does not say its format; results are written as {endings}")
+    *endings, last = (f".{form}" for form in MEDIA_TYPES)
+    written = f"{', '.join(endings)} or {last}"
+    raise InvalidRequest(f"'{path.name}' does not say its format; results are written as {written}: name the file so")
 
 
 def layers_in(path: Path) -> int:

@@ -29,7 +29,11 @@ def explain(
         str | None, typer.Option(help="In place of the text: tokens as a result has them, as a JSON list.")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="minilm, smollm2, a Hugging Face id[@revision], or a local folder.")
+        str,
+        typer.Option(
+            help="minilm, smollm2, a Hugging Face id[@revision], or a folder of this machine; with --server, in place "
+            "of a folder its name inside the service's models folder."
+        ),
     ] = "bert-base-uncased",
     steps: Annotated[int | None, typer.Option(help="Gauss-Legendre nodes [default: adaptive to --rtol].")] = None,
     granularity: Annotated[str, typer.Option(help="att, mlp, layer, composed, all; comma-separated.")] = "all",
@@ -80,9 +84,12 @@ def explain(
     JSON goes to standard output or to a file.
     """
     with errors_in_one_line():
+        from lig_core.client.files import format_of
         from lig_core.config import plain_options
         from lig_core.contract import parse_request
 
+        if output is not None:
+            format_of(output)  # refused now, and not when all is computed
         options = plain_options(
             {
                 "text": text,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lig_core.commands.terminal import as_json, errors_in_one_line, say
-from lig_core.commands.values import one_of
+from lig_core.commands.values import named_as, one_of
 
 
 def flow(
@@ -26,7 +26,7 @@ def flow(
     ] = False,
     graph: Annotated[Path | None, typer.Option(help="A graph to write as well: .graphml or .json.")] = None,
     least: Annotated[float, typer.Option(help="Shares up to this size are no edges of the graph.")] = 0.0,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The JSON file to write.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The .json file to write.")] = None,
 ) -> None:
     """Follow flow across the layers of a result.
 
@@ -40,6 +40,7 @@ def flow(
         from lig_core.result.saved import read_result
         from lig_core.result.select import Selection, select
 
+        named_as("--output", output, ".json")
         result = select(read_result(file), Selection.parse(layers=layers))
         options = {
             "map": one_of("--map", map, ("layer", "product", "conserving")),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lig_core.client.files import format_of
 from lig_core.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Tools:
     def explain(self, request: Mapping[str, Any], top: int, file: str | None) -> dict[str, Any]:
         """Compute a result; its largest contributions, map by map."""
         path = None if file is None else self._path(file)
+        if path is not None:
+            format_of(path)  # refused now, and not when all is computed
         name, result = self._computed({**request, "on_unconverged": "ignore"})
         self._keep(name, result)
         if path is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +22,15 @@ INTERRUPTED = 130
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """End the command with one line where something fails that its user can do something about."""
+    """End the command with one line where something fails that its user can do something about.
+
+    A reader of standard output who left, such as `head`, is no fault: typer ends the command quietly then.
+    """
     try:
         yield
+        sys.stdout.flush()  # here, and not when the interpreter ends, which would print a traceback
     except LigError as error:
-        unconverged = error.as_dict().get("code") == NotConverged.code
-        fail(error.detail, UNCONVERGED if unconverged else FAILED)
+        fail(error.detail, UNCONVERGED if error.code == NotConverged.code else FAILED)
     except typer.BadParameter as error:
         fail(error.message)
     except ModuleNotFoundError as error:
@@ -36,6 +40,8 @@ def errors_in_one_line() -> Iterator[None]:
             f"{error.name} is not installed, and computing here needs it; run: pip install 'lig-service[core]', "
             "or name a service with --server"
         )
+    except BrokenPipeError:
+        raise
     except OSError as error:
         fail(f"{error.strerror}: {error.filename}" if error.filename else str(error))
 

@@ -5,6 +5,7 @@ what is taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -30,6 +31,13 @@ def one_of(option: str, value: str, known: Sequence[str]) -> Any:
     if value not in known:
         raise typer.BadParameter(f"{option} is one of {', '.join(known)}; got {value!r}")
     return value
+
+
+def named_as(option: str, path: Path | None, *endings: str) -> Path | None:
+    """The path of a file to write, whose name has to end with one of these; None where it is absent."""
+    if path is not None and path.suffix not in endings:
+        raise typer.BadParameter(f"{option} takes a name that ends with {' or '.join(endings)}; got '{path.name}'")
+    return path
 
 
 def range_of(option: str, value: str | None) -> tuple[int, int | None]:

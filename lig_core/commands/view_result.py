@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lig_core.commands.terminal import errors_in_one_line, say_written
+from lig_core.commands.values import named_as
 
 
 def view(
@@ -18,7 +19,8 @@ def view(
     layers: Annotated[str | None, typer.Option(help="Layer indices, comma-separated [default: all].")] = None,
     maps: Annotated[str | None, typer.Option(help="att, mlp, layer, composed; comma-separated [default: all].")] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The page to write [default: one that is opened at once].")
+        Path | None,
+        typer.Option("-o", "--output", help="The page to write, .html [default: one that is opened at once]."),
     ] = None,
 ) -> None:
     """Look at a saved result, or compare two.
@@ -30,6 +32,7 @@ def view(
         from lig_core.result.select import Selection, select
         from lig_core.result.viewer.page import write_comparison, write_page
 
+        named_as("--output", output, ".html", ".htm")
         selection = Selection.parse(layers=layers, maps=maps)
         results = [select(read_result(path), selection) for path in (file, other) if path is not None]
         parts = write_page(results[0].head, results[0]) if other is None else write_comparison(*results)

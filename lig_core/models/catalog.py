@@ -8,11 +8,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from lig_core.contract import JobRequest
 from lig_core.errors import FieldError, InvalidRequest, ModelNotFound
@@ -149,7 +154,8 @@ def hub_has(card: ModelCard) -> bool:
 def files_here(card: ModelCard) -> Path:
     """The folder of a model's files; first, if need be, a hub model's are downloaded and a bundled one's converted.
 
-    Raises OSError or ValueError where the hub's cannot be had, ModelNotFound and UnsupportedModel for a bundled one's.
+    Raises ModelNotFound where they are neither here nor to be had, OSError or ValueError where the hub's download
+    fails, and UnsupportedModel for a bundled one's.
     """
     if card.is_bundled:
         return bundled_files(card.name)
@@ -157,7 +163,11 @@ def files_here(card: ModelCard) -> Path:
     if card.folder is not None:
         return card.folder
     here = not hub_has(card)
-    return Path(snapshot_download(card.source, revision=card.revision, allow_patterns=LOADED, local_files_only=here))
+    try:
+        folder = snapshot_download(card.source, revision=card.revision, allow_patterns=LOADED, local_files_only=here)
+    except LocalEntryNotFoundError as error:
+        raise _nowhere(card) from error
+    return Path(folder)
 
 
 def local_file(card: ModelCard, name: str) -> Path | None:
@@ -186,10 +196,7 @@ def cached_commit(card: ModelCard) -> str | None:
 
 def _hub_config(card: ModelCard) -> Mapping[str, Any]:
     if not hub_has(card):
-        raise ModelNotFound(
-            f"model '{card.name}' is neither a folder here nor in the local cache, and the Hugging Face hub cannot be "
-            "reached; check the name and the network, or use 'minilm', which needs none"
-        )
+        raise _nowhere(card)
     try:
         return _read(Path(hf_hub_download(card.source, "config.json", revision=card.revision)))
     except (HfHubHTTPError, OSError) as error:  # none there, or not for everyone
@@ -199,18 +206,30 @@ def _hub_config(card: ModelCard) -> Mapping[str, Any]:
         ) from error
 
 
+def _nowhere(card: ModelCard) -> ModelNotFound:
+    return ModelNotFound(
+        f"model '{card.name}' is neither a folder here nor in the local cache, and the Hugging Face hub cannot be "
+        "reached; check the name and the network, or use 'minilm', which needs none"
+    )
+
+
 def installed_models(models_folder: Path | None = None) -> list[ModelCard]:
     """The models that need no network: the bundled ones installed here, and those in the models folder.
 
-    A folder that no name leads to (one called as a bundled model, say) is none.
+    A folder that no name leads to (one called as a bundled model, say) is none; nor is a part of a model (such as the
+    `1_Pooling` of sentence-transformers): a folder inside that of a model, whose config names no family.
     """
     cards = []
     for name in BUNDLED:
         with suppress(ModelNotFound):
             cards.append(find_model(name))
-    for name in folders_in(models_folder) if models_folder is not None else ():
+    names = folders_in(models_folder) if models_folder is not None else []
+    for name in names:
         with suppress(ModelNotFound):  # its config is no JSON
-            cards.append(read_card(ModelReference("folder", name), models_folder))
+            card = read_card(ModelReference("folder", name), models_folder)
+            inside = not {str(parent) for parent in PurePosixPath(name).parents}.isdisjoint(names)
+            if "model_type" in card.config or not inside:
+                cards.append(card)
     return cards
 
 

@@ -198,7 +198,10 @@ def _is_there(name: str, models_folder: Path | None, held: Callable[[str], bool]
 def _refused(name: str, pointer: str) -> InvalidRequest:
     path = name.startswith(LOCAL) or ".." in name or "\\" in name
     why = "looks like a path" if path else "is no name of a model, by its characters or its length"
-    detail = f"{_shown(name)!r} {why}; send a Hugging Face id or a name from the models folder"
+    detail = (
+        f"{_shown(name)!r} {why}; send a Hugging Face id or a name from the models folder, such as those that "
+        "GET /models lists"
+    )
     return InvalidRequest(detail, errors=[FieldError(pointer, detail)])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,7 +59,7 @@ def show(job_id: JobId) -> None:
     from service.jobs.resource import job_json
 
     with overview() as jobs:
-        sys.stdout.write(job_json(jobs.store.get(None, job_id), jobs.root).decode() + "\n")
+        typer.echo(job_json(jobs.store.get(None, job_id), jobs.root))
 
 
 @app.command()

@@ -12,7 +12,12 @@ def serve(
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one [default: 8000].")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where jobs and results are kept [default: .lig].")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where jobs and results are kept [default: .lig]; give lig jobs and lig top the same LIG_DATA_DIR."
+        ),
+    ] = None,
     models_folder: Annotated[Path | None, typer.Option(help="Folder of models that requests may name.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="Redis to use; absent: one is started here.")] = None,
     insecure_bind: Annotated[bool, typer.Option(help="Allow an address that other machines can reach.")] = False,

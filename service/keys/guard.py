@@ -22,6 +22,12 @@ from service.keys.source import KeySource
 REFUSALS = responses("unauthorized", "forbidden")
 """Refusals that any guarded route may answer with, for its description."""
 
+REMEDY = (
+    "send the header Authorization: Bearer lig_… (on the command line --api-key or LIG_API_KEY, in Python api_key=, "
+    "in the browser the field Key under more)"
+)
+"""How each kind of caller sends its key."""
+
 SAFE_METHODS = {"GET", "HEAD"}
 bearer = HTTPBearer(
     auto_error=False,
@@ -42,7 +48,7 @@ def guard(keys: KeySource, scope: Scope | None = None) -> Callable[..., Awaitabl
         sender = keys.caller(credentials.credentials if credentials else None)
         if sender is None:
             reason = "this key is not known" if credentials else "no key was sent"
-            raise Unauthorized(f"{reason}; send the header Authorization: Bearer lig_…")
+            raise Unauthorized(f"{reason}; {REMEDY}")
         needed = scope or ("read" if request.method in SAFE_METHODS else "explain")
         if needed not in sender.scopes:
             raise Forbidden(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,8 +21,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from lig_core.client import Client
+from lig_core.commands.terminal import errors_in_one_line
 from lig_core.contract import ExplainRequest, Progress
-from lig_core.errors import LigError
+from lig_core.errors import InvalidRequest, LigError
+from lig_core.models.bundled.packages import BUNDLED
+from lig_core.models.references import resolve
 from lig_core.result.viewer.page import render_page
 
 TEXT = "The cat sat on the mat."
@@ -32,7 +36,26 @@ STOP_SECONDS = 30
 
 def demo(out: Path = Path("out"), model: str = "minilm") -> None:
     """Start the service, explain a sentence over HTTP, print and write what it says, stop the service."""
-    console, request = Console(), ExplainRequest(text=TEXT, model=model)
+    with errors_in_one_line():
+        _require_name(model)
+        _explain(ExplainRequest(text=TEXT, model=model), out)
+
+
+def _require_name(model: str) -> None:
+    """Raise a LigError for a folder, which a service takes by its name inside the models folder alone, and for what can
+    be no model's name: before anything is started.
+    """
+    if "LIG_MODELS_FOLDER" in os.environ:
+        return
+    folder = Path(model).expanduser().absolute()
+    if folder.is_dir() and model not in BUNDLED:
+        shelf, name = shlex.quote(str(folder.parent)), shlex.quote(folder.name)
+        raise InvalidRequest(f"'{model}' is a folder; run: make demo LIG_MODELS_FOLDER={shelf} MODEL={name}")
+    resolve(model)
+
+
+def _explain(request: ExplainRequest, out: Path) -> None:
+    console = Console()
     with _service() as url, Client(url) as client:
         console.print(f'POST {url}/v1/explain  "{request.text}"  model={request.model}')
         with Bar(console=console, transient=True) as bar:

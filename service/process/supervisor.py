@@ -69,7 +69,8 @@ def serve(settings: Settings, worker: Sequence[str] = WORKER) -> None:
 
         def wait_until_ready(check: Callable[[], None]) -> None:
             _wait_until_ready(actual, check, stop)
-            print(f"LIG service ready at {_url(actual)} (docs at {_url(actual)}/docs); Ctrl-C stops it", flush=True)
+            address = f"{_url(actual)}{actual.root_path}"
+            print(f"LIG service ready at {address} (docs at {address}/docs); Ctrl-C stops it", flush=True)
 
         supervise(commands, actual.as_environment(), stop, actual.stop_grace, beside=redis, begin=wait_until_ready)
 
@@ -174,12 +175,12 @@ def _wait_until_ready(settings: Settings, check: Callable[[], None], stop: StopS
             stop.sleep(LOOK_EVERY_SECONDS)
             check()
             with contextlib.suppress(httpx.TransportError):
-                response = client.get("/readyz")
+                response = client.get("/startupz")  # which logs nothing of what is not ready yet
                 if response.is_success:
                     return
                 answer = response.json()["detail"]
             if time.monotonic() > deadline:
-                raise ServeError(f"not ready after {settings.start_timeout:.0f} s; /readyz says: {answer}")
+                raise ServeError(f"not ready after {settings.start_timeout:.0f} s; /startupz says: {answer}")
 
 
 def _url(settings: Settings) -> str:

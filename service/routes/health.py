@@ -74,6 +74,7 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
     last = ""  # READY, or why not
 
     def ready() -> Ready:
+        nonlocal last
         lifecycle.refuse_while_leaving()
         store = jobs.durability()  # first: where the store takes no writes, workers cannot say that they live
         load = jobs.load()
@@ -84,6 +85,9 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
         for check in checks:
             check()
         lifecycle.started = True
+        if last != READY:
+            log.info("ready: %s", store.meaning)
+        last = READY
         return Ready(workers=load.workers, redis=store.server, promise=store.promise, promise_meaning=store.meaning)
 
     @routes.get("/livez", summary="Is the process alive", responses=ANSWERED)
@@ -96,16 +100,12 @@ def router(jobs: JobStore, lifecycle: Lifecycle, checks: Sequence[Callable[[], N
         """Redis takes writes and will not drop jobs, a worker is alive, and the process is not about to stop."""
         nonlocal last
         try:
-            readiness = ready()
+            return ready()
         except LigError as error:
             if last != error.detail:
                 log.warning("not ready: %s", error.detail)
             last = error.detail
             raise
-        if last != READY:
-            log.info("ready: %s", readiness.promise_meaning)
-        last = READY
-        return readiness
 
     @routes.get("/startupz", summary="Has it been ready yet", responses=PROBLEMS)
     def startupz() -> Started:

@@ -18,7 +18,7 @@ from tests.support.documents import PAGES, SEPARATOR, SHELLS, Document, in_one_s
 DOCUMENTS = [Document(path) for path in PAGES]
 WITH_SHELL = [document for document in DOCUMENTS if document.runnable(*SHELLS)]
 WITH_PYTHON = [document for document in DOCUMENTS if document.runnable("python")]
-SERVICE_PORT, RECEIVER_PORT = 8000, 9000
+SERVICE_PORT, GUARDED_PORT, RECEIVER_PORT = 8000, 8001, 9000
 """As the documents have them; the test takes free ones."""
 ENVIRONMENT = {
     "LIG_WEBHOOK_SECRET": "whsec_bm90IGEgc2VjcmV0LCBidXQgYW4gZXhhbXBsZQ==",  # the documents' example
@@ -45,7 +45,7 @@ class Site:
 
     def here(self, text):
         """What a document says, with the ports of this test."""
-        return re.sub(r":(\d+)\b|\b(9000)\b", self._replaced, text)
+        return re.sub(r":(\d+)\b|\b(8001|9000)\b", self._replaced, text)
 
     def _replaced(self, found):
         written = int(found[1] or found[2])
@@ -84,8 +84,8 @@ def site(tmp_path_factory):
     try:
         line = process.stdout.readline()
         assert line.startswith("LIG service ready at http://127.0.0.1:")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports = {RECEIVER_PORT: free.getsockname()[1]}
+        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as too:
+            ports = {RECEIVER_PORT: free.getsockname()[1], GUARDED_PORT: too.getsockname()[1]}
         yield Site(folder, {SERVICE_PORT: int(line.split()[4].rpartition(":")[2]), **ports})
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0

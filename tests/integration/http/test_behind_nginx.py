@@ -1,4 +1,5 @@
-"""A real nginx in front, with path prefixes: one that takes its prefix off and says so, one that leaves it."""
+"""A real nginx in front, with path prefixes: one that takes its prefix off and says so, as the page for operators has
+it, and one that leaves it."""
 
 import random
 import re
@@ -10,11 +11,14 @@ import pytest
 
 from lig_core.client import Client
 from tests.running.waiting import wait_until
+from tests.support.documents import Document
 from tests.support.places import ROOT
 
 BODY = {"text": "hello", "model": "minilm"}
 
 
+(OPERATE,) = (block.source for block in Document(ROOT / "docs/operate.md").blocks("nginx"))
+FORWARDED_FOR = "proxy_set_header X-Forwarded-For 203.0.113.9; }"
 LOCATION = re.search(r" +location / \{.*?\}\n", (ROOT / "docker/nginx.conf").read_text(), re.DOTALL)[0]
 
 
@@ -30,9 +34,7 @@ def test_clients_browsers_and_links_reach_the_service_through_it(nginx, start_ap
     start_worker()
     locations = f"""
         proxy_http_version 1.1; proxy_set_header Connection "";
-        location "{said}/" {{
-          proxy_pass {one}/; proxy_set_header X-Forwarded-Prefix {said}; proxy_set_header X-Forwarded-For 203.0.113.9;
-        }}
+        {OPERATE.replace("/lig", said).replace("http://127.0.0.1:8000", one).replace("}", FORWARDED_FOR)}
         location "{left}/" {{ proxy_pass {other}; }}
     """
     address = nginx({"resolver RESOLVER valid=5s;": "", LOCATION: locations})

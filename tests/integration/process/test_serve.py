@@ -39,6 +39,7 @@ def test_one_command_explains_a_sentence_and_sigterm_leaves_nothing(serve):
     assert run.end(signal.SIGTERM) == 0
     assert run.left_behind() == []
     assert not run.socket.exists()
+    assert "not ready" not in run.process.stderr.read()
 
 
 def test_ctrl_c_leaves_nothing_even_while_a_request_waits(serve):
@@ -68,7 +69,8 @@ def test_a_dying_child_takes_all_down_and_is_named(serve, word, name):
 
 
 def test_a_dying_process_with_models_takes_nothing_down(serve):
-    run = serve().wait_until_ready()
+    run = serve(LIG_ROOT_PATH="/lig").wait_until_ready()
+    assert run.url.endswith("/lig")
     (models,) = run.child("worker").children()
     models.kill()
     with Client(run.url) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,10 +16,13 @@ from typer.testing import CliRunner
 
 from lig_core import cli
 from lig_core.client.files import FORMATS_OF_BYTES, layers_in
+from lig_core.errors import ModelNotFound
 from lig_core.loading.loaded import LoadedModel
+from lig_core.models.catalog import find_model
 from lig_core.result.formats import FORMATS
 from tests.support.closeness import assert_close, assert_close_maps
 from tests.support.made_results import made_head, made_layer
+from tests.support.places import ROOT
 
 FLOAT32 = 1e-4  # room for its rounding, whatever the processor
 OPTIONS = ["--model", "minilm", "--granularity", "layer", "--layers", "1", "--rtol", "0.1"]
@@ -50,6 +54,56 @@ def test_every_suffix_is_the_same_result(explained) -> None:
     lines = explained("result.ndjson").read_text().splitlines()
     assert_close(json.loads(lines[1])["maps"]["z2z"]["matrix"], matrix, FLOAT32)
     assert "<html" in explained("result.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "known"),
+    [
+        *(
+            (["explain", "cat", *where], name, [".json", ".ndjson", ".npz", ".safetensors", ".html"])
+            for name in ("x.png", "x.csv", "x")
+            for where in ([], ["--server", "http://localhost:1"])
+        ),
+        (["view", "absent.json"], "x.png", [".html"]),
+        (["flow", "absent.json"], "x.csv", [".json"]),
+    ],
+)
+def test_a_file_of_no_format_is_refused_at_once(
+    tmp_path: Path, command: list[str], name: str, known: list[str]
+) -> None:
+    done = CliRunner().invoke(cli.app, [*command, "-o", str(tmp_path / name)])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert f"'{name}'" in done.stderr and all(ending in done.stderr for ending in known)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["boundaries", "minilm", "--json"], ["boundaries", "minilm"]])
+def test_a_reader_who_left_ends_it_quietly(arguments: list[str]) -> None:
+    gone, out = os.pipe()
+    os.close(gone)
+    with os.fdopen(out, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "lig_core.cli", *arguments], stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("model", ["nomodel", "nobody/nothing", "nobody/nothing@v1"])
+def test_a_model_that_is_nowhere_is_told_as_a_service_tells_it(model: str) -> None:
+    done = CliRunner().invoke(cli.app, ["explain", "cat", "--model", model])
+    with pytest.raises(ModelNotFound) as refused:
+        find_model(model, ask_hub=True)
+    assert (done.exit_code, done.stderr) == (2, f"lig: {refused.value.detail}\n")
+    assert "neither a folder here nor in the local cache" in done.stderr
+
+
+@pytest.mark.parametrize("python", [["-S"], []], ids=["without packages", "without torch"])
+def test_a_python_beside_the_checkout_s_own_says_how_to_come_by_it(python: list[str]) -> None:
+    script = "import sys; sys.modules['torch'] = None; from lig_core import explain"
+    done = subprocess.run(
+        [sys.executable, *python, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.stderr.splitlines()[-1].endswith("run: make install && . .venv/bin/activate")
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS_OF_BYTES))

@@ -8,7 +8,7 @@ import pytest
 
 from lig_core.client import AsyncClient, Client, ServiceUnreachable
 from lig_core.contract import ExplainRequest
-from lig_core.errors import InvalidRequest, ServiceError
+from lig_core.errors import InvalidRequest, NotConverged, OutOfMemory, ServiceError
 from lig_core.result.render import document, plain
 from lig_core.result.viewer.show import show
 from tests.support.made_results import made_result
@@ -206,20 +206,29 @@ def test_a_problem_is_raised_with_its_pointers(client):
     refusal = problem(422, "invalid_request", errors=[{"pointer": "/layers", "detail": "no"}])
     with pytest.raises(ServiceError, match="no") as caught:
         client(refusal).submit("hi", layers=[99])
-    assert caught.value.problem["code"] == "invalid_request"
+    assert caught.value.problem["code"] == caught.value.code == "invalid_request"
     assert caught.value.errors[0].pointer == "/layers"
 
 
 def test_a_failed_job_is_raised_with_its_problem(client):
     failed = job("failed", problem={"code": "not_converged", "detail": "raise rtol"})
-    with pytest.raises(ServiceError, match="raise rtol"):
+    with pytest.raises(ServiceError, match="raise rtol") as caught:
         client(ok(job("queued"), 202), ok(failed)).explain("hi")
+    assert caught.value.code == "not_converged"
+
+
+@pytest.mark.parametrize("kind", [OutOfMemory, NotConverged, InvalidRequest])
+def test_an_error_says_of_itself_what_its_problem_says(kind):
+    error = ServiceError(kind("so").as_dict())
+    assert (error.code, error.title, error.retryable, str(error)) == (kind.code, kind.title, kind.retryable, "so")
+    assert ServiceError({}).code == ServiceError.code == "internal_error"
 
 
 @pytest.mark.parametrize("status", [200, 301, 500])
 def test_an_answer_from_something_else_is_told_apart(client, status):
-    with pytest.raises(ServiceError, match="is it a LIG service"):
+    with pytest.raises(ServiceError, match="is it a LIG service") as caught:
         client(httpx.Response(status, text="<html>")).job("j")
+    assert caught.value.code == "not_a_lig_service"
 
 
 def test_a_refused_connection_says_how_to_start_the_service(connect):

@@ -133,6 +133,14 @@ def test_text_lines_carry_the_same_fields():
     assert logs.TextFormatter().format(record).endswith("INFO service.access request method=GET status=200")
 
 
+def test_a_start_is_logged_once_and_what_it_waits_for_is_not(served, jobs, lines):
+    for workers in (0, 0, 1, 1):
+        jobs.set_workers(workers)
+        served.get("/startupz")
+    served.get("/readyz")
+    assert [(line["level"], line["message"].partition(":")[0]) for line in lines()] == [("info", "ready")]
+
+
 def test_probes_are_not_logged_but_what_changes_their_answer_is(served, jobs, lines):
     for workers in (0, 0, 1, 1, 0):
         jobs.set_workers(workers)

@@ -48,6 +48,12 @@ def test_every_route_but_the_open_ones_asks_for_a_key(guarded):
     }
 
 
+def test_a_refusal_says_to_every_kind_of_caller_how_a_key_is_sent(guarded):
+    for headers in ({}, {"Authorization": "Bearer lig_nobody"}):
+        said = guarded.get("/v1/jobs", headers=headers).json()["detail"]
+        assert all(way in said for way in ("Authorization: Bearer", "--api-key", "LIG_API_KEY", "api_key=", "Key"))
+
+
 def test_the_open_routes_need_none(guarded):
     for path in OPEN - {"/docs/assets"}:
         assert guarded.get(path).status_code == 200, path

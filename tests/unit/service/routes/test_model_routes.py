@@ -35,6 +35,16 @@ def test_the_list_names_bundled_models_and_those_in_the_folder(folder):
     ]
 
 
+def test_a_part_of_a_model_is_no_model_and_a_model_inside_one_is(folder, tmp_path):
+    """sentence-transformers has parts, each with a config of its own; training leaves checkpoints."""
+    parts = {"tiny/1_Pooling": {"word_embedding_dimension": 4}, "group/inner/a/2_Dense": {"in_features": 4}}
+    for name, config in {**parts, "tiny/checkpoint-5": {"model_type": "bert"}, "alone": {"odd": 1}}.items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    named = [model["id"] for model in folder.get("/v1/models").json()["models"]]
+    assert named == ["minilm", "smollm2", "alone", "group/inner", "ssm", "tiny/checkpoint-5", "tiny"]
+
+
 def test_positions_that_a_model_spends_on_padding_are_not_promised(folder, tmp_path):
     """RoBERTa's 514 are two of padding and 512 of tokens."""
     sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 8, "max_position_embeddings": 514}
