@@ -24,6 +24,7 @@ import torch
 
 from benchmarks.cases import LAYER, Case, bert_base, case, minilm
 from benchmarks.floor import floor
+from benchmarks.sides import Ask, side
 from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.quadrature import Adaptive, Attribution, Quadrature
 from tests.support.captum_trapezoid import RiemannTrapezoid, riemann_trapezoid
@@ -63,7 +64,7 @@ def main() -> None:
     print((HERE / "core.md").read_text())
 
 
-def measure(found: Case, ask: Callable[[dict[str, Any]], dict[str, Any]], scratch: Path) -> Iterator[dict[str, Any]]:
+def measure(found: Case, ask: Ask, scratch: Path) -> Iterator[dict[str, Any]]:
     block = found.block
     np.save(scratch / "z.npy", block.z.numpy())
     nodes, _ = riemann_trapezoid(STEPS)
@@ -142,7 +143,7 @@ def best(work: Callable[[], object]) -> float:
 
 
 @contextmanager
-def peer() -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+def peer() -> Iterator[Ask]:
     """The authors' library in its own process and environment; a function that asks it."""
     python = PEER_VENV / "bin" / "python"
     if not (PEER_VENV / ".ready").exists():
@@ -153,23 +154,8 @@ def peer() -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
     # The library compiles its attention anew for every target; without that it is many times faster, and so it is
     # measured without.
     environment = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}
-    process = subprocess.Popen(
-        [python, HERE / "peer_side.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert process.stdin is not None and process.stdout is not None
-
-    def ask(request: dict[str, Any]) -> dict[str, Any]:
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        answer: dict[str, Any] = json.loads(process.stdout.readline())
-        return answer
-
-    try:
+    with side([python, HERE / "peer_side.py"], environment) as ask:
         yield ask
-    finally:
-        process.stdin.close()
-        process.wait()
 
 
 def memory_row(folder: Path, tokens: int, baseline: str) -> dict[str, Any]:

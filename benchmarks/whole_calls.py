@@ -27,12 +27,13 @@ from benchmarks import floor as floors
 from benchmarks.cases import TEXT, case, minilm
 from benchmarks.core import PEER_VENV, peer, run
 from benchmarks.population import ordinary
+from benchmarks.sides import side
 from lig_core.loading.loaded import LoadedModel
 from lig_core.models.catalog import find_model
 from lig_core.quadrature import GaussLegendre
 
 HERE = Path(__file__).parent
-Ask = Callable[..., dict[str, float]]
+Explain = Callable[..., dict[str, float]]
 TURNS, FEW = 5, 2
 TOGETHER = 16
 NODES = 15
@@ -47,9 +48,15 @@ def main() -> None:
     with peer():
         pass  # makes the environment
     report: dict[str, Any] = {"torch": torch.__version__, "floor": list(over_the_floor(model))}
-    with side(sys.executable) as ours, side(PEER_VENV / "bin" / "python", TORCHDYNAMO_DISABLE="1") as theirs:
+    with (
+        explaining(sys.executable) as ours,
+        explaining(PEER_VENV / "bin" / "python", TORCHDYNAMO_DISABLE="1") as theirs,
+    ):
         report["peer"] = list(against_the_peer(model, ours, theirs))
-    with side(sys.executable) as ours, side(sys.executable, PYTHONPATH=str(asked.before or HERE.parent)) as before:
+    with (
+        explaining(sys.executable) as ours,
+        explaining(sys.executable, PYTHONPATH=str(asked.before or HERE.parent)) as before,
+    ):
         report["together"] = list(together(model, ours, before))
     report["long"] = long_text()
     (HERE / "whole_calls.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -58,31 +65,12 @@ def main() -> None:
 
 
 @contextmanager
-def side(python: str | Path, **environment: str) -> Iterator[Ask]:
-    """A process that calls `explain()`; a function that asks it."""
+def explaining(python: str | Path, **environment: str) -> Iterator[Explain]:
+    """A process that calls `explain()` of texts, with options."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    process = subprocess.Popen(
-        [python, HERE / "explain_side.py"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**inherited, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
-    )
-    assert process.stdin is not None and process.stdout is not None
-
-    def ask(texts: list[str], **options: Any) -> dict[str, float]:
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps({"texts": texts, **options}) + "\n")
-        process.stdin.flush()
-        found: dict[str, float] = json.loads(process.stdout.readline())
-        return found
-
-    try:
-        yield ask
-    finally:
-        process.stdin.close()
-        process.wait()
+    alike = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    with side([python, HERE / "explain_side.py"], inherited | alike | environment) as ask:
+        yield lambda texts, **options: ask({"texts": texts, **options})
 
 
 def by_turns(turns: int, *works: Callable[[], dict[str, float]], of: str = "seconds") -> list[float]:
@@ -131,7 +119,7 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
 
 
-def against_the_peer(model: LoadedModel, ours: Ask, theirs: Ask) -> Iterator[dict[str, Any]]:
+def against_the_peer(model: LoadedModel, ours: Explain, theirs: Explain) -> Iterator[dict[str, Any]]:
     """One layer of one text; of 41 tokens and all maps one target, for theirs takes minutes otherwise."""
     folder = str(find_model("minilm").source)
     for tokens, granularity, turns in ((9, "layer", TURNS), (41, "layer", TURNS), (9, "all", FEW), (41, "all", FEW)):
@@ -149,7 +137,7 @@ def against_the_peer(model: LoadedModel, ours: Ask, theirs: Ask) -> Iterator[dic
         yield found
 
 
-def together(model: LoadedModel, ours: Ask, before: Ask) -> Iterator[dict[str, Any]]:
+def together(model: LoadedModel, ours: Explain, before: Explain) -> Iterator[dict[str, Any]]:
     """Sixteen texts in one call, one by one, and one by one in the other tree: milliseconds of processor a text."""
     for tokens, granularity in ((9, "layer"), (9, "all"), (20, "layer"), (41, "layer")):
         texts = of_length(model, tokens, TOGETHER)

@@ -22,9 +22,8 @@ def linear_width(module: nn.Module) -> int | None:
 def skipping(linears: tuple[nn.Module, ...]) -> Iterator[None]:
     """Let the given linear maps return zeros without computing; their results are known to be unused."""
 
-    zeros: dict[
-        tuple[torch.dtype, torch.device], Tensor
-    ] = {}  # one for all: calls cost more than arithmetic on nothing
+    # One for all of a kind: calls cost more than arithmetic on nothing.
+    zeros: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def nothing(width: int) -> Callable[[Tensor], Tensor]:
         def forward(x: Tensor) -> Tensor:
