@@ -24,7 +24,7 @@ from lig_core.maps.integrators import Integrator
 from lig_core.method import Asked, of_model, quadrature_for, reading_of
 from lig_core.quadrature import Quadrature
 from lig_core.result.arrays import LayerArrays
-from lig_core.result.render import document, plain
+from lig_core.result.render import document
 from lig_core.result.unconverged import warn_unconverged
 from lig_core.result.viewer.show import Explanation
 
@@ -47,7 +47,7 @@ def explain_batch(
     requests = [parse_request(plain_options({"text": text, "model": name, "labels": True} | options)) for text in texts]
     with one_at_a_time:
         requests, loaded = of_model(requests, model, device)
-        results = [Explanation(plain(found)) for found in run_batch(requests, loaded)]
+        results = run_batch(requests, loaded)
     for request, result in zip(requests, results, strict=True):
         warn_unconverged(request.on_unconverged, result, stacklevel=2)
     return results
@@ -55,12 +55,12 @@ def explain_batch(
 
 def run_batch(
     requests: Sequence[ExplainRequest], model: LoadedModel, *, should_stop: Callable[[], bool] | None = None
-) -> list[dict[str, Any]]:
+) -> list[Explanation]:
     """The results of some requests, in their order, as `run` gives each. What one gets wrong is raised for all."""
-    results: dict[int, dict[str, Any]] = {}
+    results: dict[int, Explanation] = {}
     for places, heads, layers in stream_batch(requests, model, should_stop=should_stop):
         for place, head, own in zip(places, heads, zip(*layers, strict=True), strict=True):
-            results[place] = document(head, iter(own))
+            results[place] = Explanation(document(head, own))
     return [results[place] for place in range(len(requests))]
 
 

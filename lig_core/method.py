@@ -33,7 +33,7 @@ from lig_core.models.tokens import require_targets, require_word_marker, whole_w
 from lig_core.quadrature import Adaptive, GaussLegendre, Quadrature
 from lig_core.receipt import result_head
 from lig_core.result.arrays import LayerArrays
-from lig_core.result.render import document, plain
+from lig_core.result.render import document
 from lig_core.result.unconverged import remedies, warn_unconverged
 from lig_core.result.verdict import Verdict
 from lig_core.result.viewer.show import Explanation
@@ -94,8 +94,7 @@ def explain(
         request = parse_request(plain_options(options))
     with one_at_a_time:
         (request,), loaded = of_model([request], model, device)
-        computed = run(request, loaded, progress=progress)
-    result = Explanation(plain(computed))
+        result = run(request, loaded, progress=progress)
     warn_unconverged(request.on_unconverged, result, stacklevel=2)
     return result
 
@@ -119,9 +118,9 @@ def run(
     *,
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> dict[str, Any]:
-    """Explain one text with a loaded model. Arrays in the result are NumPy's; NaN stands for not asked for."""
-    return document(*stream(request, model, progress=progress, should_stop=should_stop))
+) -> Explanation:
+    """Explain one text with a loaded model."""
+    return Explanation(document(*stream(request, model, progress=progress, should_stop=should_stop)))
 
 
 def stream(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Never
 
-import orjson
 import typer
 
 from lig_core.commands.terminal import INTERRUPTED, as_json, errors_in_one_line, say, say_written
@@ -189,25 +188,29 @@ def _cancel(job: Job, client: Client) -> Never:
     raise SystemExit(INTERRUPTED)
 
 
-def write_result(result: dict[str, Any], output: Path | None) -> None:
+def write_result(result: Mapping[str, Any], output: Path | None) -> None:
     """Write a result in the format that the name asks for, or as JSON to standard output; say which file."""
     if output is None:
-        sys.stdout.buffer.write(as_json(result))
+        sys.stdout.buffer.writelines(as_json(result))
         return
+    parts = _written(result, output.suffix)  # refused before there is a file
+    with output.open("wb") as file:
+        file.writelines(parts)
+    say_written(output, len(result["layers"]))
+
+
+def _written(result: Mapping[str, Any], suffix: str) -> Iterator[bytes]:
     from lig_core.client.files import FORMATS_OF_BYTES
 
-    suffix = output.suffix
+    if suffix not in (*FORMATS_OF_BYTES, ".html"):
+        return as_json(result)
+    from lig_core.result.read import from_document
+
+    head, layers = from_document(result)
     if suffix == ".html":
-        from lig_core.result.viewer.page import render_page
+        from lig_core.result.viewer.page import write_page
 
-        output.write_text(render_page(orjson.loads(as_json(result))), encoding="utf-8")
-    elif suffix in FORMATS_OF_BYTES:
-        from lig_core.result.formats import FORMATS
-        from lig_core.result.read import from_document
+        return write_page(head, layers)
+    from lig_core.result.formats import FORMATS
 
-        head, layers = from_document(result)
-        with output.open("wb") as file:
-            file.writelines(FORMATS[suffix[1:]].write(head, list(layers)))
-    else:
-        output.write_bytes(as_json(result))
-    say_written(output, len(result["layers"]))
+    return FORMATS[suffix[1:]].write(head, list(layers))

@@ -56,7 +56,7 @@ def flow(
         else:
             document = account(result, chained, source=source, target=target, top=top)
         if output is None:
-            sys.stdout.buffer.write(as_json(document))
+            sys.stdout.buffer.writelines(as_json(document))
         else:
-            output.write_bytes(as_json(document))
+            output.write_bytes(b"".join(as_json(document)))
             say(f"wrote {output}: {output.stat().st_size:,} bytes")

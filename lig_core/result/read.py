@@ -9,6 +9,8 @@ import numpy as np
 
 from lig_core.errors import InvalidRequest
 from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, LayerArrays
+from lig_core.result.plain.later import held
+from lig_core.result.render import LaterLayer
 from lig_core.result.verdict import KEYS
 
 _TYPES = {"nodes": np.int64, "converged": np.bool_, "status": np.uint8}
@@ -23,7 +25,13 @@ def from_document(result: Mapping[str, Any]) -> tuple[dict[str, Any], Iterator[L
     require_maps(result)
     head = {name: value for name, value in result.items() if name not in ("layers", *KEYS)}
     dtype = np.dtype(head.get("config", {}).get("dtype", "float32"))
-    return head, (_layer(layer, dtype) for layer in result["layers"].values())
+    layers = result["layers"]
+    return head, (_arrays(held(layers, name), dtype) for name in layers)
+
+
+def _arrays(layer: LaterLayer | Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
+    """A layer; of one that nobody has read, the arrays themselves."""
+    return layer.layer if isinstance(layer, LaterLayer) else _layer(layer, dtype)
 
 
 def require_maps(head: Mapping[str, Any]) -> None:
@@ -100,7 +108,7 @@ def _composed(composed: Mapping[str, Any], targets: Sequence[int], dtype: np.dty
 
 def _matrix(document: Mapping[str, Any], targets: Sequence[int], dtype: np.dtype[Any]) -> Array:
     _require(document, "matrix")
-    return np.ascontiguousarray(np.asarray(document["matrix"], dtype)[:, targets])
+    return np.ascontiguousarray(np.asarray(held(document, "matrix"), dtype)[:, targets])
 
 
 def _contributions(parts: Iterable[Mapping[str, Any]], dtype: np.dtype[Any]) -> Array:
@@ -108,7 +116,7 @@ def _contributions(parts: Iterable[Mapping[str, Any]], dtype: np.dtype[Any]) -> 
     columns = []
     for part in parts:
         _require(part, "contributions")
-        columns.append(np.asarray(part["contributions"], dtype))
+        columns.append(np.asarray(held(part, "contributions"), dtype))
     return np.stack(columns, -1)
 
 

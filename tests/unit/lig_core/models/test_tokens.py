@@ -13,8 +13,9 @@ from lig_core.loading.loaded import LoadedModel
 from lig_core.method import run, stream
 from lig_core.models.tokens import is_byte_level, label, word_marker, words_by_marker, words_by_text
 from lig_core.result.arrays import STATUSES
+from lig_core.result.plain.text import plain
 from lig_core.result.read import from_document
-from lig_core.result.render import document, plain
+from lig_core.result.render import document
 from lig_core.result.words import Words
 from tests.support.closeness import assert_close
 from tests.support.made_results import made_head, made_layer

@@ -13,8 +13,9 @@ import pytest
 from lig_core.contract import ExplainRequest
 from lig_core.method import run, stream
 from lig_core.result.arrays import AXES, MAPS, LayerArrays
+from lig_core.result.plain.text import plain, to_json
 from lig_core.result.read import from_document
-from lig_core.result.render import document, plain, to_json
+from lig_core.result.render import document
 from lig_core.result.select import Selection, select
 from tests.models.tiny_models import loaded
 from tests.support.made_results import made_layer, made_result
