@@ -47,6 +47,10 @@ class LazyDict(dict[str, Any]):
         self._unread.discard(name)
         super().__setitem__(name, value)
 
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self._unread.discard(name)
+
     def __iter__(self) -> Iterator[str]:
         return super().__iter__()  # of its own: `{**it}` and `dict(it)` take the fast way past __getitem__ otherwise
 

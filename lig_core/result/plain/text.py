@@ -47,7 +47,7 @@ def plain(document: Any) -> Any:
 
 
 def _made(value: Any) -> Any:
-    """What orjson does not know how to write."""
+    """Of what orjson does not know how to write."""
     if isinstance(value, Later):
         return value.make()
-    raise TypeError(f"{type(value).__name__} has no place in a result")
+    raise TypeError

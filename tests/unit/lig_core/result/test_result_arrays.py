@@ -109,7 +109,7 @@ def test_a_document_reads_back_into_the_arrays_it_was_made_of(fields: dict[str, 
 def test_of_the_largest_alone_there_is_no_way_back() -> None:
     top = select(made_result(), Selection(top_k=1))
     with pytest.raises(ValueError, match="top_k"):
-        list(from_document(document(top.head, top))[1])
+        list(from_document(plain(document(top.head, top)))[1])
 
 
 def test_results_need_no_torch() -> None:
