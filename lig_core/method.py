@@ -69,8 +69,10 @@ def explain(
     where there is one. Models stay loaded from call to call, in a fourth of the device's memory. `more` are the further
     fields of `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords, special_tokens, prefix_space.
     `config` stands in place of all options.
-    Matrices are [source][target]. Raises a LigError that says what to do. Where a column does not converge, it issues
-    a NotConvergedWarning, once a call, that says in which maps, and what to do; on_unconverged 'ignore' silences it.
+    Matrices are [source][target]. Layers are arrays until they are read, and lists, with labels, from then on; a long
+    result is best written by `lig_core.result.saved.save_result`.
+    Raises a LigError that says what to do. Where a column does not converge, it issues a NotConvergedWarning, once a
+    call, that says in which maps, and what to do; on_unconverged 'ignore' silences it.
     """
     if config is not None:
         request, model, device = config.request(text, tokens), config.model, config.device

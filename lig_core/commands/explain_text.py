@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
-from lig_core.commands.terminal import INTERRUPTED, as_json, errors_in_one_line, say, say_written
+from lig_core.commands.terminal import INTERRUPTED, errors_in_one_line, say, say_written
 from lig_core.commands.values import ApiKey, Server, Threads, integers, listed_tokens
 from lig_core.errors import LigError
+from lig_core.result.plain.text import json_file
 from lig_core.result.unconverged import complaint
 from lig_core.threads import set_threads
 
@@ -191,26 +192,13 @@ def _cancel(job: Job, client: Client) -> Never:
 def write_result(result: Mapping[str, Any], output: Path | None) -> None:
     """Write a result in the format that the name asks for, or as JSON to standard output; say which file."""
     if output is None:
-        sys.stdout.buffer.writelines(as_json(result))
+        sys.stdout.buffer.writelines(json_file(result))
         return
-    parts = _written(result, output.suffix)  # refused before there is a file
-    with output.open("wb") as file:
-        file.writelines(parts)
+    if output.suffix == ".json":  # here may be none of what the others take
+        with output.open("wb") as file:
+            file.writelines(json_file(result))
+    else:
+        from lig_core.result.saved import save_result
+
+        save_result(result, output)
     say_written(output, len(result["layers"]))
-
-
-def _written(result: Mapping[str, Any], suffix: str) -> Iterator[bytes]:
-    from lig_core.client.files import FORMATS_OF_BYTES
-
-    if suffix not in (*FORMATS_OF_BYTES, ".html"):
-        return as_json(result)
-    from lig_core.result.read import from_document
-
-    head, layers = from_document(result)
-    if suffix == ".html":
-        from lig_core.result.viewer.page import write_page
-
-        return write_page(head, layers)
-    from lig_core.result.formats import FORMATS
-
-    return FORMATS[suffix[1:]].write(head, list(layers))

@@ -6,20 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Never
+from typing import Never
 
 import typer
 
 from lig_core import COMPUTING
 from lig_core.errors import LigError, NotConverged
-from lig_core.result.plain.text import json_parts
 
 FAILED, UNCONVERGED = 2, 3
 """Exit codes: of what fails; of a result that has not converged, with `--on-unconverged fail`."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal."""
-DEPTH = 5
-"""The depth to which JSON is written in parts: of a result each matrix, column of labels, and map of a target."""
 
 
 @contextmanager
@@ -63,9 +60,3 @@ def say_written(output: Path, layers: int) -> None:
     """Say which file was written, of what size and how many layers."""
     size = output.stat().st_size
     typer.echo(f"lig: wrote {output}: {size:,} bytes, {layers} layer{'' if layers == 1 else 's'}", err=True)
-
-
-def as_json(result: Any) -> Iterator[bytes]:
-    """Indented JSON, part by part; arrays are NumPy's, and NaN is null."""
-    yield from json_parts(result, DEPTH, 0)
-    yield b"\n"

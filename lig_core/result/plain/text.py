@@ -11,6 +11,8 @@ from lig_core.result.plain.later import Later
 
 INDENT = b"  "
 """Of each level, as orjson indents."""
+DEPTH = 5
+"""The depth to which files are written in parts: of a result each matrix, column of labels, and map of a target."""
 
 
 def to_json(document: Any, *, indented: bool = False) -> bytes:
@@ -39,6 +41,12 @@ def json_parts(document: Any, depth: int, level: int | None = None) -> Iterator[
         yield from json_parts(value, depth - 1, below)
         opening = b","
     yield line + closing
+
+
+def json_file(document: Any) -> Iterator[bytes]:
+    """The content of a file for people: indented, in parts."""
+    yield from json_parts(document, DEPTH, 0)
+    yield b"\n"
 
 
 def plain(document: Any) -> Any:

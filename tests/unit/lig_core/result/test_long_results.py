@@ -19,7 +19,7 @@ import pytest
 
 from lig_core import explain
 from lig_core.batch import explain_batch
-from lig_core.commands.explain_text import write_result
+from lig_core.errors import InvalidRequest
 from lig_core.result import render
 from lig_core.result.arrays import LayerArrays
 from lig_core.result.formats import FORMATS
@@ -28,6 +28,7 @@ from lig_core.result.plain.lazy import LazyDict
 from lig_core.result.plain.text import json_parts, plain, to_json
 from lig_core.result.read import from_document
 from lig_core.result.render import document
+from lig_core.result.saved import read_result, save_result
 from lig_core.result.viewer.show import Explanation
 from tests.models.tiny_models import loaded
 from tests.support.made_results import made_head, made_layer, made_result
@@ -107,7 +108,7 @@ def test_a_long_result_takes_its_arrays_and_little_more(tmp_path: Path) -> None:
         assert taken() < 0.05 * arrays
     for name in ("x.npz", "x.html", "x.json"):
         with peak() as taken:
-            write_result(result, tmp_path / name)
+            save_result(result, tmp_path / name)
             assert taken() < arrays, name  # the document of one layer, and what of it is being written
     assert (tmp_path / "x.json").stat().st_size > 10 * arrays
     matrix = layers[1]["z2z"]
@@ -146,10 +147,21 @@ def test_the_text_of_a_document_is_the_same_in_parts_and_indented(tmp_path: Path
         assert b"".join(json_parts(result, depth)) == to_json(read) == to_json(result)
         indented = b"".join(json_parts(result, depth, 0))
         assert indented == to_json(result, indented=True) == orjson.dumps(read, option=orjson.OPT_INDENT_2)
-    write_result(result, tmp_path / "x.json")
+    save_result(result, tmp_path / "x.json")
     assert (tmp_path / "x.json").read_bytes() == indented + b"\n"
     for empty in ({}, [], {"a": {}, "b": [], "c": [{}]}):
         assert b"".join(json_parts(empty, 3, 0)) == orjson.dumps(empty, option=orjson.OPT_INDENT_2)
+
+
+def test_a_result_is_saved_in_the_format_that_the_name_asks_for(tmp_path: Path) -> None:
+    result, _ = short()
+    for suffix in ("json", "ndjson", "npz", "safetensors"):
+        save_result(result, tmp_path / f"x.{suffix}")
+        back = read_result(tmp_path / f"x.{suffix}")
+        assert to_json(document(back.head, back)) == to_json(result)
+    with pytest.raises(InvalidRequest, match=r"'x\.csv' does not say its format"):
+        save_result(result, tmp_path / "x.csv")
+    assert not (tmp_path / "x.csv").exists()
 
 
 @pytest.mark.parametrize(
