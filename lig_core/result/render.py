@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, Head, LayerArrays
+from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, IN_FLOAT64, STATUSES, Array, Head, LayerArrays
 from lig_core.result.plain.later import Later
 from lig_core.result.plain.lazy import LazyDict
 from lig_core.result.plain.text import plain
@@ -182,7 +182,7 @@ class _Layer:
             about
             | {
                 "heads": {
-                    name: {**values[j][k], **{part: columns[part][k][j] for part in CERTIFICATE}}
+                    name: {**values[j][k], **{part: values[k][j] for part, values in columns.items()}}
                     for k, name in enumerate(names)
                 }
             }
@@ -212,7 +212,7 @@ class _Layer:
                     "mean_abs_error": abs(difference),
                     "max_abs_error": abs(difference),
                 },
-                **{part: columns[part][j] for part in CERTIFICATE},
+                **{part: values[j] for part, values in columns.items()},
             }
             for j, difference in enumerate(differences)
         ]
@@ -225,7 +225,8 @@ class _Layer:
 
     def _certificates(self, name: str) -> dict[str, list[Any]]:
         """The parts of a map's certificate, in lists like its arrays."""
-        parts = {part: self.layer[f"{name}.{part}"] for part in CERTIFICATE}
+        held = (part for part in (*CERTIFICATE, IN_FLOAT64) if f"{name}.{part}" in self.layer)
+        parts = {part: self.layer[f"{name}.{part}"] for part in held}
         parts["status"] = np.array(STATUSES)[parts["status"]]
         known = ~np.isnan(parts["entry_error"])
         parts["entry_error"] = np.where(known, parts["entry_error"].astype(object), np.array(None))
