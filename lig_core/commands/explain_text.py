@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
@@ -148,7 +149,7 @@ def _explain_here(request: ExplainRequest, device: str | None, threads: int | No
 
 def _explain_there(request: ExplainRequest, client: Client, output: Path | None) -> None:
     from lig_core.client import require_success
-    from lig_core.client.files import FORMATS_OF_BYTES, layers_in
+    from lig_core.client.files import FORMATS_OF_BYTES, document_in, layers_in
     from lig_core.commands.progress_bar import progress_bar
 
     job = client.submit(request)
@@ -168,8 +169,9 @@ def _explain_there(request: ExplainRequest, client: Client, output: Path | None)
         missed = f"columns of the result missed rtol {request.rtol:g}; `unconverged` in {output} tells where"
         _tell_unconverged(request, missed if job.get("converged") is False else None)
     else:
-        result = client.result(job["id"])
-        write_result(result, output)
+        with TemporaryDirectory(prefix="lig-") as folder:
+            result = document_in(client.download(job["id"], Path(folder) / "result.ndjson"))  # indented layer by layer
+            write_result(result, output)
         _tell_unconverged(request, complaint(result))
 
 
