@@ -2,7 +2,7 @@
 
 Ours against the authors' library, which keeps its model too; sixteen short texts together against one by one, and, if
 a TREE is given (a checkout with the code of another time), against what they take there; maps of a layer over the
-physical floor at the same nodes, all at once; and what a long text costs beyond the computing. Writes
+physical floor at the same nodes, all at once; and what a long text costs beyond the computing, here and there. Writes
 benchmarks/whole_calls.json and .md: ratios of medians.
 """
 
@@ -42,7 +42,7 @@ NODES = 15
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--before", type=Path, help="a checkout of an earlier tree")
-    asked = parser.parse_args()
+    before_tree = parser.parse_args().before or HERE.parent
     torch.set_num_threads(1)
     model = minilm()
     with peer():
@@ -55,10 +55,12 @@ def main() -> None:
         report["peer"] = list(against_the_peer(model, ours, theirs))
     with (
         explaining(sys.executable) as ours,
-        explaining(sys.executable, PYTHONPATH=str(asked.before or HERE.parent)) as before,
+        explaining(sys.executable, PYTHONPATH=str(before_tree)) as before,
     ):
         report["together"] = list(together(model, ours, before))
-    report["long"] = long_text()
+    report["long"] = {
+        name: long_text(PYTHONPATH=str(tree)) for name, tree in (("here", HERE.parent), ("before", before_tree))
+    }
     (HERE / "whole_calls.json").write_text(json.dumps(report, indent=1) + "\n")
     (HERE / "whole_calls.md").write_text(table(report))
     print(table(report))
@@ -155,28 +157,13 @@ def together(model: LoadedModel, ours: Explain, before: Explain) -> Iterator[dic
         yield found
 
 
-def long_text() -> dict[str, float]:
+def long_text(**environment: str) -> dict[str, float]:
     """What `explain()` takes of 512 tokens, all maps, beyond the computing: in a process of its own."""
-    code = (
-        "import json, resource, time\n"
-        "from lig_core import explain\n"
-        "from lig_core.contract import ExplainRequest\n"
-        "from lig_core.loading.kept import kept_model\n"
-        "from lig_core.method import stream\n"
-        "from lig_core.models.catalog import find_model\n"
-        f"text = {TEXT * 20!r}\n"
-        "model = kept_model(find_model('minilm'), 'cpu', 'float32')\n"
-        "words = text.split()\n"
-        "while len(model.tokenizer(' '.join(words))['input_ids']) > 512: words.pop()\n"
-        "text = ' '.join(words)\n"
-        "begun = time.perf_counter(); list(stream(ExplainRequest(text=text, model='minilm'), model)[1])\n"
-        "computing = time.perf_counter() - begun\n"
-        "begun = time.perf_counter(); explain(text, model='minilm'); whole = time.perf_counter() - begun\n"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20\n"
-        "print(json.dumps({'computing': computing, 'whole': whole, 'peak_gib': peak}))\n"
-    )
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    answer: dict[str, float] = json.loads(found.stdout.splitlines()[-1])
+    alike = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment}
+    command = [sys.executable, HERE / "long_side.py", TEXT]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=alike)
+    answer: dict[str, float] = json.loads(done.stdout)
+    print(json.dumps(answer), file=sys.stderr, flush=True)
     return answer
 
 
@@ -197,8 +184,12 @@ Over the floor at {nodes} nodes, all at once, of layer 3; processor time.
 | tokens | map | ratio |
 |---|---|---|
 {floor}
-512 tokens, all maps and layers: computing {computing:.1f} s, the whole call {whole:.1f} s, peak {peak_gib:.2f} GiB.
-"""
+512 tokens, all maps and layers, labels: arrays of {arrays:.0f} MiB. Seconds of processor, and the most that the process
+had until then, the model ({model:.2f} GiB) included.
+
+| | computing alone, s | `explain()`, s | GiB | its JSON in a file, s | GiB | MiB of the file |
+|---|---|---|---|---|---|---|
+{long}"""
 
 
 def table(report: dict[str, Any]) -> str:
@@ -213,8 +204,22 @@ def table(report: dict[str, Any]) -> str:
         for r in report["together"]
     )
     floor = "".join(f"| {r['tokens']} | {r['map']}, {r['baseline']} | {r['ratio']:.2f} |\n" for r in report["floor"])
+    long = "".join(
+        f"| {name} | {r['computing_processor']:.1f} | {r['explain_processor']:.1f} | {r['explain_gib']:.2f} | "
+        f"{r['writing_processor']:.1f} | {r['writing_gib']:.2f} | {r['json_mib']:.0f} |\n"
+        for name, r in report["long"].items()
+    )
+    here = report["long"]["here"]
     return PAGE.format(
-        torch=report["torch"], peer=peers, together=packed, floor=floor, count=TOGETHER, nodes=NODES, **report["long"]
+        torch=report["torch"],
+        peer=peers,
+        together=packed,
+        floor=floor,
+        count=TOGETHER,
+        nodes=NODES,
+        arrays=here["arrays_mib"],
+        model=here["model_gib"],
+        long=long,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from lig_core.loading.given import asked_of
 from lig_core.loading.loaded import LoadedModel
 from lig_core.method import explain as explain_as_asked
 from lig_core.method import stream
+from lig_core.result.plain.text import to_json
 from lig_core.result.viewer.show import Explanation
 
 __all__ = ["describe_boundaries", "explain", "explain_to_json"]
@@ -75,7 +75,7 @@ def explain(
 
 def explain_to_json(text: str, **options: Any) -> str:
     """`explain` as indented JSON text."""
-    return json.dumps(explain(text, **options), indent=2, ensure_ascii=False)
+    return to_json(explain(text, **options), indented=True).decode()
 
 
 def _in_parts(text: str, config: LIGConfig) -> Document:
@@ -95,7 +95,7 @@ def _in_parts(text: str, config: LIGConfig) -> Document:
             layer |= part["layers"][str(index)]
         if "z2z" in layer and "token_to_token" in layer["z2z"]:
             rows = [row for row in layer["z2z"]["token_to_token"] if row["target_token_idx"] in asked["target_tokens"]]
-            layer["z2z"] = {**layer["z2z"], "token_to_token": rows}
+            layer["z2z"]["token_to_token"] = rows
         if {"att", "mlp"} & {*names}:
             layer.setdefault("targets", {})
         document["layers"][str(index)] = layer

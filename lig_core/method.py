@@ -33,7 +33,7 @@ from lig_core.models.tokens import require_targets, require_word_marker, whole_w
 from lig_core.quadrature import Adaptive, GaussLegendre, Quadrature
 from lig_core.receipt import result_head
 from lig_core.result.arrays import LayerArrays
-from lig_core.result.render import document, plain
+from lig_core.result.render import document
 from lig_core.result.unconverged import remedies, warn_unconverged
 from lig_core.result.verdict import Verdict
 from lig_core.result.viewer.show import Explanation
@@ -69,8 +69,10 @@ def explain(
     where there is one. Models stay loaded from call to call, in a fourth of the device's memory. `more` are the further
     fields of `ExplainRequest`: u_node, rtol, on_unconverged, dtype, merge_subwords, special_tokens, prefix_space.
     `config` stands in place of all options.
-    Matrices are [source][target]. Raises a LigError that says what to do. Where a column does not converge, it issues
-    a NotConvergedWarning, once a call, that says in which maps, and what to do; on_unconverged 'ignore' silences it.
+    Matrices are [source][target]. Layers are arrays until they are read, and lists, with labels, from then on; a long
+    result is best written by `lig_core.result.saved.save_result`.
+    Raises a LigError that says what to do. Where a column does not converge, it issues a NotConvergedWarning, once a
+    call, that says in which maps, and what to do; on_unconverged 'ignore' silences it.
     """
     if config is not None:
         request, model, device = config.request(text, tokens), config.model, config.device
@@ -94,8 +96,7 @@ def explain(
         request = parse_request(plain_options(options))
     with one_at_a_time:
         (request,), loaded = of_model([request], model, device)
-        computed = run(request, loaded, progress=progress)
-    result = Explanation(plain(computed))
+        result = run(request, loaded, progress=progress)
     warn_unconverged(request.on_unconverged, result, stacklevel=2)
     return result
 
@@ -119,9 +120,9 @@ def run(
     *,
     progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> dict[str, Any]:
-    """Explain one text with a loaded model. Arrays in the result are NumPy's; NaN stands for not asked for."""
-    return document(*stream(request, model, progress=progress, should_stop=should_stop))
+) -> Explanation:
+    """Explain one text with a loaded model."""
+    return Explanation(document(*stream(request, model, progress=progress, should_stop=should_stop)))
 
 
 def stream(

@@ -33,6 +33,11 @@ class Certificate(BaseModel):
     nodes: list[int | None]
     converged: list[bool | None]
     status: list[str | None]
+    in_float64: list[bool | None] | None = Field(
+        None,
+        description="The columns that were integrated again in float64, because rounding in float32 would have spoilt "
+        "them; not there where none were. In z2u and u2z it stands with each column of such a map.",
+    )
     all_converged: bool
     rtol: float = Field(description="The relative tolerance that `converged` is judged by.")
     quadrature: str

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Never
 
-import orjson
 import typer
 
-from lig_core.commands.terminal import INTERRUPTED, as_json, errors_in_one_line, say, say_written
+from lig_core.commands.terminal import INTERRUPTED, errors_in_one_line, say, say_written
 from lig_core.commands.values import ApiKey, Server, Threads, integers, listed_tokens
 from lig_core.errors import LigError
+from lig_core.result.plain.text import json_file
 from lig_core.result.unconverged import complaint
 from lig_core.threads import set_threads
 
@@ -148,7 +149,7 @@ def _explain_here(request: ExplainRequest, device: str | None, threads: int | No
 
 def _explain_there(request: ExplainRequest, client: Client, output: Path | None) -> None:
     from lig_core.client import require_success
-    from lig_core.client.files import FORMATS_OF_BYTES, layers_in
+    from lig_core.client.files import FORMATS_OF_BYTES, document_in, layers_in
     from lig_core.commands.progress_bar import progress_bar
 
     job = client.submit(request)
@@ -168,8 +169,9 @@ def _explain_there(request: ExplainRequest, client: Client, output: Path | None)
         missed = f"columns of the result missed rtol {request.rtol:g}; `unconverged` in {output} tells where"
         _tell_unconverged(request, missed if job.get("converged") is False else None)
     else:
-        result = client.result(job["id"])
-        write_result(result, output)
+        with TemporaryDirectory(prefix="lig-") as folder:
+            result = document_in(client.download(job["id"], Path(folder) / "result.ndjson"))  # indented layer by layer
+            write_result(result, output)
         _tell_unconverged(request, complaint(result))
 
 
@@ -189,25 +191,16 @@ def _cancel(job: Job, client: Client) -> Never:
     raise SystemExit(INTERRUPTED)
 
 
-def write_result(result: dict[str, Any], output: Path | None) -> None:
+def write_result(result: Mapping[str, Any], output: Path | None) -> None:
     """Write a result in the format that the name asks for, or as JSON to standard output; say which file."""
     if output is None:
-        sys.stdout.buffer.write(as_json(result))
+        sys.stdout.buffer.writelines(json_file(result))
         return
-    from lig_core.client.files import FORMATS_OF_BYTES
-
-    suffix = output.suffix
-    if suffix == ".html":
-        from lig_core.result.viewer.page import render_page
-
-        output.write_text(render_page(orjson.loads(as_json(result))), encoding="utf-8")
-    elif suffix in FORMATS_OF_BYTES:
-        from lig_core.result.formats import FORMATS
-        from lig_core.result.read import from_document
-
-        head, layers = from_document(result)
+    if output.suffix == ".json":  # here may be none of what the others take
         with output.open("wb") as file:
-            file.writelines(FORMATS[suffix[1:]].write(head, list(layers)))
+            file.writelines(json_file(result))
     else:
-        output.write_bytes(as_json(result))
+        from lig_core.result.saved import save_result
+
+        save_result(result, output)
     say_written(output, len(result["layers"]))

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from lig_core.commands.terminal import as_json, errors_in_one_line, say
+from lig_core.commands.terminal import errors_in_one_line, say
 from lig_core.commands.values import named_as, one_of
+from lig_core.result.plain.text import json_file
 
 
 def flow(
@@ -56,7 +57,7 @@ def flow(
         else:
             document = account(result, chained, source=source, target=target, top=top)
         if output is None:
-            sys.stdout.buffer.write(as_json(document))
+            sys.stdout.buffer.writelines(json_file(document))
         else:
-            output.write_bytes(as_json(document))
+            output.write_bytes(b"".join(json_file(document)))
             say(f"wrote {output}: {output.stat().st_size:,} bytes")

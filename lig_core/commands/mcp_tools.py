@@ -49,7 +49,7 @@ class Tools:
         if path is not None:
             from lig_core.commands.explain_text import write_result
 
-            write_result(dict(result), path)
+            write_result(result, path)
         answer = _summary(name, result, top)
         return answer if path is None else {**answer, "file": str(path)}
 

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Never
+from typing import Never
 
-import orjson
 import typer
 
 from lig_core import COMPUTING
@@ -61,8 +60,3 @@ def say_written(output: Path, layers: int) -> None:
     """Say which file was written, of what size and how many layers."""
     size = output.stat().st_size
     typer.echo(f"lig: wrote {output}: {size:,} bytes, {layers} layer{'' if layers == 1 else 's'}", err=True)
-
-
-def as_json(result: Any) -> bytes:
-    """Indented JSON; arrays are NumPy's, and NaN is null."""
-    return orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

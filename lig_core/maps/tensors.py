@@ -13,7 +13,7 @@ from torch import Tensor
 from lig_core.maps.compose import Comparison, Composition
 from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
 from lig_core.quadrature import Attribution, Quadrature
-from lig_core.result.arrays import DIAGNOSTIC, Array, LayerArrays, codes
+from lig_core.result.arrays import DIAGNOSTIC, IN_FLOAT64, Array, LayerArrays, codes
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def _certificate(name: str, attribution: Attribution, heads: int | None = None) 
         "converged": _array(attribution.converged, np.bool_),
         "status": codes(attribution.status),
     }
+    if attribution.in_float64 is not None and attribution.in_float64.any():
+        parts[IN_FLOAT64] = _array(attribution.in_float64, np.bool_)
     if heads is not None:  # columns are (target, head), heads varying fastest
         parts = {part: np.ascontiguousarray(array.reshape(-1, heads).T) for part, array in parts.items()}
     return {f"{name}.{part}": array for part, array in parts.items()}

@@ -115,7 +115,8 @@ class Attribution:
     values [columns, sources]; total L_j(1); completeness_error |Σ_i values − total| relative to
     max(total, 1e-3 · largest L met), exact; entry_error, an estimate (good to a factor of about 3) of
     Σ_i |error of entry i| relative to the larger of that and Σ_i |values|, NaN where a rule makes none; nodes used;
-    converged, see `is_hidden` for what rounding is allowed; status.
+    converged, see `is_hidden` for what rounding is allowed; status; in_float64, those that were integrated again
+    because rounding in float32 would have spoilt them, None where none were.
     """
 
     values: Tensor
@@ -125,6 +126,7 @@ class Attribution:
     nodes: Tensor
     converged: Tensor
     status: tuple[Status, ...]
+    in_float64: Tensor | None = None
 
     @property
     def entries_off(self) -> Tensor:
@@ -137,11 +139,13 @@ class Attribution:
         Nodes add up; a column is converged where both are, and takes the other's status where that is worse.
         """
         pairs = zip(self.status, other.status, strict=True)
+        again = [one for one in (self.in_float64, other.in_float64) if one is not None]
         both = replace(
             self,
             nodes=self.nodes + other.nodes,
             converged=self.converged & other.converged,
             status=tuple(others if mine in FINE and others not in FINE else mine for mine, others in pairs),
+            in_float64=torch.stack(again).any(0) if again else None,
         )
         return both.corrected(values, entries_off, most)
 
@@ -176,6 +180,7 @@ class Attribution:
             nodes=self.nodes[columns],
             converged=self.converged[columns],
             status=tuple(s for s, keep in zip(self.status, columns.tolist(), strict=True) if keep),
+            in_float64=None if self.in_float64 is None else self.in_float64[columns],
         )
 
 

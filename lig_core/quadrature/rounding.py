@@ -33,7 +33,10 @@ def spoilt(found: Attribution, rounding: Array, rtol: float, still: Array | None
 
 
 def replaced(found: Attribution, columns: Array, other: Attribution) -> Attribution:
-    """What was found with some columns [columns] as in `other`, which has no more than these; nodes add up."""
+    """What was found with some columns [columns] as in `other`, which has no more than these and is in float64.
+
+    Nodes add up.
+    """
     places = torch.from_numpy(np.flatnonzero(columns))
 
     def put(mine: Tensor, theirs: Tensor) -> Tensor:
@@ -50,6 +53,7 @@ def replaced(found: Attribution, columns: Array, other: Attribution) -> Attribut
         nodes=found.nodes.index_add(0, places, other.nodes),
         converged=put(found.converged, other.converged),
         status=tuple(status),
+        in_float64=torch.from_numpy(columns),
     )
 
 

@@ -21,6 +21,7 @@ Beside each of z2z, att and mlp stands its certificate, with the map's axes less
     .nodes                int64     nodes that it took
     .converged            bool
     .status               uint8     an index into STATUSES
+    .in_float64           bool      whether it was integrated again in float64; not there where none was
 
 Beside each composition, [target] and float64: .distance, .normalised_distance, .pearson (of it and the layer map; NaN
 where undefined), unless tokens were merged into words. Maps and compositions have the result's own precision.
@@ -57,6 +58,8 @@ DOUBT = 10.0
 """Of what is made of columns, this many times their tolerance may be off or not known: 1 % for the usual 1e-3."""
 TINY = float(np.finfo(np.float64).tiny)
 CERTIFICATE = ("total", "completeness_error", "entry_error", "nodes", "converged", "status")
+IN_FLOAT64 = "in_float64"
+"""The part of a certificate that is not always there."""
 DIAGNOSTIC = ("distance", "normalised_distance", "pearson")
 COMPOSITIONS = ("composed.product", "composed.conserving")
 MAPS: Mapping[str, tuple[str, ...]] = {
@@ -83,7 +86,7 @@ def _axes() -> dict[str, tuple[str, ...]]:
     }
     for name, own in MAPS.items():
         beside = own[:-2] + own[-1:]
-        parts = DIAGNOSTIC if name in COMPOSITIONS else CERTIFICATE
+        parts = DIAGNOSTIC if name in COMPOSITIONS else (*CERTIFICATE, IN_FLOAT64)
         axes |= {f"{name}.{part}": beside for part in parts}
         axes |= {f"{name}.{part}": (*own[:-2], "rank", "target") for part in ("top", "top_index")}
     return axes

@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field
 from lig_core.errors import NotComparable
 from lig_core.result.alignment import align
 from lig_core.result.arrays import MAPS, Array, Head, LayerArrays, Result, largest_places
-from lig_core.result.render import spread, to_json
+from lig_core.result.plain.text import to_json
+from lig_core.result.render import spread
 from lig_core.result.select import listed
 from lig_core.result_schema import Receipt
 

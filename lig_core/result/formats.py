@@ -28,7 +28,8 @@ import numpy as np
 import orjson
 
 from lig_core.result.arrays import MAPS, STATUSES, Array, Head, LayerArrays
-from lig_core.result.render import json_parts, layer_document, to_json
+from lig_core.result.plain.text import json_parts, to_json
+from lig_core.result.render import layer_document
 from lig_core.result.verdict import Verdict
 
 Layers = Iterable[LayerArrays]
@@ -38,8 +39,8 @@ _DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "bool": "BOOL", "
 """NumPy's names of dtypes, and those of safetensors."""
 
 
-LAYER_DEPTH = 2
-"""The depth to which a layer is written in parts: each map, and each target of those that are by target."""
+LAYER_DEPTH = 3
+"""The depth to which a layer is written in parts: each matrix, each column of labels, each map of each target."""
 
 
 @dataclass(frozen=True)

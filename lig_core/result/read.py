@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from lig_core.errors import InvalidRequest
-from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, LayerArrays
+from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, IN_FLOAT64, STATUSES, Array, LayerArrays
+from lig_core.result.plain.later import held
+from lig_core.result.render import LaterLayer
 from lig_core.result.verdict import KEYS
 
-_TYPES = {"nodes": np.int64, "converged": np.bool_, "status": np.uint8}
+_TYPES = {"nodes": np.int64, "converged": np.bool_, IN_FLOAT64: np.bool_, "status": np.uint8}
 """The type of each part of a certificate that is not float64."""
 
 
@@ -23,7 +25,13 @@ def from_document(result: Mapping[str, Any]) -> tuple[dict[str, Any], Iterator[L
     require_maps(result)
     head = {name: value for name, value in result.items() if name not in ("layers", *KEYS)}
     dtype = np.dtype(head.get("config", {}).get("dtype", "float32"))
-    return head, (_layer(layer, dtype) for layer in result["layers"].values())
+    layers = result["layers"]
+    return head, (_arrays(held(layers, name), dtype) for name in layers)
+
+
+def _arrays(layer: LaterLayer | Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
+    """A layer; of one that nobody has read, the arrays themselves."""
+    return layer.layer if isinstance(layer, LaterLayer) else _layer(layer, dtype)
 
 
 def require_maps(head: Mapping[str, Any]) -> None:
@@ -45,7 +53,7 @@ def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
     if z2z is not None:
         arrays["z2z"] = _matrix(z2z, targets, dtype)
         certificate = {"entry_error": [None] * len(z2z["certificate"]["total"])} | z2z["certificate"]
-        columns = {part: [certificate[part][token] for token in targets] for part in CERTIFICATE}
+        columns = {part: [certificate[part][token] for token in targets] for part in _parts([certificate])}
         arrays |= _certificate("z2z", columns)
         engines["z2z"] = z2z["certificate"]["engine"]
     heads = [part["z2u"] for part in parts if "z2u" in part]
@@ -54,14 +62,13 @@ def _layer(layer: Mapping[str, Any], dtype: np.dtype[Any]) -> LayerArrays:
         by_head = [[one["heads"][name] for one in heads] for name in names]
         arrays["att.heads"] = np.array([int(name) for name in names], np.int64)
         arrays["att"] = np.stack([_contributions(row, dtype) for row in by_head])
-        arrays |= _certificate(
-            "att", {part: [[one.get(part) for one in row] for row in by_head] for part in CERTIFICATE}
-        )
+        parts_of = _parts(one for row in by_head for one in row)
+        arrays |= _certificate("att", {part: [[one.get(part) for one in row] for row in by_head] for part in parts_of})
         engines["att"] = heads[0]["engine"]
     mlp = [part["u2z"] for part in parts if "u2z" in part]
     if mlp:
         arrays["mlp"] = _contributions(mlp, dtype)
-        arrays |= _certificate("mlp", {part: [one.get(part) for one in mlp] for part in CERTIFICATE})
+        arrays |= _certificate("mlp", {part: [one.get(part) for one in mlp] for part in _parts(mlp)})
         arrays["mlp.difference"] = np.array([one["completeness"]["error"] for one in mlp], np.float64)
         if "head_contributions" in mlp[0]:
             arrays["mlp.per_head"] = np.array([one["head_contributions"] for one in mlp], np.float64).T
@@ -100,7 +107,7 @@ def _composed(composed: Mapping[str, Any], targets: Sequence[int], dtype: np.dty
 
 def _matrix(document: Mapping[str, Any], targets: Sequence[int], dtype: np.dtype[Any]) -> Array:
     _require(document, "matrix")
-    return np.ascontiguousarray(np.asarray(document["matrix"], dtype)[:, targets])
+    return np.ascontiguousarray(np.asarray(held(document, "matrix"), dtype)[:, targets])
 
 
 def _contributions(parts: Iterable[Mapping[str, Any]], dtype: np.dtype[Any]) -> Array:
@@ -108,7 +115,7 @@ def _contributions(parts: Iterable[Mapping[str, Any]], dtype: np.dtype[Any]) -> 
     columns = []
     for part in parts:
         _require(part, "contributions")
-        columns.append(np.asarray(part["contributions"], dtype))
+        columns.append(np.asarray(held(part, "contributions"), dtype))
     return np.stack(columns, -1)
 
 
@@ -122,6 +129,11 @@ def _certificate(name: str, columns: Mapping[str, Any]) -> dict[str, Array]:
         f"{name}.{part}": np.array(coded(values) if part == "status" else values, _TYPES.get(part, np.float64))
         for part, values in columns.items()
     }
+
+
+def _parts(columns: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The parts of a map's certificate, which its columns have one by one or itself."""
+    return (*CERTIFICATE, IN_FLOAT64) if any(IN_FLOAT64 in one for one in columns) else CERTIFICATE
 
 
 def _require(document: Mapping[str, Any], name: str) -> None:

@@ -1,7 +1,7 @@
 """The JSON document of a result: the authors' library's keys, with a certificate beside every map.
 
-Matrices are NumPy arrays of the result's own precision, NaN in columns that the result does not hold; `to_json` writes
-them with the shortest digits that read back as the same numbers, and NaN as null.
+Matrices are NumPy arrays of the result's own precision, NaN in columns that the result does not hold, and labels are
+made later. A whole document holds its layers as arrays, and makes of them what is read.
 
 Where only the largest contributions were selected, `top` stands in place of each `matrix` and of each
 `contributions`: a list of {target, source, value} ({target, dimension, value} for u→z'), by target, largest first.
@@ -10,14 +10,17 @@ Where only the largest contributions were selected, `top` stands in place of eac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import orjson
 
-from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, STATUSES, Array, Head, LayerArrays
+from lig_core.result.arrays import CERTIFICATE, DIAGNOSTIC, IN_FLOAT64, STATUSES, Array, Head, LayerArrays
+from lig_core.result.plain.later import Later
+from lig_core.result.plain.lazy import LazyDict
+from lig_core.result.plain.text import plain
 from lig_core.result.verdict import Verdict
 
 Document = dict[str, Any]
@@ -33,12 +36,22 @@ MLP_DESCRIPTIONS = {
 
 
 def document(head: Head, layers: Iterable[LayerArrays]) -> Document:
-    """The whole result, all layers in memory."""
+    """The whole result as plain data, but for `layers`: a LazyDict, of which each is arrays until it is read."""
     documents, verdict = {}, Verdict()
     for layer in layers:
-        documents[str(layer.index)] = layer_document(head, layer)
+        documents[str(layer.index)] = LaterLayer(head, layer)
         verdict.add(layer)
-    return {**head, "layers": documents, **verdict.document()}
+    return {**plain(dict(head)), "layers": LazyDict.of(documents), **verdict.document()}
+
+
+class LaterLayer(Later):
+    """The document of a layer, made when it is asked for."""
+
+    __slots__ = ("layer",)
+
+    def __init__(self, head: Head, layer: LayerArrays) -> None:
+        super().__init__(partial(layer_document, head, layer))
+        self.layer = layer
 
 
 def layer_document(head: Head, layer: LayerArrays) -> Document:
@@ -46,30 +59,6 @@ def layer_document(head: Head, layer: LayerArrays) -> Document:
     if layer.pairs:
         return {"quadrature": layer.quadrature, **layer.pairs}
     return _Layer(head, layer).document()
-
-
-def to_json(document: Any) -> bytes:
-    """The document as JSON: shortest float32 digits, NaN as null."""
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def json_parts(document: Any, depth: int) -> Iterator[bytes]:
-    """The same in parts that are the entries of its dicts, down to a depth: what is in memory of it is one of them."""
-    if depth == 0 or not isinstance(document, dict) or not document:
-        yield to_json(document)
-        return
-    between = b"{"
-    for name, value in document.items():
-        yield between + to_json(name) + b":"
-        yield from json_parts(value, depth - 1)
-        between = b","
-    yield b"}"
-
-
-def plain(document: Document) -> Document:
-    """The document in plain Python data, as a client reads it from JSON."""
-    result: Document = orjson.loads(to_json(document))
-    return result
 
 
 def spread(columns: Array, targets: Sequence[int], count: int) -> Array:
@@ -164,22 +153,8 @@ class _Layer:
         matrix = spread(self.layer[name], self.layer.targets, len(self._tokens))
         document: Document = {"shape": list(matrix.shape), "matrix": matrix}
         if self.layer.labels:
-            document["token_to_token"] = self._labelled(self.layer[name])
+            document["token_to_token"] = Later(partial(_labelled, self._tokens, self.layer.targets, self.layer[name]))
         return document
-
-    def _labelled(self, columns: Array) -> list[Document]:
-        tokens = self._tokens
-        return [
-            {
-                "target_token_idx": j,
-                "target_token": tokens[j],
-                "contributions": [
-                    {"source_token_idx": i, "source_token": token, "value": value}
-                    for i, (token, value) in enumerate(zip(tokens, column, strict=True))
-                ],
-            }
-            for j, column in zip(self.layer.targets, columns.T.tolist(), strict=True)
-        ]
 
     def _heads(self) -> list[Document]:
         """z→u of each target."""
@@ -207,7 +182,7 @@ class _Layer:
             about
             | {
                 "heads": {
-                    name: {**values[j][k], **{part: columns[part][k][j] for part in CERTIFICATE}}
+                    name: {**values[j][k], **{part: values[k][j] for part, values in columns.items()}}
                     for k, name in enumerate(names)
                 }
             }
@@ -237,7 +212,7 @@ class _Layer:
                     "mean_abs_error": abs(difference),
                     "max_abs_error": abs(difference),
                 },
-                **{part: columns[part][j] for part in CERTIFICATE},
+                **{part: values[j] for part, values in columns.items()},
             }
             for j, difference in enumerate(differences)
         ]
@@ -250,7 +225,8 @@ class _Layer:
 
     def _certificates(self, name: str) -> dict[str, list[Any]]:
         """The parts of a map's certificate, in lists like its arrays."""
-        parts = {part: self.layer[f"{name}.{part}"] for part in CERTIFICATE}
+        held = (part for part in (*CERTIFICATE, IN_FLOAT64) if f"{name}.{part}" in self.layer)
+        parts = {part: self.layer[f"{name}.{part}"] for part in held}
         parts["status"] = np.array(STATUSES)[parts["status"]]
         known = ~np.isnan(parts["entry_error"])
         parts["entry_error"] = np.where(known, parts["entry_error"].astype(object), np.array(None))
@@ -267,6 +243,25 @@ class _Layer:
         """The largest values of each target, and where they sit: [target, .., rank]."""
         values, places = (self.layer[f"{name}.{part}"] for part in ("top", "top_index"))
         return np.moveaxis(values, -1, 0), np.moveaxis(places, -1, 0)
+
+
+def _labelled(tokens: Sequence[str], targets: Sequence[int], columns: Array) -> list[Document]:
+    """A map [source, target] entry by entry, with the tokens' names."""
+    return [
+        {
+            "target_token_idx": target,
+            "target_token": tokens[target],
+            "contributions": Later(partial(_labelled_column, tokens, columns[:, place])),
+        }
+        for place, target in enumerate(targets)
+    ]
+
+
+def _labelled_column(tokens: Sequence[str], column: Array) -> list[Document]:
+    return [
+        {"source_token_idx": place, "source_token": token, "value": value}
+        for place, (token, value) in enumerate(zip(tokens, column.tolist(), strict=True))
+    ]
 
 
 def _entries(target: int, axis: str, values: Array, places: Array) -> list[Document]:

@@ -1,9 +1,10 @@
-"""A saved result, read back from a file in any of its formats."""
+"""Results in files, in any of their formats: saved, and read back."""
 
 from __future__ import annotations
 
 import zipfile
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,31 @@ import orjson
 from safetensors.numpy import load
 
 from lig_core.errors import InvalidRequest, LigError
-from lig_core.result.arrays import Array, LayerArrays, Result, metadata_of
+from lig_core.result.arrays import Array, Head, LayerArrays, Result, metadata_of
+from lig_core.result.formats import FORMATS
+from lig_core.result.plain.text import json_file
 from lig_core.result.read import from_document, require_maps
+from lig_core.result.viewer.page import write_page
 
 Tensors = dict[str, Array]
+Write = Callable[[Head, list[LayerArrays]], Iterator[bytes]]
+
+
+def save_result(result: Mapping[str, Any], path: Path) -> None:
+    """Write what `explain` returned as the .json, .ndjson, .npz, .safetensors or .html file that the name asks for.
+
+    What nobody has read of it is written from its arrays, and stays arrays. Raises InvalidRequest for another ending.
+    """
+    writers: Mapping[str, Write] = {form.suffix: form.write for form in FORMATS.values()} | {".html": write_page}
+    if path.suffix not in writers:
+        raise InvalidRequest(f"'{path.name}' does not say its format; name it with one of {', '.join(writers)}")
+    if path.suffix == ".json":
+        parts = json_file(result)  # as it is, and for people
+    else:
+        head, layers = from_document(result)
+        parts = writers[path.suffix](head, list(layers))
+    with path.open("wb") as file:
+        file.writelines(parts)
 
 
 def read_result(path: Path) -> Result:

@@ -3,8 +3,8 @@
     W[v, w] = Σ_{i ∈ v} Σ_{j ∈ w} M[i, j]          total_w = Σ_{j ∈ w} total_j
 
 so the columns still sum to their totals. A word is a target when all its tokens were. Nodes are summed too, a word
-converged when all its tokens did, and its completeness error is that of the summed column. Comparisons of single
-tokens' columns (the L2 diagnostic) have no counterpart and are left out.
+converged when all its tokens did, was integrated in float64 where one of them was, and its completeness error is that
+of the summed column. Comparisons of single tokens' columns (the L2 diagnostic) have no counterpart and are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lig_core.result.arrays import COMPOSITIONS, MAPS, STATUSES, Array, Head, LayerArrays
+from lig_core.result.arrays import COMPOSITIONS, IN_FLOAT64, MAPS, STATUSES, Array, Head, LayerArrays
 
 Groups = Sequence[Sequence[int]]
 _FINE = STATUSES.index("zero_path")
@@ -91,6 +91,8 @@ class Words:
             f"{name}.converged": _join(layer[f"{name}.converged"], columns, _all),
             f"{name}.status": _join(layer[f"{name}.status"], columns, _worst),
         }
+        if f"{name}.{IN_FLOAT64}" in layer:
+            merged[f"{name}.{IN_FLOAT64}"] = _join(layer[f"{name}.{IN_FLOAT64}"], columns, _any)
         return merged | ({"mlp.difference": difference} if name == "mlp" else {})
 
     def _entry_error(self, layer: LayerArrays, name: str, columns: Groups, values: Array, total: Array) -> Array:
@@ -137,6 +139,10 @@ def _sums(values: Array, groups: Groups) -> Array:
 
 def _all(parts: Array) -> Array:
     return np.asarray(parts.all(-1))
+
+
+def _any(parts: Array) -> Array:
+    return np.asarray(parts.any(-1))
 
 
 def _worst(parts: Array) -> Array:

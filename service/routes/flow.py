@@ -14,7 +14,7 @@ from lig_core.errors import FieldError, InvalidRequest
 from lig_core.flow.account import FlowAccount, FlowGraph, account
 from lig_core.flow.graph import count_edges, graph, graphml, node_link
 from lig_core.flow.shares import Flow
-from lig_core.result.render import to_json
+from lig_core.result.plain.text import to_json
 from lig_core.result.select import Selection, select
 from service.http.negotiation import media_type
 from service.http.problems import responses

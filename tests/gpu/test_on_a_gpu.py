@@ -6,7 +6,6 @@ import random
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,9 +15,10 @@ from lig_core.contract import ExplainRequest
 from lig_core.engines.chunking import Budget
 from lig_core.loading.loaded import LoadedModel, load_model
 from lig_core.maps.integrators import SplitBlockIntegrator
-from lig_core.method import explain_layer, quadrature_for, run
+from lig_core.method import explain_layer, quadrature_for, run, stream
 from lig_core.models.catalog import find_model
 from lig_core.quadrature import GaussLegendre
+from lig_core.result.arrays import MAPS, Array
 from tests.models.tiny_models import FAMILIES, built, loaded, tiny_tokenizer
 from tests.support.closeness import assert_close
 
@@ -76,20 +76,16 @@ def test_every_family_gives_the_numbers_of_the_cpu(family: str) -> None:
     there = LoadedModel.of(here.card, deepcopy(built(family, "lig", torch.float64)).cuda(), tiny_tokenizer())
     assert [facts.note for facts in there.facts] == [facts.note for facts in here.facts]
     request = ExplainRequest(text="the quick brown fox sat on w40", model=family, num_steps=4, labels=False)
-    expected, found = (dict(matrices(run(request, model))) for model in (here, there))
-    assert found.keys() == expected.keys()
+    expected, found = (matrices(request, model) for model in (here, there))
+    assert found.keys() == expected.keys() != set()
     for place, values in expected.items():
         assert_close(found[place], values, 1e-9)
 
 
-def matrices(x: Any, place: str = "") -> Any:
-    """All arrays of numbers in a result, by where they stand, but certificates: these are differences of rounding."""
-    if isinstance(x, dict):
-        for name, inner in x.items():
-            if name not in ("certificate", "receipt"):
-                yield from matrices(inner, f"{place}/{name}")
-    elif isinstance(x, np.ndarray) and x.dtype.kind == "f":
-        yield place, x
+def matrices(request: ExplainRequest, model: LoadedModel) -> dict[tuple[int, str], Array]:
+    """All maps of a result by layer and name, without certificates: these are differences of rounding."""
+    layers = stream(request, model)[1]
+    return {(layer.index, name): layer[name] for layer in layers for name in MAPS if name in layer}
 
 
 def test_certificates_and_nodes_are_those_of_the_cpu() -> None:

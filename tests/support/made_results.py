@@ -67,7 +67,7 @@ def made_layer(
         shape, part = tuple(sizes[axis] for axis in axes), name.rpartition(".")[2]
         if name in MAPS:
             arrays[name] = random.normal(size=shape).astype(dtype)
-        elif part == "converged":
+        elif part in ("converged", "in_float64"):
             arrays[name] = np.ones(shape, bool)
         elif part == "status":
             arrays[name] = random.integers(len(STATUSES), size=shape).astype(np.uint8)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lig_core.result.render import document, plain
+from lig_core.result.plain.text import plain
+from lig_core.result.render import document
 from tests.support.closeness import assert_close, assert_close_maps, relative
 from tests.support.made_results import made_result
 from tests.support.other_rounding import OtherRounding

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import orjson
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -23,6 +22,7 @@ from lig_core.loading.model_pool import ModelPool
 from lig_core.models.catalog import ModelCard, check_against_model, read_card
 from lig_core.models.references import ModelReference, resolve
 from lig_core.result.arrays import LayerArrays
+from lig_core.result.plain.text import to_json
 from lig_core.serving.queue import blobs
 from lig_core.serving.queue.job_errors import JobDamaged
 from lig_core.serving.queue.moves import Done, Moves, Part, Run
@@ -143,7 +143,7 @@ class Explainer:
         if isinstance(part, LayerArrays):
             store = partial(self.store, run, f"{Field.LAYER}{part.index}", part.to_bytes(), part)
         else:
-            store = partial(self.store, run, Field.HEAD, orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY))
+            store = partial(self.store, run, Field.HEAD, to_json(part))
         self._patiently(store, should_stop)
 
     def _ready(self, asked: Asked, should_stop: ShouldStop) -> _Ready:

@@ -19,8 +19,8 @@ from typing import Any
 from lig_core.contract import MapName
 from lig_core.result.alignment import align
 from lig_core.result.arrays import NAMES, Head, LayerArrays, Result
+from lig_core.result.plain.text import to_json
 from lig_core.result.read import from_document
-from lig_core.result.render import to_json
 from lig_core.result.verdict import Verdict
 
 TITLE_CHARACTERS = 80

@@ -33,7 +33,10 @@ def show(result: Mapping[str, Any], *, height: int = HEIGHT) -> Shown:
 
 
 class Explanation(dict[str, Any]):
-    """A result's document, a dict like any other, that a notebook displays as the viewer."""
+    """A result's document, a dict like any other, that a notebook displays as the viewer.
+
+    Computed here, its layers are arrays until they are read.
+    """
 
     def _repr_html_(self) -> str:
         return show(self)._repr_html_()

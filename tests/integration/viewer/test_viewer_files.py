@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from lig_core.result.render import document, plain
+from lig_core.result.plain.text import plain
+from lig_core.result.render import document
 from lig_core.result.viewer.page import write_comparison
 from lig_core.result.viewer.show import show
 from tests import programs

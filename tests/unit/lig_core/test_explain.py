@@ -18,7 +18,7 @@ from lig_core.errors import InvalidRequest, NotConverged, TextTooLong, Unsupport
 from lig_core.loading.loaded import LoadedModel, load_model
 from lig_core.method import run
 from lig_core.models.catalog import find_model
-from lig_core.result.render import plain, to_json
+from lig_core.result.plain.text import plain, to_json
 from lig_core.result_schema import ExplainResult
 from tests.models.brute_force import Truth, gauss, truth
 from tests.models.tiny_models import LAYERS, POSITIONS, loaded

@@ -14,7 +14,7 @@ from lig_core.contract import parse_request
 from lig_core.errors import InvalidRequest, TextTooLong
 from lig_core.loading.loaded import LoadedModel
 from lig_core.method import run
-from lig_core.result.render import plain
+from lig_core.result.plain.text import plain
 from tests.models.tiny_models import POSITIONS, VOCABULARY, loaded
 from tests.models.together import explain_together
 from tests.support.closeness import assert_close_maps

@@ -10,7 +10,8 @@ import numpy as np
 
 from lig_core.commands.mcp_tools import Tools
 from lig_core.result.arrays import LayerArrays, Result
-from lig_core.result.render import document, plain
+from lig_core.result.plain.text import plain
+from lig_core.result.render import document
 from tests.support.made_results import made_head, made_layer
 
 

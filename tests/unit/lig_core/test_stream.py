@@ -12,7 +12,8 @@ from lig_core.contract import ExplainRequest, Progress
 from lig_core.errors import Cancelled, InvalidRequest, NotConverged
 from lig_core.loading.loaded import LoadedModel
 from lig_core.method import run, stream
-from lig_core.result.render import document, to_json
+from lig_core.result.plain.text import to_json
+from lig_core.result.render import document
 from tests.models.tiny_models import loaded
 
 TEXT = "the quick fox sat"

@@ -9,7 +9,8 @@ import pytest
 from lig_core.client import AsyncClient, Client, ServiceUnreachable
 from lig_core.contract import ExplainRequest
 from lig_core.errors import InvalidRequest, NotConverged, OutOfMemory, ServiceError
-from lig_core.result.render import document, plain
+from lig_core.result.plain.text import plain
+from lig_core.result.render import document
 from lig_core.result.viewer.show import show
 from tests.support.made_results import made_result
 from tests.unit.lig_core.client.answers import job, ok, problem

@@ -1,6 +1,7 @@
 """`lig explain --server`: computed elsewhere, the same command."""
 
 import httpx
+import orjson
 import pytest
 from typer.testing import CliRunner
 
@@ -39,15 +40,29 @@ def lig(monkeypatch, asked):
 QUEUED, ENDED = ok(job("queued"), 202), ok(job("succeeded", 2))
 
 
-def test_the_result_goes_to_standard_output(lig, asked):
-    done = lig("--api-key", "mine", answers=[QUEUED, stream(DONE), ENDED, ok({"tokens": ["a"]})])
-    assert (done.exit_code, done.stdout) == (0, '{\n  "tokens": [\n    "a"\n  ]\n}\n')
+def lines(*layers):
+    content = b"".join(FORMATS["ndjson"].write(made_head(), list(layers)))
+    return httpx.Response(200, content=content, headers={"Content-Type": "application/x-ndjson"})
+
+
+def test_the_result_goes_to_standard_output_or_a_file_and_is_read_layer_by_layer(lig, asked, tmp_path, monkeypatch):
+    layers, file = [made_layer(0, labels=True), made_layer(11, targets=(1, 3))], tmp_path / "x.json"
+    expected = orjson.loads(b"".join(FORMATS["json"].write(made_head(), layers)))
+    sizes, loads = [], orjson.loads
+    monkeypatch.setattr(orjson, "loads", lambda text: (sizes.append(len(text)), loads(text))[1])
+    done = lig("--api-key", "mine", answers=[QUEUED, stream(DONE), ENDED, lines(*layers)])
+    written = orjson.dumps(expected, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    assert (done.exit_code, done.stdout_bytes) == (0, written)
+    assert max(sizes) < 0.8 * len(orjson.dumps(expected))
     assert {request.headers["authorization"] for request in asked} == {"Bearer mine"}
+    done = lig("-o", str(file), answers=[QUEUED, stream(DONE), ENDED, lines(*layers)])
+    assert (done.exit_code, done.stderr) == (0, f"lig: wrote {file}: {len(written):,} bytes, 2 layers\n")
+    assert file.read_bytes() == written
 
 
 def test_the_key_may_be_in_the_environment(lig, asked, monkeypatch):
     monkeypatch.setenv("LIG_API_KEY", "theirs")
-    assert lig(answers=[QUEUED, stream(DONE), ENDED, ok({})]).exit_code == 0
+    assert lig(answers=[QUEUED, stream(DONE), ENDED, lines()]).exit_code == 0
     assert asked[0].headers["authorization"] == "Bearer theirs"
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.population import Subject
+from lig_core import explain
 from lig_core.blocks import precision
 from lig_core.blocks.capture import BlockCall
 from lig_core.blocks.precision import working_precision
@@ -19,6 +20,9 @@ from lig_core.maps import integrators
 from lig_core.maps.integrators import SplitBlockIntegrator
 from lig_core.quadrature import Adaptive, Attribution
 from lig_core.quadrature.rounding import SUSPECT, blurred, replaced, spoilt
+from lig_core.result.plain.text import plain, to_json
+from lig_core.result.read import from_document
+from lig_core.result_schema import ExplainResult
 from tests.models.tiny_models import IDS, loaded
 from tests.support.closeness import assert_close
 
@@ -136,6 +140,42 @@ def test_columns_take_the_place_of_others() -> None:
     assert found.values.tolist() == [[0, 1], [-1, -1], [4, 5], [-1, -1]]
     assert found.nodes.tolist() == [7, 8, 7, 9]
     assert found.status == ("ok", "ok", "ok", "zero_path")
+    assert found.in_float64 is not None
+    assert found.in_float64.tolist() == columns.tolist()
+    assert found.select(torch.tensor([True, True, False, False])).in_float64.tolist() == [False, True]
+    for one, both in ((made(4), found), (found, made(4))):
+        joined = one.joined(both, one.values, torch.zeros(4), 1.0)
+        assert joined.in_float64.tolist() == columns.tolist()
+    assert made(4).joined(made(4), found.values, torch.zeros(4), 1.0).in_float64 is None
+
+
+def test_a_result_says_which_columns_were_integrated_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded("llama", torch.float32)
+    again = {"z2z": [1], "att": [0, 2], "mlp": [2]}  # by column: of att targets' heads, heads varying fastest
+
+    def chosen(found: Attribution, rounding: Any, rtol: float, still: Any) -> Any:
+        count = len(found.status)
+        name = "att" if count > 4 else "z2z" if found.values.shape[1] == 3 else "mlp"
+        return np.isin(np.arange(count), again[name])
+
+    options: dict[str, Any] = {"model": model, "layers": [1], "granularity": ["layer", "att", "mlp"], "num_steps": 2}
+    before = explain("the quick fox", **options, on_unconverged="ignore")
+    assert not [name for name in next(from_document(before)[1]).arrays if name.endswith("in_float64")]
+    assert b"in_float64" not in to_json(before)
+    monkeypatch.setattr(integrators, "spoilt", chosen)
+    result = explain("the quick fox", **options, on_unconverged="ignore")
+    layer, tokens = result["layers"]["1"], len(result["tokens"])
+    marked = {
+        "z2z": [j for j, one in enumerate(layer["z2z"]["certificate"]["in_float64"]) if one],
+        "mlp": [j for j in range(tokens) if layer["targets"][str(j)]["u2z"]["in_float64"]],
+    }
+    heads = layer["targets"]["0"]["z2u"]["heads"]
+    assert {**marked, "att": [h for h, head in enumerate(heads.values()) if head["in_float64"]]} == again
+    (back,) = from_document(plain(result))[1]
+    (arrays,) = from_document(explain("the quick fox", **options, on_unconverged="ignore"))[1]
+    for name in ("z2z", "att", "mlp"):
+        assert back[f"{name}.in_float64"].tolist() == arrays[f"{name}.in_float64"].tolist()
+    ExplainResult.model_validate_json(to_json(result))
 
 
 def test_what_rounding_may_make_is_in_the_certificate() -> None:

@@ -17,8 +17,9 @@ import safetensors.torch
 
 from lig_core.result.arrays import STATUSES, LayerArrays, Result
 from lig_core.result.formats import FORMATS
+from lig_core.result.plain.text import to_json
 from lig_core.result.read import from_document
-from lig_core.result.render import document, layer_document, to_json
+from lig_core.result.render import document, layer_document
 from lig_core.result.select import Selection, select
 from tests.support.made_results import made_head, made_layer, made_result
 

@@ -19,6 +19,7 @@ from lig_core.client import Client
 from lig_core.contract import parse_request
 from lig_core.errors import NotConverged
 from lig_core.loading.loaded import LoadedModel
+from lig_core.result.formats import FORMATS
 from lig_core.result.read import from_document
 from lig_core.result.unconverged import MOST_NAMED, complaint, remedies
 from lig_core.result.verdict import Verdict
@@ -175,8 +176,14 @@ class Service:
         if not request.url.path.endswith("/result"):
             return httpx.Response(200, json=self.job)
         media_type = request.headers["accept"]
-        body = json.dumps(self.result).encode() if media_type == "application/json" else arrays()
-        return httpx.Response(200, content=body, headers={"content-type": media_type})
+        return httpx.Response(200, content=self._sent(media_type), headers={"content-type": media_type})
+
+    def _sent(self, media_type: str) -> bytes:
+        if media_type == "application/json":
+            return json.dumps(self.result).encode()
+        if media_type == "application/x-ndjson":
+            return b"".join(FORMATS["ndjson"].write(*from_document(self.result)))
+        return arrays()
 
     def client(self, url: str = "http://service", **options: Any) -> Client:
         return Client(url, transport=httpx.MockTransport(self), **options)

@@ -1,12 +1,12 @@
 """What a request is said to cost, against what it does cost."""
 
-import orjson
 import pytest
 
 from lig_core.contract import parse_request
 from lig_core.errors import InvalidRequest, TextTooLong
 from lig_core.models.catalog import ModelCard, find_model
 from lig_core.models.tokenizer_files import most_tokens
+from lig_core.result.plain.text import to_json
 from service.http.errors import ModelNotAllowed, ResultTooLarge
 from service.settings import Settings
 from service.submit.checks import RequestChecks, check_against_tokens
@@ -39,7 +39,7 @@ def explained():
     from lig_core.method import run
 
     load = cache(lambda dtype: load_model(find_model("minilm"), device="cpu", dtype=dtype))
-    return lambda request: len(orjson.dumps(run(request, load(request.dtype)), option=orjson.OPT_SERIALIZE_NUMPY))
+    return lambda request: len(to_json(run(request, load(request.dtype))))
 
 
 def request(text=SHORT, **fields):
