@@ -87,7 +87,7 @@ def create_app(
         settings, TokenCounter(), models=known, rate=pace.rate, queue_seconds=pace.queue_seconds
     )
     intake = Intake(jobs, request_checks, policy, stages, settings.max_batch)
-    hub = Hub(jobs, stages, settings.max_events)
+    hub = Hub(jobs, stages, settings.max_events, settings.event_cache_bytes)
     deliveries = Deliveries(jobs, policy, settings.webhook_retries, settings.root_path)
     health_routes, metrics_routes = health.router(jobs, stages, checks), traffic.router(measured)
     app.include_router(health_routes)
