@@ -94,9 +94,10 @@ def create_app(
     measured.expect(health_routes)
     app.include_router(metrics_routes, dependencies=[Depends(guard.guard(keys, "metrics"))], responses=guard.REFUSALS)
     measured.expect(metrics_routes, guard.REFUSALS)
-    guarded: dict[str, Any] = {"dependencies": [Depends(guard.guard(keys))], "responses": guard.REFUSALS}
+    check = guard.guard(keys)
+    guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": guard.REFUSALS}
     for routes in (
-        explain.router(settings, jobs, intake, pace, stages),
+        explain.router(settings, jobs, intake, pace, stages, check),
         batch.router(intake, pace),
         estimate.router(request_checks),
         job_routes.router(settings, jobs, stages),

@@ -69,6 +69,14 @@ def test_a_post_takes_one_thread(post, monkeypatch):
     assert len(hops) == 1
 
 
+def test_for_a_post_fastapi_looks_for_no_dependency(post, monkeypatch):
+    async def looked(**asked):
+        raise AssertionError("it did")
+
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", looked)
+    post("another")
+
+
 def test_a_post_takes_one_round_trip(post, round_trips):
     assert round_trips(lambda: post("another")) == 1
 
