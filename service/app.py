@@ -87,16 +87,17 @@ def create_app(
         settings, TokenCounter(), models=known, rate=pace.rate, queue_seconds=pace.queue_seconds
     )
     intake = Intake(jobs, request_checks, policy, stages, settings.max_batch)
-    hub = Hub(jobs, stages, settings.max_events)
+    hub = Hub(jobs, stages, settings.max_events, settings.event_cache_bytes)
     deliveries = Deliveries(jobs, policy, settings.webhook_retries, settings.root_path)
     health_routes, metrics_routes = health.router(jobs, stages, checks), traffic.router(measured)
     app.include_router(health_routes)
     measured.expect(health_routes)
     app.include_router(metrics_routes, dependencies=[Depends(guard.guard(keys, "metrics"))], responses=guard.REFUSALS)
     measured.expect(metrics_routes, guard.REFUSALS)
-    guarded: dict[str, Any] = {"dependencies": [Depends(guard.guard(keys))], "responses": guard.REFUSALS}
+    check = guard.guard(keys)
+    guarded: dict[str, Any] = {"dependencies": [Depends(check)], "responses": guard.REFUSALS}
     for routes in (
-        explain.router(settings, jobs, intake, pace, stages),
+        explain.router(settings, jobs, intake, pace, stages, check),
         batch.router(intake, pace),
         estimate.router(request_checks),
         job_routes.router(settings, jobs, stages),

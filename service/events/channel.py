@@ -32,6 +32,7 @@ class Channel:
         self._news = asyncio.Event()
         self.jobs: set[str] = set()  # whose ends are looked for: those that were ever listened to
         self.listeners = 0
+        self.listeners_to_maps = 0
         self.joined = time.monotonic()
         self.when_left: Callable[[], None] = lambda: None  # called when its last listener goes
         self.closed = False
@@ -137,13 +138,15 @@ class Listener:
             until = time.monotonic() + silence
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Counts while the block runs: what nobody listens to is soon read no more."""
+    def listening(self, *, maps: bool = False) -> Iterator[None]:
+        """Counts while the block runs: what nobody listens to is soon read no more. `maps`: it is told layers' maps."""
         self._channel.listeners += 1
+        self._channel.listeners_to_maps += maps
         try:
             yield
         finally:
             self._channel.listeners -= 1
+            self._channel.listeners_to_maps -= maps
             self._channel.joined = time.monotonic()
             if not self._channel.listeners:
                 self._channel.when_left()

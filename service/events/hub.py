@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from fastapi.concurrency import run_in_threadpool
 
+from service.events.bodies import LARGE, EventBodies
 from service.events.channel import Channel, Listener
 from service.http.errors import StoreUnavailable
-from service.jobs.job import Job, JobStore
+from service.jobs.job import Event, Job, JobStore
 from service.lifecycle import Lifecycle
 
 PAGE = 500
@@ -36,7 +37,8 @@ class _Followed:
 class Hub:
     """The channels of this process."""
 
-    def __init__(self, jobs: JobStore, lifecycle: Lifecycle, max_events: int) -> None:
+    def __init__(self, jobs: JobStore, lifecycle: Lifecycle, max_events: int, cache_bytes: int) -> None:
+        self.bodies = EventBodies(jobs, cache_bytes)
         self._jobs, self._lifecycle, self._max_events = jobs, lifecycle, max_events
         self._followed: dict[str, _Followed] = {}
 
@@ -89,7 +91,7 @@ class Hub:
             with self._jobs.watch(job) as watch:
                 channel.when_left = watch.notify
                 while not ready.done() or channel.listeners or time.monotonic() < channel.joined + LINGER_SECONDS:
-                    if await self._read_on(job.computation, channel, wait=ready.done()):
+                    if await self._read_on(job, channel, wait=ready.done()):
                         continue
                     if not ready.done():
                         ready.set_result(None)
@@ -102,19 +104,28 @@ class Hub:
             del self._followed[job.computation]
             channel.close()  # whoever came too late comes again
 
-    async def _read_on(self, computation: str, channel: Channel, *, wait: bool) -> bool:
+    async def _read_on(self, job: Job, channel: Channel, *, wait: bool) -> bool:
         """Read on; True if there is more to read at once."""
         job_ids = list(channel.jobs)
         try:
-            page = await run_in_threadpool(self._jobs.read_events, computation, channel.last, PAGE, job_ids)
+            page = await run_in_threadpool(self._jobs.read_events, job.computation, channel.last, PAGE, job_ids)
         except StoreUnavailable as error:
             if not wait:
                 raise
             log.warning("events: %s (%s)", error.detail, error.__cause__)
             await asyncio.sleep(RETRY_SECONDS)
             return True
+        if channel.listeners_to_maps:
+            await self._make_bodies(job, page.events)
         channel.add(page, job_ids)
         return len(page.events) == PAGE
+
+    async def _make_bodies(self, job: Job, events: Sequence[Event]) -> None:
+        """Before anybody is told: of a thousand listeners none has to wait for a body, once for each event."""
+        for event in events:
+            if event.kind in LARGE:
+                with contextlib.suppress(Exception):  # whoever listens meets it
+                    await self.bodies.get(job, event)
 
     def _end(self) -> None:
         for each in self._followed.values():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lig_core.errors import FieldError, InvalidRequest
 
 _ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 _LARGEST = 2**63 - 1
+KEPT = 1024
+"""Ids that are read once: those that all listeners to a computation are at."""
 
 
 def parse(text: str, pointer: str) -> str:
@@ -36,6 +39,7 @@ def preceding(event_id: str) -> str:
     return f"{first}-{second - 1}" if second else f"{first - 1}-{_LARGEST}"
 
 
+@lru_cache(KEPT)
 def order(event_id: str) -> tuple[int, int]:
     """The key that ids are sorted by."""
     first, _, second = event_id.partition("-")

@@ -39,8 +39,9 @@ class RootPath:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        prefixes = Headers(scope=scope).getlist(HEADER) if _is_of(scope, self._proxies) else []
-        taken_off = joined_prefix(",".join(prefixes).split(",")) if prefixes else ""
+        prefixes = Headers(scope=scope).getlist(HEADER)
+        told = prefixes and _is_of(scope, self._proxies)
+        taken_off = joined_prefix(",".join(prefixes).split(",")) if told else ""
         root, path = taken_off or self._root_path, scope["path"]
         there = not taken_off and (path == root or path.startswith(f"{root}/"))
         scope["root_path"] = root

@@ -6,6 +6,7 @@ streamed and stored once.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
@@ -264,6 +265,9 @@ class JobStore(Protocol):
 
     def read_layer(self, job: Job, index: int) -> bytes:
         """One layer of `job.layers`, as LayerArrays.to_bytes() made it; raises ResultExpired."""
+
+    def read_whole(self, job: Job) -> tuple[dict[str, Any], builtins.list[bytes]]:
+        """`read_head` and `read_layer` of every layer, in order, at once: of a small result."""
 
     def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
         """Events of a computation after the given id, None for all; at most `count`. `jobs` are those to tell of."""

@@ -175,13 +175,19 @@ class RqJobStore(JobStore):
     @override
     def read_head(self, job: Job) -> dict[str, Any]:
         with _sound_parts(job):
-            head: dict[str, Any] = orjson.loads(self._read_part(job.head))
+            head: dict[str, Any] = orjson.loads(self._read_parts(job.head)[0])
         return head
 
     @override
     def read_layer(self, job: Job, index: int) -> bytes:
         with _sound_parts(job):
-            return self._read_part(next((layer for layer in job.layers if layer.index == index), None))
+            return self._read_parts(next((layer for layer in job.layers if layer.index == index), None))[0]
+
+    @override
+    def read_whole(self, job: Job) -> tuple[dict[str, Any], builtins.list[bytes]]:
+        with _sound_parts(job):
+            head, *layers = self._read_parts(job.head, *job.layers)
+            return orjson.loads(head), layers
 
     @override
     def read_events(self, computation: str, after: str | None, count: int, jobs: Sequence[str] = ()) -> EventPage:
@@ -276,14 +282,13 @@ class RqJobStore(JobStore):
             return iter(())
         return rows_of(job_ids, self._call("job/look", jobs=list(job_ids)))
 
-    def _read_part(self, part: StoredPart | None) -> bytes:
-        plain = None
-        if part is not None:
-            with reachable():
-                plain = blobs.read(self._redis, part.ref)
-        if plain is None:
+    def _read_parts(self, *parts: StoredPart | None) -> builtins.list[bytes]:
+        refs = [part.ref for part in parts if part is not None]
+        with reachable():
+            found = [plain for plain in blobs.read(self._redis, refs) if plain is not None] if refs else []
+        if len(found) < len(parts):
             raise ResultExpired("the result is no longer kept; send the request again")
-        return plain
+        return found
 
     def _not_found(self, job_id: str) -> JobNotFound:
         kept = max(self._settings.result_ttl, self._settings.failure_ttl) + self._settings.expired_ttl

@@ -37,8 +37,8 @@ def small_result(jobs: JobStore, job: Job, most: int) -> bytes | None:
     if job.result_size is None or job.result_size > 2 * most:
         return None
     parts, size = [], 0
-    result = stored_result(jobs, job)
-    for part in write_json(result.head, result):
+    head, layers = jobs.read_whole(job)
+    for part in write_json(head, map(LayerArrays.from_bytes, layers)):
         parts.append(part)
         size += len(part)
         if size > most:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import AsyncIterator, Iterable
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -12,16 +11,13 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from lig_core.result.arrays import LayerArrays
-from lig_core.result.formats import layer_line
 from service.events import ids
-from service.events.bodies import SharedBodies
 from service.events.channel import Listener
 from service.events.hub import Hub
 from service.http.prefix import Root
 from service.http.problems import responses
 from service.http.streaming import PIECE, StreamedResponse, cut
-from service.jobs.job import Event, Job, JobStore, StoredLayer
+from service.jobs.job import Event, Job, JobStore
 from service.jobs.resource import job_problem, job_url
 from service.keys.guard import Owner
 from service.openapi.words import EVENTS_CONTENT, After, JobId, LastEventId, WithMaps
@@ -34,7 +30,6 @@ COMMENT = b": still here\n\n"
 def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
     """The route of events."""
     routes = APIRouter(tags=["jobs"])
-    bodies = SharedBodies(settings.event_cache_bytes)
 
     @routes.get(
         "/jobs/{job_id}/events",
@@ -83,11 +78,11 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
             unsent.clear()
             return piece
 
-        with listener.listening():
+        with listener.listening(maps=layers):
             if not listener.pending:
                 yield sent()
             async for event in listener.events(settings.event_comment_seconds):
-                async for piece in _written(job, event, layers, root):
+                for piece in await _written(job, event, layers, root):
                     unsent += piece
                     if len(unsent) >= PIECE:
                         yield sent()
@@ -96,30 +91,12 @@ def router(settings: Settings, jobs: JobStore, hub: Hub) -> APIRouter:
             if unsent:
                 yield sent()
 
-    async def _written(job: Job, event: Event | None, layers: bool, root: str) -> AsyncIterator[bytes]:
+    async def _written(job: Job, event: Event | None, layers: bool, root: str) -> Iterable[bytes]:
         if event is None:
-            yield COMMENT
-        elif event.kind == "head" or (event.kind == "layer" and layers):
-            async for piece in _large(job, event):
-                yield piece
-        else:
-            yield _beginning(event) + orjson.dumps(_event_data(job, event, root)) + b"\n\n"
-
-    async def _large(job: Job, event: Event) -> AsyncIterator[bytes]:
-        name = f"{job.computation} {event.id}"
-        body = await bodies.get(name, partial(_head if event.kind == "head" else _layer, job, event))
-        yield _beginning(event)
-        for piece in cut(body.data):
-            yield piece
-        yield b"\n\n"
-
-    def _head(job: Job, event: Event) -> bytes:
-        return orjson.dumps(jobs.read_head(jobs.get(None, job.id)))
-
-    def _layer(job: Job, event: Event) -> bytes:
-        layer = StoredLayer(**event.data)
-        job = replace(jobs.get(None, job.id), layers=(layer,))
-        return layer_line(jobs.read_head(job), LayerArrays.from_bytes(jobs.read_layer(job, layer.index)))
+            return (COMMENT,)
+        large = event.kind == "head" or (event.kind == "layer" and layers)
+        data = (await hub.bodies.get(job, event)).data if large else orjson.dumps(_event_data(job, event, root))
+        return chain((_beginning(event),), cut(data), (b"\n\n",))
 
     return routes
 

@@ -64,9 +64,11 @@ ANSWERS: dict[int | str, dict[str, Any]] = {200: ENDED, 202: ACCEPTED, **respons
 Accept = Callable[[Caller, Any, SubmitHeaders], Accepted]
 
 
-def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifecycle: Lifecycle) -> APIRouter:
+def router(
+    settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifecycle: Lifecycle, check: guard.Check
+) -> APIRouter:
     """The routes that accept one job."""
-    routes = APIRouter(tags=["explain"])
+    routes = APIRouter(tags=["explain"], route_class=guard.plain_route(check))
 
     @routes.post(
         PATH,
@@ -96,7 +98,6 @@ def router(settings: Settings, jobs: JobStore, intake: Intake, pace: Pace, lifec
         return await answer(intake.accept_experiment, request)
 
     async def answer(accept: Accept, request: Request) -> Response:
-        # Read here and not by parameters: each dependency of FastAPI's costs a twentieth of a POST.
         caller, root, body = await guard.caller(request), root_of(request), await read_json(request)
         sent = read_headers(request, body)
 

@@ -100,11 +100,13 @@ class ModelProcess:
 
     def send(self, jobs: Mapping[str, bytes]) -> None:
         """Give it jobs to be done together, as JSON by their executions; raises ProcessDied where it is not ready, and
-        nothing was sent."""
+        does nothing of what was sent."""
         if not self._is_ready():
             raise ProcessDied
         line = orjson.dumps([{"execution": name, "job": orjson.Fragment(job)} for name, job in jobs.items()])
         self._state, self._unanswered, self._unsent = State.BUSY, set(jobs), line + b"\n"
+        assert self._process is not None and self._process.stdin is not None
+        self._write(self._process.stdin.fileno())  # it begins at once, whatever else is to be done here
 
     def reply(self, seconds: float) -> tuple[str, dict[str, Any]] | None:
         """An execution that was sent and its answer, or None after `seconds`; raises ProcessDied."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import zstandard
@@ -24,7 +25,7 @@ def write(redis: Redis, ref: str, stored: bytes) -> None:
     redis.set(ref, stored, ex=UNCLAIMED_SECONDS)
 
 
-def read(redis: Redis, ref: str) -> bytes | None:
-    """A part as it was before it was stored; None where it is no longer kept."""
-    stored: Any = redis.get(ref)
-    return None if stored is None else zstandard.ZstdDecompressor().decompress(stored)
+def read(redis: Redis, refs: Sequence[str]) -> list[bytes | None]:
+    """Parts as they were before they were stored, in one round trip; None for each that is no longer kept."""
+    stored: Any = redis.mget(refs)
+    return [None if each is None else zstandard.ZstdDecompressor().decompress(each) for each in stored]

@@ -10,14 +10,19 @@ from fastapi import FastAPI
 from lig_core.contract import ExplainRequest
 from lig_core.errors import InvalidRequest
 from service.events import hub, ids
-from service.events.bodies import SharedBodies
+from service.events.bodies import LARGE, SharedBodies
 from service.events.channel import SLACK, Channel
 from service.events.hub import Hub
 from service.http.errors import Draining, StoreUnavailable
 from service.jobs.job import Event, EventPage, Submission
+from service.keys.guard import owner
 from service.lifecycle import Lifecycle
+from service.routes import events
+from service.settings import Settings
+from tests.support.made_results import made_result
 
 QUIET = 0.01
+CACHE = 2**20
 PATIENCE = 120
 
 
@@ -98,7 +103,7 @@ def test_one_reader_serves_all_and_stops_when_nobody_listens(jobs, job, monkeypa
     jobs.read_events = lambda *asked: reads.append(asked) or read(*asked)
 
     async def scenario():
-        made = Hub(jobs, Lifecycle(), 100)
+        made = Hub(jobs, Lifecycle(), 100, CACHE)
         async with made.running():
             with contextlib.ExitStack() as stack:
                 first = await made.join(job, None)
@@ -129,7 +134,7 @@ def test_a_store_that_does_not_answer_at_first_is_an_error_later_only_a_delay(jo
 
     async def scenario():
         nonlocal failing
-        made = Hub(jobs, Lifecycle(), 100)
+        made = Hub(jobs, Lifecycle(), 100, CACHE)
         with pytest.raises(StoreUnavailable):
             await made.join(job, None)
         assert made.channels == 0
@@ -152,7 +157,7 @@ def test_listeners_are_let_go(jobs, job, monkeypatch, how):
 
     async def scenario():
         lifecycle = Lifecycle()
-        made = Hub(jobs, lifecycle, 100)
+        made = Hub(jobs, lifecycle, 100, CACHE)
         async with made.running():
             listener = await made.join(job, first_event(jobs, job))
             with listener.listening():
@@ -170,7 +175,7 @@ def test_who_comes_as_the_reader_leaves_is_let_go_to_come_again(jobs, job, monke
     monkeypatch.setattr(hub, "LOOK_SECONDS", QUIET)
 
     async def scenario():
-        made = Hub(jobs, Lifecycle(), 100)
+        made = Hub(jobs, Lifecycle(), 100, CACHE)
         late = await made.join(job, first_event(jobs, job))
         while made.channels:
             await asyncio.sleep(QUIET)
@@ -190,7 +195,7 @@ def test_nobody_begins_to_listen_to_a_process_that_is_about_to_stop(jobs, job):
     lifecycle = Lifecycle()
 
     async def scenario():
-        made = Hub(jobs, lifecycle, 100)
+        made = Hub(jobs, lifecycle, 100, CACHE)
         async with made.running():
             joining = asyncio.create_task(made.join(job, None))
             await asyncio.sleep(0)  # it has looked, and the reader has not read
@@ -201,12 +206,10 @@ def test_nobody_begins_to_listen_to_a_process_that_is_about_to_stop(jobs, job):
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
 
 
-def test_a_client_that_goes_away_is_noticed(jobs, job):
-    from service.keys.guard import owner
-    from service.routes import events
-    from service.settings import Settings
-
-    made = Hub(jobs, Lifecycle(), 100)
+@pytest.fixture
+def asked(jobs, job):
+    """The route's application over a hub, and the scope of a request for the job's events."""
+    made = Hub(jobs, Lifecycle(), 100, CACHE)
     app = FastAPI()
     app.include_router(events.router(Settings(), jobs, made))
     app.dependency_overrides[owner] = lambda: "ada"
@@ -220,6 +223,59 @@ def test_a_client_that_goes_away_is_noticed(jobs, job):
         "http_version": "1.1",
         "scheme": "http",
     }
+    return app, scope, made
+
+
+def test_all_that_happened_goes_out_in_one_send(jobs, job, asked):
+    app, scope, _ = asked
+    result, sent = made_result(indices=range(3)), []
+    jobs.finish(job.id, result.head, result)
+
+    async def send(message):
+        sent.append(message.get("body"))
+
+    async def receive():
+        await asyncio.sleep(PATIENCE)
+
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), PATIENCE))
+    _, told, end = sent
+    assert told.count(b"event: layer") == 3
+    assert told.count(b"event: ") == 7  # queued, started, head, succeeded
+    assert end == b""
+
+
+def test_no_listener_waits_for_a_body_that_is_made_while_it_listens(jobs, job):
+    result, there = made_result(indices=range(6)), []
+
+    async def listen(made, listener):
+        with listener.listening(maps=True):
+            async for event in listener.events(PATIENCE):
+                if event.kind in LARGE:
+                    getting = made.bodies.get(job, event)
+                    there.append(ends_at_once(getting))
+
+    async def scenario():
+        made = Hub(jobs, Lifecycle(), 100, CACHE)
+        async with made.running(), asyncio.TaskGroup() as listening:
+            for _ in range(20):
+                listening.create_task(listen(made, await made.join(job, None)))
+            await asyncio.to_thread(jobs.finish, job.id, result.head, result)
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+    assert there == [True] * 20 * 7
+
+
+def ends_at_once(coroutine):
+    with contextlib.closing(coroutine):
+        try:
+            coroutine.send(None)
+        except StopIteration:
+            return True
+    return False
+
+
+def test_a_client_that_goes_away_is_noticed(asked):
+    app, scope, made = asked
 
     async def scenario():
         gone, sent = asyncio.Event(), asyncio.Event()

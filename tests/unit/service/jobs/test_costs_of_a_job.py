@@ -1,10 +1,14 @@
 """What a job costs, as far as it can be counted: threads and commands of Redis for a POST, round trips for a part."""
 
+import json
 from collections import Counter
 
 import anyio.to_thread
 import pytest
 from redis.connection import AbstractConnection
+
+from service.jobs.stored_result import small_result
+from tests.support.made_results import made_result
 
 COUNTED_APART = {"info", "config|resetstat", "config"}
 
@@ -65,6 +69,14 @@ def test_a_post_takes_one_thread(post, monkeypatch):
     assert len(hops) == 1
 
 
+def test_for_a_post_fastapi_looks_for_no_dependency(post, monkeypatch):
+    async def looked(**asked):
+        raise AssertionError("it did")
+
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", looked)
+    post("another")
+
+
 def test_a_post_takes_one_round_trip(post, round_trips):
     assert round_trips(lambda: post("another")) == 1
 
@@ -83,6 +95,15 @@ def test_a_part_is_stored_and_told_in_one_round_trip(by_hand, round_trips):
     run = b.start()
     b.add_layer(run, 0)
     assert [round_trips(lambda index=index: b.add_layer(run, index)) for index in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_a_small_result_is_read_in_one_round_trip(by_hand, round_trips):
+    b, result, read = by_hand(), made_result(indices=range(12)), []
+    job = b.send_one()
+    b.finish_with(b.start(), result)
+    ended = b.store.get("ada", job.id)
+    assert round_trips(lambda: read.append(small_result(b.store, ended, 2**20))) == 1
+    assert json.loads(read[0])["layers"].keys() == {str(index) for index in range(12)}
 
 
 def test_a_part_is_stored_where_redis_forgot_the_scripts(by_hand, redis):

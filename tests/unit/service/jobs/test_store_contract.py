@@ -366,6 +366,21 @@ class TestReadLayer:
             b.store.read_layer(shown, 0)
 
 
+class TestReadWhole:
+    def test_it_is_the_head_and_every_layer_in_order(self, b):
+        job = b.send_one("ada")
+        b.compute()
+        assert b.store.read_whole(b.store.get("ada", job.id)) == ({"text": "x"}, [b"layer 0", b"layer 1"])
+
+    def test_a_part_that_is_gone_is_no_result(self, b, redis):
+        job = b.send_one("ada")
+        b.compute()
+        shown = b.store.get("ada", job.id)
+        redis.delete(shown.layers[1].ref)
+        with pytest.raises(ResultExpired):
+            b.store.read_whole(shown)
+
+
 class TestReadEvents:
     def test_they_come_in_order_from_any_place_so_many_at_a_time(self, b):
         job = b.send_one("ada")
@@ -585,6 +600,7 @@ CALLS = {
     "retry": lambda store, job: store.retry(job.id),
     "read_head": lambda store, job: store.read_head(job),
     "read_layer": lambda store, job: store.read_layer(job, 0),
+    "read_whole": lambda store, job: store.read_whole(job),
     "read_events": lambda store, job: store.read_events(job.computation, None, 1),
     "load": lambda store, job: store.load(),
     "models": lambda store, job: store.models(),

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.running.waiting import wait_until
 from worker.take.model_process import ModelProcess, ProcessDied, State, Unfit
 
 SCRIPT = """
@@ -265,6 +266,13 @@ def test_a_start_is_given_up_when_asked_to_stop(process_of):
     assert not process.make_ready(lambda: next(asked))
     process.close()
     assert process.state is State.GONE
+
+
+def test_a_job_begins_before_its_answer_is_waited_for(process_of, tmp_path):
+    begun = tmp_path / "begun"
+    process = ready(process_of(READY + "for job in jobs(): open(sys.argv[1], 'w').close()\n", str(begun)))
+    process.send(one("1", {"text": "x"}))
+    wait_until(begun.exists)
 
 
 def test_one_that_died_between_two_jobs_is_noticed_and_nothing_is_sent(process_of):
