@@ -141,15 +141,16 @@ class LayerIntegrand(ChunkedIntegrand):
         return lengths.unflatten(0, shape), c.unflatten(0, shape).transpose(1, 2), r
 
     def parts(self, columns: Tensor) -> Parts | None:
-        """Where the sources' norms bend, or else how the head outputs move."""
+        """Where attention may switch; from zero also where the sources' norms bend, or how the head outputs move."""
+        switches = self._switch_widths[columns]
         if not self._path.moving:
-            return Parts(widths=self._switch_widths[columns])
+            return Parts(switches=switches)
         widths = self._path.source_widths()
         if widths is None:
-            return Parts(lengths=partial(self._measured, self._heads_moved))
+            return Parts(lengths=partial(self._measured, self._heads_moved), switches=switches)
         seen = attention_weights(self._block.attention)[0].amax(0)[self._targets] > 0  # [targets, sources]
         nearest = torch.where(seen, widths, 1.0).amin(-1)
-        return Parts(widths=nearest.cpu().double()[columns])
+        return Parts(widths=nearest.cpu().double()[columns], switches=switches)
 
     @cached_property
     def _switch_widths(self) -> Tensor:
@@ -207,8 +208,8 @@ class AttentionIntegrand(ChunkedIntegrand):
         return mixing_bytes(self._block, 1)
 
     def parts(self, columns: Tensor) -> Parts | None:
-        """Where attention may switch, on targets' own paths."""
-        return None if self._path.moving else Parts(widths=self._switch_widths[columns])
+        """Where attention may switch."""
+        return Parts(switches=self._switch_widths[columns])
 
     @cached_property
     def _switch_widths(self) -> Tensor:

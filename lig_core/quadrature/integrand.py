@@ -93,7 +93,7 @@ class Integrand(Protocol):
         ...
 
     def parts(self, columns: Tensor) -> Parts | None:
-        """What happens inside the map near a = 0 and need not show in L; None where nothing is known to."""
+        """What happens inside the map and need not show in L; None where nothing is known to."""
         ...
 
 
@@ -101,11 +101,13 @@ class Integrand(Protocol):
 class Parts:
     """Where things happen on a path that L need not show.
 
-    widths [columns]: of layers that are known or possible; lengths: of parts of the map that are measured, as L is.
+    widths [columns]: of layers at a = 0 that are known; lengths: of parts of the map that are measured, as L is;
+    switches [columns]: the a within which attention may turn from one source to another, anywhere.
     """
 
     widths: Tensor | None = None
     lengths: Callable[[Tensor, Tensor], Tensor] | None = None
+    switches: Tensor | None = None
 
 
 @dataclass(frozen=True)

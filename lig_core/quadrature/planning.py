@@ -26,9 +26,14 @@ MAX_PROBES = 27
 ZERO_LINEAR, ZERO_MIXED, ZERO_WIDE = 0.5, 0.02, 0.15
 MEASURED_LINEAR = 0.12
 STEEP = 1 / 64
-"""Where attention may switch within less than this, seven nodes may see nothing of it: L is probed there."""
+"""Where attention may switch within less than this, seven nodes may see nothing of it: L is probed there, and a path
+from zero is begun in `TURNING` pieces."""
 SUDDEN = 1 / 512
-"""Where it may switch within less than this, it may switch and back between two nodes: L is followed all along."""
+"""Where it may switch within less than this, it may switch and back between two nodes: L is followed all along, and a
+path from the target's own token is begun in as many pieces."""
+TURNING = 8
+"""Pieces of a path on which attention may switch. What a switch gives to two sources may cancel in L, and be a hundred
+times what the witness shows of it: rates have the slopes of key and query each, L and the witness their small sum."""
 FOLLOWED = 128
 """Steps in which L is followed."""
 PIECE = 8.0
@@ -65,6 +70,7 @@ def plan(run: Refinement) -> Iterator[Panel]:
 def _plan_shared(run: Refinement, alive: Array, widths: Array) -> Iterator[Panel]:
     if len(alive) == 0:
         return
+    turning = run.columns[_switches(run) < STEEP]
     narrowest = float(widths[alive].min())
     if narrowest >= ZERO_LINEAR:
         linear = np.ones_like(alive, dtype=np.bool_)
@@ -74,8 +80,9 @@ def _plan_shared(run: Refinement, alive: Array, widths: Array) -> Iterator[Panel
         linear = np.zeros_like(alive, dtype=np.bool_)
     pieces = math.ceil(math.asinh(1 / narrowest) / PIECE) if narrowest < ZERO_MIXED else 1
     for members, grading in ((alive[linear], Grading()), (alive[~linear], Grading(left=narrowest))):
-        if len(members):
-            yield from run.path(members, grading, pieces if grading != Grading() else 1)
+        for some, least in ((np.setdiff1d(members, turning), 1), (np.intersect1d(members, turning), TURNING)):
+            if len(some):
+                yield from run.path(some, grading, max(least, pieces if grading != Grading() else 1))
 
 
 def _plan_grouped(run: Refinement, alive: Array, widths: Array) -> Iterator[Panel]:
@@ -91,12 +98,14 @@ def _plan_measured(run: Refinement) -> Iterator[Panel]:
     (first,) = run.path(run.columns, Grading())
     run.apply_next_rule([first])
     assert first.errors is not None and first.lengths is not None
-    probed, jumping = _probe_steep(run), np.zeros_like(run.still)
-    if len(suspects := _suspects(run)):
+    switches = _switches(run)
+    probed, jumping, turning = _probe_steep(run, switches), np.zeros_like(run.still), switches < SUDDEN
+    suspects = run.columns if run.integrand.routed else run.columns[turning]
+    if len(suspects):
         for part in _cut_at_jumps(run, run.path(suspects, Grading())[0]):
             jumping[part.columns] = True
             yield part
-    done = run.certified(first.errors, run.columns) & (probed >= MEASURED_LINEAR) & ~jumping
+    done = run.certified(first.errors, run.columns) & (probed >= MEASURED_LINEAR) & ~jumping & ~turning
     run.accept(first, done | (run.still & ~jumping))
     rest = run.columns[~done & ~run.still & ~jumping]
     if len(rest) == 0:
@@ -112,32 +121,31 @@ def _plan_measured(run: Refinement) -> Iterator[Panel]:
             widths[unresolved] = np.minimum(widths[unresolved], deeper)
     left = np.minimum(left, probed[rest])
     left, right = (np.where(w >= MEASURED_LINEAR, 1.0, _snap(w)) for w in (left, right))
-    pairs = np.stack([left, right], 1)
-    for pair in np.unique(pairs, axis=0):
-        members = rest[(pairs == pair).all(1)]
-        grading = Grading(float(pair[0]), float(pair[1]))
-        if grading == Grading():
+    kinds = np.stack([left, right, turning[rest]], 1)
+    for kind in np.unique(kinds, axis=0):
+        members = rest[(kinds == kind).all(1)]
+        grading = Grading(float(kind[0]), float(kind[1]))
+        if kind[2]:
+            yield from run.path(members, grading, TURNING)
+        elif grading == Grading():
             yield first.select(np.isin(run.columns, members))
         else:
             yield from run.path(members, grading)
 
 
-def _probe_steep(run: Refinement) -> Array:
+def _switches(run: Refinement) -> Array:
+    """The a within which attention may switch [columns], 1 where it does not."""
+    parts = run.integrand.parts(torch.from_numpy(run.columns))
+    return np.ones_like(run.total) if parts is None or parts.switches is None else parts.switches.numpy()
+
+
+def _probe_steep(run: Refinement, switches: Array) -> Array:
     """Widths of the layer of L at a = 0 where attention may switch there, 1 elsewhere."""
     widths = np.ones_like(run.total)
-    parts = run.integrand.parts(torch.from_numpy(run.columns))
-    if parts is not None and parts.widths is not None and (steep := parts.widths.numpy() < STEEP).any():
-        nearest = float(parts.widths.numpy().min()) / PROBE_STEP**2
+    if (steep := switches < STEEP).any():
+        nearest = float(switches.min()) / PROBE_STEP**2
         widths[steep] = _probe(run, run.columns[steep], from_end=False, first=1, nearest=nearest)
     return widths
-
-
-def _suspects(run: Refinement) -> Array:
-    """Columns whose L may jump, and back, between two nodes."""
-    if run.integrand.routed:
-        return run.columns
-    parts = run.integrand.parts(torch.from_numpy(run.columns))
-    return run.columns[:0] if parts is None or parts.widths is None else run.columns[parts.widths.numpy() < SUDDEN]
 
 
 def _cut_at_jumps(run: Refinement, panel: Panel) -> Iterator[Panel]:

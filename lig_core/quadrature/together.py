@@ -58,9 +58,11 @@ class _Whole:
         return self.integrand.parts(torch.arange(self.integrand.num_columns))
 
     @cached_property
-    def widths(self) -> Array | None:
-        """Those of the parts."""
-        return None if self.parts is None or self.parts.widths is None else self.parts.widths.numpy()
+    def known(self) -> tuple[Array | None, Array | None]:
+        """Of the parts: widths, and switches."""
+        told = (None, None) if self.parts is None else (self.parts.widths, self.parts.switches)
+        widths, switches = (None if x is None else x.numpy() for x in told)
+        return widths, switches
 
     def answers(self, questions: Sequence[_Question]) -> list[tuple[Array | None, ...]]:
         """The answers to questions of one kind, each a tuple of arrays whose second dimension is columns."""
@@ -127,12 +129,12 @@ class _OneText:
         return Sums(torch.from_numpy(lengths), torch.from_numpy(slopes), weighted, witness)
 
     def parts(self, columns: Tensor) -> Parts | None:
-        known = self._whole.parts
-        if known is None:
+        parts = self._whole.parts
+        if parts is None:
             return None
         chosen = columns.numpy() + self._share.columns.start
-        widths = None if self._whole.widths is None else torch.from_numpy(self._whole.widths[chosen])
-        return Parts(widths, None if known.lengths is None else self._part)
+        widths, switches = (None if x is None else torch.from_numpy(x[chosen]) for x in self._whole.known)
+        return Parts(widths, None if parts.lengths is None else self._part, switches)
 
     def _part(self, a: Tensor, columns: Tensor) -> Tensor:
         (lengths,) = self._ask("parts", a, columns)

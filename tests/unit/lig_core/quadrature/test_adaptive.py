@@ -85,10 +85,11 @@ class Known:
         kinked: bool = False,
         routed: bool = False,
         widths: float | None = None,
+        switches: float | None = None,
     ) -> None:
-        """The terms are their own witness, where there is one; `widths` is what parts of the map say."""
+        """The terms are their own witness, where there is one; `widths` and `switches` are what is said of parts."""
         self.columns, self.start, self.dtype = columns, start, dtype
-        self._widths = widths
+        self._widths, self._switches = widths, switches
         self.num_columns, self.num_sources = len(columns), len(columns[0])
         self.reference = torch.zeros(len(columns), dtype=torch.float64)
         self.witnessed, self.opaque, self.kinked, self.routed = witnessed, opaque, kinked, routed
@@ -120,7 +121,9 @@ class Known:
         return self.shares(ends, torch.arange(self.num_columns)).diff(dim=0)[0] if self.witnessed else None
 
     def parts(self, columns: Tensor) -> Parts | None:
-        return None if self._widths is None else Parts(widths=torch.full((len(columns),), self._widths))
+        told = (None if x is None else torch.full((len(columns),), x) for x in (self._widths, self._switches))
+        widths, switches = told
+        return None if widths is None and switches is None else Parts(widths=widths, switches=switches)
 
     def accumulate(self, a: Tensor, columns: Tensor, weights: Tensor) -> Sums:
         self.asked_at += a.flatten().tolist()

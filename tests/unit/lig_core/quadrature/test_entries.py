@@ -82,10 +82,24 @@ def test_attention_that_turns_away_and_back_between_nodes_is_seen() -> None:
         at, length = drawn.uniform(0.02, 0.9), drawn.uniform(0.02, 0.08)
         column = [power(1.0), switch(at, 3e-4, 0.5), switch(at + length, 3e-4, -0.5)]
         exact = Known([column]).exact
-        found = Adaptive().integrate(Known([column], widths=1e-3))
+        found = Adaptive().integrate(Known([column], switches=1e-3))
         assert found.converged.all()
         assert error(found, exact) <= WRONG / 3
         unseen = Adaptive().integrate(Known([column]))
+        blind.append(bool(unseen.converged.all()) and error(unseen, exact) > WRONG)
+    assert sum(blind) >= 2
+
+
+@pytest.mark.parametrize("start", ["shared", "measured"])
+def test_switches_that_only_two_opposite_entries_show_are_seen(start: Start) -> None:
+    """Neither L nor a witness shows them, as where the slopes of key and query are opposite."""
+    drawn = random.Random(7)
+    blind = []
+    for _ in range(12):
+        column = opposed(switch(drawn.uniform(0.1, 0.9), drawn.uniform(0.02, 0.04), 0.3))
+        exact = Known([column]).exact
+        assert error(Adaptive().integrate(Known([column], start, switches=1e-3)), exact) <= WRONG / 3
+        unseen = Adaptive().integrate(Known([column], start))
         blind.append(bool(unseen.converged.all()) and error(unseen, exact) > WRONG)
     assert sum(blind) >= 2
 
