@@ -26,13 +26,12 @@ MAX_PROBES = 27
 ZERO_LINEAR, ZERO_MIXED, ZERO_WIDE = 0.5, 0.02, 0.15
 MEASURED_LINEAR = 0.12
 STEEP = 1 / 64
-"""Where attention may switch within less than this, seven nodes may see nothing of it: L is probed there, and a path
-from zero is begun in `TURNING` pieces."""
+"""Where attention may switch within less than this, seven nodes may see nothing of it: L is probed there, and paths are
+begun in `TURNING` pieces."""
 SUDDEN = 1 / 512
-"""Where it may switch within less than this, it may switch and back between two nodes: L is followed all along, and a
-path from the target's own token is begun in as many pieces."""
+"""Where it may switch within less than this, it may switch and back between two nodes: L is followed all along."""
 TURNING = 8
-"""Pieces of a path on which attention may switch. What a switch gives to two sources may cancel in L, and be a hundred
+"""Pieces of such a path. What a switch gives to two sources may cancel in L, and be a hundred
 times what the witness shows of it: rates have the slopes of key and query each, L and the witness their small sum."""
 FOLLOWED = 128
 """Steps in which L is followed."""
@@ -99,8 +98,8 @@ def _plan_measured(run: Refinement) -> Iterator[Panel]:
     run.apply_next_rule([first])
     assert first.errors is not None and first.lengths is not None
     switches = _switches(run)
-    probed, jumping, turning = _probe_steep(run, switches), np.zeros_like(run.still), switches < SUDDEN
-    suspects = run.columns if run.integrand.routed else run.columns[turning]
+    probed, jumping, turning = _probe_steep(run, switches), np.zeros_like(run.still), switches < STEEP
+    suspects = run.columns if run.integrand.routed else run.columns[switches < SUDDEN]
     if len(suspects):
         for part in _cut_at_jumps(run, run.path(suspects, Grading())[0]):
             jumping[part.columns] = True
