@@ -12,17 +12,20 @@ from torch import Tensor
 from lig_core.blocks.block import WholeBlock
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
 from lig_core.engines.factored import lengths_and_gradients, post_bytes
-from lig_core.quadrature.integrand import Start
+from lig_core.quadrature.integrand import Parts, Start
 
 
 class _DenseIntegrand(ChunkedIntegrand):
-    """z→z' of a whole block; a column is a target token, a source a token."""
+    """z→z' of a whole block; a column is a target token, a source a token. `turning` says that attention may switch."""
 
     opaque = True
     engine = "dense"
 
-    def __init__(self, block: WholeBlock, targets: Tensor, base: Tensor, start: Start, budget: Budget) -> None:
+    def __init__(
+        self, block: WholeBlock, targets: Tensor, base: Tensor, start: Start, budget: Budget, turning: bool
+    ) -> None:
         super().__init__(budget)
+        self._turning = turning
         self._block, self._targets, self._base = block, targets, base
         self.num_columns, self.num_sources = len(targets), block.num_tokens
         self.start = start
@@ -34,14 +37,18 @@ class _DenseIntegrand(ChunkedIntegrand):
         """block(z⁰)_j."""
         return self._base
 
+    def parts(self, columns: Tensor) -> Parts | None:
+        """Where attention may switch, that is anywhere, if it may."""
+        return Parts(switches=torch.zeros(len(columns), dtype=torch.float64)) if self._turning else None
+
 
 class DenseZero(_DenseIntegrand):
     """Zero baseline: one forward pass of the block per node serves all targets, then one backward pass each."""
 
-    def __init__(self, block: WholeBlock, targets: Tensor, budget: Budget) -> None:
+    def __init__(self, block: WholeBlock, targets: Tensor, budget: Budget, *, turning: bool = False) -> None:
         with torch.no_grad():
             base = block.replay(torch.zeros_like(block.z)[None])[0, targets]
-        super().__init__(block, targets, base, "shared", budget)
+        super().__init__(block, targets, base, "shared", budget, turning)
 
     def bytes_per_pair(self) -> int:
         """A node keeps the activations of every token, however many targets are asked for."""
@@ -73,12 +80,12 @@ class DenseZero(_DenseIntegrand):
 class DenseTarget(_DenseIntegrand):
     """ITB: every (node, target) pair is a sequence of its own, all replayed and differentiated together."""
 
-    def __init__(self, block: WholeBlock, targets: Tensor, budget: Budget) -> None:
+    def __init__(self, block: WholeBlock, targets: Tensor, budget: Budget, *, turning: bool = False) -> None:
         rows = []
         for j in targets.tolist():
             with torch.no_grad():
                 rows.append(block.replay(block.z[j].expand_as(block.z)[None])[0, j])
-        super().__init__(block, targets, torch.stack(rows), "measured", budget)
+        super().__init__(block, targets, torch.stack(rows), "measured", budget, turning)
 
     def bytes_per_pair(self) -> int:
         """Each pair keeps the activations of a whole sequence."""

@@ -35,6 +35,7 @@ class LayerFacts:
 
     wiring is None for a block that does not split into parts, and `note` says why; laws is None where queries,
     keys and values follow no simple law, so that the general paths are used. `layout` is None without wiring.
+    A block is disputed that splits, but gives other rates by parts than as a whole: as saturated attention does.
     """
 
     tiling: Tiling
@@ -42,6 +43,7 @@ class LayerFacts:
     laws: PathLaws | None
     note: str
     layout: Layout | None = None
+    disputed: bool = False
 
     def maps(self, u_node: str) -> tuple[MapName, ...]:
         """The maps that the layer has, where `mlp` starts from this node."""
@@ -156,7 +158,8 @@ def inspect_layer(call: BlockCall) -> LayerFacts:
     block = Block.open(call, wiring)
     laws = find_laws(block)
     if not rates_agree(block, laws):
-        return LayerFacts(tiling, None, None, "its rates by parts differ from plain automatic differentiation")
+        note = "its rates by parts differ from plain automatic differentiation"
+        return LayerFacts(tiling, None, None, note, disputed=True)
     return LayerFacts(tiling, wiring, laws, _note(block, laws), find_layout(block))
 
 

@@ -204,9 +204,8 @@ class LoadedModel:
         facts = self.facts[layer]
         targets = targets.to(call.z.device)
         if facts.wiring is None:
-            return WholeBlockIntegrator(
-                WholeBlock.verified(call, facts.tiling), facts.note, targets, quadrature, budget
-            )
+            block = WholeBlock.verified(call, facts.tiling)
+            return WholeBlockIntegrator(block, facts.note, targets, quadrature, budget, disputed=facts.disputed)
         return SplitBlockIntegrator(Block.open(call, facts.wiring), facts.laws, targets, quadrature, budget)
 
 

@@ -193,15 +193,22 @@ class _Integrating(Integrator):
 
 
 class WholeBlockIntegrator(_Integrating):
-    """A block that does not split: z→z' by the dense engine. `reason` says why there is no more."""
+    """A block that does not split: z→z' by the dense engine. `reason` says why there is no more; see `LayerFacts`."""
 
     num_heads = 0
 
     def __init__(
-        self, block: WholeBlock, reason: str, targets: Tensor, quadrature: Quadrature, budget: Budget | None = None
+        self,
+        block: WholeBlock,
+        reason: str,
+        targets: Tensor,
+        quadrature: Quadrature,
+        budget: Budget | None = None,
+        *,
+        disputed: bool = False,
     ) -> None:
         super().__init__(targets, quadrature, budget)
-        self._block, self._reason = block, reason
+        self._block, self._reason, self._disputed = block, reason, disputed
 
     @property
     @override
@@ -211,12 +218,12 @@ class WholeBlockIntegrator(_Integrating):
     @override
     def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
         engine = DenseZero if zero else DenseTarget
-        return engine(self._block, self.targets, self.budget)
+        return engine(self._block, self.targets, self.budget, turning=self._disputed)
 
     @override
     def _in_float64(self, chosen: Tensor) -> Self:
-        targets = self.targets[chosen.to(self.targets.device)]
-        return type(self)(whole_in_float64(self._block), self._reason, targets, self.quadrature, self.budget)
+        block, targets = whole_in_float64(self._block), self.targets[chosen.to(self.targets.device)]
+        return type(self)(block, self._reason, targets, self.quadrature, self.budget, disputed=self._disputed)
 
     @override
     def att(self, baseline: AttBaseline, heads: Sequence[int]) -> HeadMap:
