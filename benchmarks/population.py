@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -89,9 +89,12 @@ def altered(base: Subject, how: str, change: Change, layers: Collection[int]) ->
 
 def scaled(base: Subject, drawn: random.Random) -> Subject:
     """Query and key weights of some layers are 2 to 100 times what they were: saturated attention."""
-    count = base.single.num_layers
-    layers = sorted(drawn.sample(range(count), 2))
-    factors = {layer: round(2 * 50 ** drawn.random(), 2) for layer in layers}
+    layers = sorted(drawn.sample(range(base.single.num_layers), 2))
+    return sharpened(base, {layer: round(2 * 50 ** drawn.random(), 2) for layer in layers})
+
+
+def sharpened(base: Subject, factors: Mapping[int, float]) -> Subject:
+    """Query and key weights of these layers are so many times what they were."""
 
     def change(model: nn.Module) -> None:
         for layer, factor in factors.items():
@@ -100,7 +103,7 @@ def scaled(base: Subject, drawn: random.Random) -> Subject:
                     weight.mul_(factor)
 
     with torch.no_grad():
-        return altered(base, f"q and k weights of layer: times {factors}", change, layers)
+        return altered(base, f"q and k weights of layer: times {factors}", change, factors)
 
 
 def rounded(base: Subject, drawn: random.Random) -> Subject:
