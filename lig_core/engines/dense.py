@@ -16,16 +16,16 @@ from lig_core.quadrature.integrand import Parts, Start
 
 
 class _DenseIntegrand(ChunkedIntegrand):
-    """z→z' of a whole block; a column is a target token, a source a token. `turning` says that attention may switch."""
+    """z→z' of a whole block; a column is a target, a source a token. `switching` says that attention may switch."""
 
     opaque = True
     engine = "dense"
 
     def __init__(
-        self, block: WholeBlock, targets: Tensor, base: Tensor, start: Start, budget: Budget, turning: bool
+        self, block: WholeBlock, targets: Tensor, base: Tensor, start: Start, budget: Budget, switching: bool
     ) -> None:
         super().__init__(budget)
-        self._turning = turning
+        self._switching = switching
         self._block, self._targets, self._base = block, targets, base
         self.num_columns, self.num_sources = len(targets), block.num_tokens
         self.start = start
@@ -39,16 +39,16 @@ class _DenseIntegrand(ChunkedIntegrand):
 
     def parts(self, columns: Tensor) -> Parts | None:
         """Where attention may switch, that is anywhere, if it may."""
-        return Parts(switches=torch.zeros(len(columns), dtype=torch.float64)) if self._turning else None
+        return Parts(switches=torch.zeros(len(columns), dtype=torch.float64)) if self._switching else None
 
 
 class DenseZero(_DenseIntegrand):
     """Zero baseline: one forward pass of the block per node serves all targets, then one backward pass each."""
 
-    def __init__(self, block: WholeBlock, targets: Tensor, budget: Budget, *, turning: bool = False) -> None:
+    def __init__(self, block: WholeBlock, targets: Tensor, budget: Budget, *, switching: bool = False) -> None:
         with torch.no_grad():
             base = block.replay(torch.zeros_like(block.z)[None])[0, targets]
-        super().__init__(block, targets, base, "shared", budget, turning)
+        super().__init__(block, targets, base, "shared", budget, switching)
 
     def bytes_per_pair(self) -> int:
         """A node keeps the activations of every token, however many targets are asked for."""
@@ -80,12 +80,12 @@ class DenseZero(_DenseIntegrand):
 class DenseTarget(_DenseIntegrand):
     """ITB: every (node, target) pair is a sequence of its own, all replayed and differentiated together."""
 
-    def __init__(self, block: WholeBlock, targets: Tensor, budget: Budget, *, turning: bool = False) -> None:
+    def __init__(self, block: WholeBlock, targets: Tensor, budget: Budget, *, switching: bool = False) -> None:
         rows = []
         for j in targets.tolist():
             with torch.no_grad():
                 rows.append(block.replay(block.z[j].expand_as(block.z)[None])[0, j])
-        super().__init__(block, targets, torch.stack(rows), "measured", budget, turning)
+        super().__init__(block, targets, torch.stack(rows), "measured", budget, switching)
 
     def bytes_per_pair(self) -> int:
         """Each pair keeps the activations of a whole sequence."""

@@ -218,7 +218,7 @@ class WholeBlockIntegrator(_Integrating):
     @override
     def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
         engine = DenseZero if zero else DenseTarget
-        return engine(self._block, self.targets, self.budget, turning=self._disputed)
+        return engine(self._block, self.targets, self.budget, switching=self._disputed)
 
     @override
     def _in_float64(self, chosen: Tensor) -> Self:

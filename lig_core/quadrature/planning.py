@@ -27,12 +27,12 @@ ZERO_LINEAR, ZERO_MIXED, ZERO_WIDE = 0.5, 0.02, 0.15
 MEASURED_LINEAR = 0.12
 STEEP = 1 / 64
 """Where attention may switch within less than this, seven nodes may see nothing of it: L is probed there, and paths are
-begun in `TURNING` pieces."""
+begun in `SWITCHING` pieces."""
 SUDDEN = 1 / 512
 """Where it may switch within less than this, it may switch and back between two nodes: L is followed all along."""
-TURNING = 8
-"""Pieces of such a path. What a switch gives to two sources may cancel in L, and be a hundred
-times what the witness shows of it: rates have the slopes of key and query each, L and the witness their small sum."""
+SWITCHING = 8
+"""Pieces of such a path. What a switch gives to two sources may cancel in L, and be a hundred times what the witness
+shows of it: rates have the slopes of key and query each, L and the witness their small sum."""
 FOLLOWED = 128
 """Steps in which L is followed."""
 PIECE = 8.0
@@ -53,7 +53,8 @@ def plan(run: Refinement) -> Iterator[Panel]:
     widths = np.minimum(WIDER * widths, 1.0)
     if parts is not None and parts.widths is not None:
         widths = np.minimum(widths, parts.widths.numpy())
-    planned = (_plan_shared if run.integrand.start == "shared" else _plan_grouped)(run, alive, widths)
+    shared = run.integrand.start == "shared"
+    planned = _plan_shared(run, alive, widths, _switches(run, parts)) if shared else _plan_grouped(run, alive, widths)
     for panel in planned:
         if not run.integrand.routed:
             yield panel
@@ -66,10 +67,10 @@ def plan(run: Refinement) -> Iterator[Panel]:
             yield panel.select(smooth)
 
 
-def _plan_shared(run: Refinement, alive: Array, widths: Array) -> Iterator[Panel]:
+def _plan_shared(run: Refinement, alive: Array, widths: Array, switches: Array) -> Iterator[Panel]:
     if len(alive) == 0:
         return
-    turning = run.columns[_switches(run) < STEEP]
+    steep = run.columns[switches < STEEP]
     narrowest = float(widths[alive].min())
     if narrowest >= ZERO_LINEAR:
         linear = np.ones_like(alive, dtype=np.bool_)
@@ -79,7 +80,7 @@ def _plan_shared(run: Refinement, alive: Array, widths: Array) -> Iterator[Panel
         linear = np.zeros_like(alive, dtype=np.bool_)
     pieces = math.ceil(math.asinh(1 / narrowest) / PIECE) if narrowest < ZERO_MIXED else 1
     for members, grading in ((alive[linear], Grading()), (alive[~linear], Grading(left=narrowest))):
-        for some, least in ((np.setdiff1d(members, turning), 1), (np.intersect1d(members, turning), TURNING)):
+        for some, least in ((np.setdiff1d(members, steep), 1), (np.intersect1d(members, steep), SWITCHING)):
             if len(some):
                 yield from run.path(some, grading, max(least, pieces if grading != Grading() else 1))
 
@@ -97,14 +98,14 @@ def _plan_measured(run: Refinement) -> Iterator[Panel]:
     (first,) = run.path(run.columns, Grading())
     run.apply_next_rule([first])
     assert first.errors is not None and first.lengths is not None
-    switches = _switches(run)
-    probed, jumping, turning = _probe_steep(run, switches), np.zeros_like(run.still), switches < STEEP
+    switches = _switches(run, run.integrand.parts(torch.from_numpy(run.columns)))
+    probed, jumping, steep = _probe_steep(run, switches), np.zeros_like(run.still), switches < STEEP
     suspects = run.columns if run.integrand.routed else run.columns[switches < SUDDEN]
     if len(suspects):
         for part in _cut_at_jumps(run, run.path(suspects, Grading())[0]):
             jumping[part.columns] = True
             yield part
-    done = run.certified(first.errors, run.columns) & (probed >= MEASURED_LINEAR) & ~jumping & ~turning
+    done = run.certified(first.errors, run.columns) & (probed >= MEASURED_LINEAR) & ~jumping & ~steep
     run.accept(first, done | (run.still & ~jumping))
     rest = run.columns[~done & ~run.still & ~jumping]
     if len(rest) == 0:
@@ -120,21 +121,20 @@ def _plan_measured(run: Refinement) -> Iterator[Panel]:
             widths[unresolved] = np.minimum(widths[unresolved], deeper)
     left = np.minimum(left, probed[rest])
     left, right = (np.where(w >= MEASURED_LINEAR, 1.0, _snap(w)) for w in (left, right))
-    kinds = np.stack([left, right, turning[rest]], 1)
+    kinds = np.stack([left, right, steep[rest]], 1)
     for kind in np.unique(kinds, axis=0):
         members = rest[(kinds == kind).all(1)]
         grading = Grading(float(kind[0]), float(kind[1]))
         if kind[2]:
-            yield from run.path(members, grading, TURNING)
+            yield from run.path(members, grading, SWITCHING)
         elif grading == Grading():
             yield first.select(np.isin(run.columns, members))
         else:
             yield from run.path(members, grading)
 
 
-def _switches(run: Refinement) -> Array:
+def _switches(run: Refinement, parts: Parts | None) -> Array:
     """The a within which attention may switch [columns], 1 where it does not."""
-    parts = run.integrand.parts(torch.from_numpy(run.columns))
     return np.ones_like(run.total) if parts is None or parts.switches is None else parts.switches.numpy()
 
 

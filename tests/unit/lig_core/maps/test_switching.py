@@ -35,7 +35,7 @@ def test_a_switch_that_gives_to_one_source_what_another_loses_is_seen(monkeypatc
 
     assert exact.attribution.converged.all()
     assert errors().max() <= WRONG / 3
-    monkeypatch.setattr(planning, "TURNING", 1)
+    monkeypatch.setattr(planning, "SWITCHING", 1)
     assert errors().max() > WRONG
 
 
@@ -50,4 +50,4 @@ def test_a_block_whose_parts_do_not_agree_with_the_whole_is_begun_in_pieces(base
         with model.computing():
             return integrator.layer(baseline).attribution.nodes  # type: ignore[arg-type]
 
-    assert nodes(disputed=False).max() < planning.TURNING * 15 <= nodes(disputed=True).min()
+    assert nodes(disputed=False).max() < planning.SWITCHING * 15 <= nodes(disputed=True).min()
