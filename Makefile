@@ -136,8 +136,8 @@ SMOLLM2 ?= smollm2
 truth: $(VENV)/.dev ## 10,000 columns drawn from SEED, judged in float64 by another rule; fails if a certificate is false
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.truth --smollm2 $(SMOLLM2) $(SEED:%=--seed %)
 
-batches: $(VENV)/.dev ## texts that share a sequence against each alone, in float64: all maps, baselines and families
-	$(BIN)/python -m pytest tests/models/every_batch.py
+batches: $(VENV)/.dev ## texts drawn from SEED that share a sequence, against each alone in float64: all families, maps and baselines
+	$(BIN)/python -m pytest tests/models/every_batch.py --texts $(or $(SEED),1)
 
 MODEL_OF_EXPERIMENT ?= minilm
 experiment: $(VENV)/.dev ## the paper's 24 pairs on our corpus, with MODEL_OF_EXPERIMENT; writes out/experiment/, goes on after a kill

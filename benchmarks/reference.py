@@ -101,6 +101,7 @@ class _Run:
         return Attribution(
             values=torch.where(still[:, None], 0.0, self.values),
             total=self.total,
+            largest_total=torch.full_like(self.total, float(self.total.max())),
             completeness_error=torch.where(still, self.noise, (self.values.sum(-1) - self.total).abs()),
             entry_error=error,
             nodes=self.nodes,

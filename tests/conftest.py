@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lig")
     group.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in an order drawn from SEED")
+    group.addoption("--texts", type=int, default=1, metavar="SEED", help="draw the texts of `make batches` from SEED")
     group.addoption("--rounding", type=int, metavar="SEED", help="on a processor drawn from SEED: see other_rounding")
     group.addoption("--room", type=int, metavar="N", help="list the N comparisons of numbers with the least room")
 

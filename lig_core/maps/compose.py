@@ -79,7 +79,8 @@ def _by_head(columns: Array, att: HeadMap) -> Array:
 
 def _off(columns: Attribution) -> Array:
     """What columns may be off by, all entries together [columns]."""
-    return np.abs(columns.values.numpy().sum(-1) - columns.total.numpy()) + np.nan_to_num(columns.entries_off.numpy())
+    off: Array = columns.sums_off.numpy() + np.nan_to_num(columns.entries_off.numpy())
+    return off
 
 
 def _magnified(shares: Array, errors: Array, mlp: MlpMap) -> Array:

@@ -37,9 +37,9 @@ def by_zero_ratio(itb: Attribution, zero: Attribution, targets: Tensor, rtol: fl
     own, rest = split_self(zero.values, targets)
     share = _ratio(own, own + rest)
     of_own = zero.entries_off * _ratio(own.abs(), zero.values.abs().sum(1))
-    of_share = _ratio(of_own + share.abs() * (own + rest - zero.total).abs(), (own + rest).abs())
+    of_share = _ratio(of_own + share.abs() * zero.sums_off, (own + rest).abs())
     whole, size = itb.values.sum(1), itb.values.abs().sum(1)
-    error = (1 - share).abs() * itb.entries_off + share.abs() * (whole - itb.total).abs()
+    error = (1 - share).abs() * itb.entries_off + share.abs() * itb.sums_off
     return itb.joined(zero, values, error + of_share * (size + whole.abs()), DOUBT * rtol)
 
 
@@ -67,7 +67,7 @@ def by_map_ratio(
     """
     values = map_ratio(itb.values, own, others, targets)
     whole, size = itb.values.sum(1), itb.values.abs().sum(1)
-    error = others * itb.entries_off + own * (whole - itb.total).abs()
+    error = others * itb.entries_off + own * itb.sums_off
     return itb.corrected(values, error + own * others * rounding * (size + whole.abs()), DOUBT * rtol)
 
 

@@ -15,6 +15,7 @@ from lig_core.quadrature.integrand import (
     Integrand,
     Status,
     is_hidden,
+    largest_of,
     rounding_floor,
     scale_of,
 )
@@ -55,6 +56,7 @@ def apply_rule(integrand: Integrand, nodes: Tensor, weights: Tensor, rtol: float
     return Attribution(
         values=torch.from_numpy(values),
         total=torch.from_numpy(total),
+        largest_total=torch.from_numpy(largest_of(total)),
         completeness_error=torch.from_numpy(error),
         entry_error=torch.from_numpy(np.where(dead, 0.0, np.nan)),
         nodes=torch.full_like(columns, len(nodes)),

@@ -114,7 +114,8 @@ class Parts:
 class Attribution:
     """Integrated contributions with their certificate; one entry per column in all but `values`.
 
-    values [columns, sources]; total L_j(1); completeness_error |Σ_i values − total| relative to
+    values [columns, sources]; total L_j(1); largest_total max_k L_k(1) of its map (of its text's columns, where texts
+    share a sequence); completeness_error |Σ_i values − total| relative to
     max(total, 1e-3 · largest L met), exact; entry_error, an estimate (good to a factor of about 3) of
     Σ_i |error of entry i| relative to the larger of that and Σ_i |values|, NaN where a rule makes none; nodes used;
     converged, see `is_hidden` for what rounding is allowed; status; in_float64, those that were integrated again
@@ -123,6 +124,7 @@ class Attribution:
 
     values: Tensor
     total: Tensor
+    largest_total: Tensor
     completeness_error: Tensor
     entry_error: Tensor
     nodes: Tensor
@@ -133,7 +135,17 @@ class Attribution:
     @property
     def entries_off(self) -> Tensor:
         """The estimated error of all entries of a column together, absolute [columns]; NaN where a rule makes none."""
-        return self.entry_error * _entry_scale(self.total, self.values)
+        return self.entry_error * self._entry_scale(self.values)
+
+    @property
+    def sums_off(self) -> Tensor:
+        """|Σ_i values − total| [columns]; 0 where nothing moves, and the total is rounding."""
+        still = torch.tensor([status == "zero_path" for status in self.status], dtype=torch.bool)
+        return (self.values.sum(-1) - self.total).abs().masked_fill(still, 0.0)
+
+    def _entry_scale(self, values: Tensor) -> Tensor:
+        """What errors of entries are relative to [columns]: Σ_i |value|, or `scale_of` among a map's totals."""
+        return torch.maximum(self.total, NEGLIGIBLE * self.largest_total).maximum(values.abs().sum(-1))
 
     def joined(self, other: Attribution, values: Tensor, entries_off: Tensor, most: float) -> Attribution:
         """`corrected`, of what is made of this and a second attribution.
@@ -158,7 +170,7 @@ class Attribution:
         itself, and not of the thousandth of the map's largest total, is hidden in rounding: known to be small.
         """
         own = torch.maximum(self.total, values.abs().sum(-1)).clamp_min(TINY)
-        of_itself, of_scale = entries_off / own, entries_off / _entry_scale(self.total, values).clamp_min(TINY)
+        of_itself, of_scale = entries_off / own, entries_off / self._entry_scale(values).clamp_min(TINY)
         beyond = of_scale > most
         hidden = (of_itself > most) & ~beyond
         status: list[Status] = []
@@ -177,6 +189,7 @@ class Attribution:
         return Attribution(
             values=self.values[columns],
             total=self.total[columns],
+            largest_total=self.largest_total[columns],
             completeness_error=self.completeness_error[columns],
             entry_error=self.entry_error[columns],
             nodes=self.nodes[columns],
@@ -214,9 +227,9 @@ grows with the root only: from EVEN on it is the tolerance itself."""
 TINY = float(np.finfo(np.float64).tiny)
 
 
-def _entry_scale(total: Tensor, values: Tensor) -> Tensor:
-    """What errors of entries are relative to [columns]: Σ_i |value|, or `scale_of` among a map's totals."""
-    return torch.maximum(torch.maximum(total, NEGLIGIBLE * total.max()), values.abs().sum(-1))
+def largest_of(total: Array) -> Array:
+    """The largest total of a map, for each of its columns."""
+    return np.full_like(total, total.max(initial=0.0))
 
 
 def scale_of(total: Array, largest: Array) -> Array:
@@ -237,7 +250,7 @@ def is_hidden(error: Array, entries: Array, floor: Array, total: Array, rtol: fl
     All are absolute: of a column's sum, and of its entries all together. Such a column has converged although its own
     total is too small to tell: it is known to within the tolerance of the largest column beside it.
     """
-    largest = total.max()
+    largest = largest_of(total)
     of_sum = (error <= floor * (1 + 1e-9)) & (floor <= rtol * largest)
     hidden: Array = of_sum & (entries <= entry_rtol(rtol) * largest)
     return hidden

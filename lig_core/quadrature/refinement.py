@@ -19,6 +19,7 @@ from lig_core.quadrature.integrand import (
     Status,
     entry_rtol,
     is_hidden,
+    largest_of,
     rounding_floor,
     scale_of,
 )
@@ -373,6 +374,7 @@ class Refinement:
         return Attribution(
             values=torch.from_numpy(values),
             total=torch.from_numpy(self.total),
+            largest_total=torch.from_numpy(largest_of(self.total)),
             completeness_error=torch.from_numpy(np.where(dead, 0.0, completeness)),
             entry_error=torch.from_numpy(entries),
             nodes=torch.from_numpy(self.nodes),

@@ -48,6 +48,7 @@ def replaced(found: Attribution, columns: Array, other: Attribution) -> Attribut
     return Attribution(
         values=put(found.values, other.values),
         total=put(found.total, other.total),
+        largest_total=found.largest_total,
         completeness_error=put(found.completeness_error, other.completeness_error),
         entry_error=put(found.entry_error, other.entry_error),
         nodes=found.nodes.index_add(0, places, other.nodes),
@@ -63,10 +64,11 @@ def blurred(found: Attribution, columns: Array, rounding: Array, rtol: float) ->
     One that rounding may have made by more than its tolerance is known where that is nothing beside the largest total.
     """
     total, size = found.total.numpy(), found.values.abs().sum(-1).numpy()
+    largest = found.largest_total.numpy()
     error = np.where(columns, rounding, 0.0)
     entry_error = found.entry_error.numpy() + error
     doubted = columns & ~(np.fmax(entry_error, error) <= entry_rtol(rtol))
-    hidden = doubted & (error * np.maximum(total, size) <= entry_rtol(rtol) * total.max())
+    hidden = doubted & (error * np.maximum(total, size) <= entry_rtol(rtol) * largest)
     pairs = zip(found.status, doubted.tolist(), strict=True)
     status: tuple[Status, ...] = tuple("noise_limited" if doubt else status for status, doubt in pairs)
     return replace(

@@ -180,6 +180,7 @@ class Together:
         return Attribution(
             values=values,
             total=torch.cat([one.total for one in found]),
+            largest_total=torch.cat([one.largest_total for one in found]),
             completeness_error=torch.cat([one.completeness_error for one in found]),
             entry_error=torch.cat([one.entry_error for one in found]),
             nodes=torch.cat([one.nodes for one in found]),

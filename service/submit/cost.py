@@ -34,14 +34,14 @@ DEFAULT_RATE = 1e11
 """Operations a second where no worker has measured its own: two cores of a server."""
 
 NODES = {
-    ("layer", "zero"): 25.4,
-    ("layer", "self_input_token"): 7.8,
-    ("att", "zero"): 12.3,
-    ("att", "self_input_token"): 7.6,
-    ("mlp", "zero"): 11.8,
-    ("mlp", "att_itb_a0"): 7.2,
+    ("layer", "zero"): 25.1,
+    ("layer", "self_input_token"): 9.3,
+    ("att", "zero"): 10.6,
+    ("att", "self_input_token"): 7.7,
+    ("mlp", "zero"): 13.3,
+    ("mlp", "att_itb_a0"): 7.4,
     ("heads", "zero"): 7.0,
-    ("heads", "att_itb_a0"): 7.2,
+    ("heads", "att_itb_a0"): 7.6,
 }
 """Mean nodes a target at rtol 1e-3 (benchmarks/quadrature.md); `heads` is mlp from the head outputs."""
 

@@ -1,4 +1,4 @@
-"""Texts in one sequence have the numbers that each has alone, of every family: `make batches`, ten minutes."""
+"""Texts in one sequence have the numbers that each has alone, of every family: `make batches SEED=n`, three minutes."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from tests.models.tiny_models import FAMILIES
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_batch_is_its_texts_alone(name: str) -> None:
-    assert_as_alone(name)
+def test_a_batch_is_its_texts_alone(name: str, request: pytest.FixtureRequest) -> None:
+    assert_as_alone(name, request.config.getoption("--texts"))

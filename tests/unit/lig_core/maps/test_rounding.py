@@ -114,6 +114,7 @@ def made(count: int, **changes: Any) -> Attribution:
     found = Attribution(
         values=torch.arange(2.0 * count).reshape(count, 2).double(),
         total=torch.ones(count).double(),
+        largest_total=torch.ones(count).double(),
         completeness_error=torch.zeros(count).double(),
         entry_error=torch.full((count,), 1e-4).double(),
         nodes=torch.full((count,), 7),
@@ -131,6 +132,15 @@ def test_what_matters_to_no_tolerance_is_left_alone() -> None:
     assert spoilt(found, rounding, 1e-3, still).tolist() == [False, True, False, True, False, True]
     assert spoilt(found, rounding, 1e-3, None).tolist() == [False, True, True, True, False, True]
     assert not spoilt(found, np.full(6, 0.99 * SUSPECT * 1e-3), 1e-3, None).any()
+
+
+def test_a_doubted_column_hides_beside_those_of_its_own_text_alone() -> None:
+    total = torch.tensor([1e-9, 1.0]).double()
+    found = made(2, values=torch.zeros(2, 2).double(), total=total, largest_total=torch.ones(2).double())
+    columns, rounding = np.array([True, False]), np.array([0.5, 0.0])
+    assert blurred(found, columns, rounding, 1e-3).converged.tolist() == [True, True]
+    beside = replace(found, largest_total=total)
+    assert blurred(beside, columns, rounding, 1e-3).converged.tolist() == [False, True]
 
 
 def test_columns_take_the_place_of_others() -> None:

@@ -116,6 +116,7 @@ def attribution(values: Tensor, converged: list[bool]) -> Attribution:
     return Attribution(
         values=values,
         total=values.sum(-1),
+        largest_total=values.sum(-1).max().expand(count),
         completeness_error=torch.zeros(count),
         entry_error=torch.zeros(count),
         nodes=torch.zeros(count, dtype=torch.long),
@@ -301,7 +302,22 @@ def test_of_a_map_ratio_whose_sources_cancel_nothing_but_rounding_is_left() -> N
     assert found.status == ("noise_limited", "ok")
     assert found.converged.all()
     assert float(found.entry_error[0]) == 1.0
-    first = column.select(torch.tensor([True, False]))
-    alone = by_map_ratio(first, own[:1], others[:1], torch.tensor([0]), rtol=1e-3, rounding=torch.zeros(1))
-    assert alone.status == ("budget",)
-    assert not alone.converged.any()
+    first = column.select(torch.tensor([True, False]))  # of the same map still
+    one = by_map_ratio(first, own[:1], others[:1], torch.tensor([0]), rtol=1e-3, rounding=torch.zeros(1))
+    assert one.status == ("noise_limited",)
+    # The other column is another text's, of the same sequence.
+    column = replace(column, largest_total=column.total)
+    beside = by_map_ratio(column, own, others, torch.tensor([0, 1]), rtol=1e-3, rounding=torch.zeros(2))
+    assert beside.status == ("budget", "ok")
+    assert beside.converged.tolist() == [False, True]
+
+
+def test_where_nothing_moves_a_map_ratio_has_nothing_to_be_wrong_about() -> None:
+    """The total of such a column is rounding, like that of a first token, whose attention goes to a sink as well."""
+    column = attribution(rows([0.0, 0.0], [3.0, 3.0]), [True, True])
+    column = replace(column, total=rows([1e-16, 6.0])[0], status=("zero_path", "ok"))
+    own, others = rows([0.5, 0.5]), torch.tensor([0, 1])
+    found = by_map_ratio(column, own[0], own[0], others, rtol=1e-3, rounding=torch.zeros(2))
+    assert found.status == ("zero_path", "ok")
+    assert found.entry_error.tolist() == [0.0, 0.0]
+    assert found.converged.all()
