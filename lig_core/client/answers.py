@@ -11,6 +11,8 @@ from lig_core.client.shapes import Job
 from lig_core.errors import LigError, ServiceError
 
 PROBLEM = "application/problem+json"
+UNREACHED = frozenset({502, 503, 504})
+"""What proxies answer then, in a form of their own."""
 
 
 class ServiceUnreachable(LigError):
@@ -52,6 +54,11 @@ def foreign(response: httpx.Response) -> ServiceError:
             "detail": f"{response.url} answered {response.status_code} with {kind}; is it a LIG service?",
         }
     )
+
+
+def is_of_a_proxy(response: httpx.Response) -> bool:
+    """True if a proxy answered for a service that it did not reach, or not in time."""
+    return response.status_code in UNREACHED and media_type(response) != PROBLEM
 
 
 def require_success(job: Job) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from lig_core.client.answers import ServiceUnreachable, problem_of
+from lig_core.client.answers import ServiceUnreachable, is_of_a_proxy, problem_of
 from lig_core.client.calls import Call
 
 BACKOFF_SECONDS = 0.25
@@ -45,21 +45,28 @@ class Attempts:
 
     def after_silence(self, error: httpx.RequestError) -> float:
         """Seconds to pause after a lost connection; raises ServiceUnreachable when it was the last attempt."""
-        self._lost_an_answer = True
-        pause = self._pause(None)
+        pause = self._after_loss(None)
         if pause is None:
-            url = error.request.url
-            address = f"{url.scheme}://{url.netloc.decode()}"
             reason = str(error) or type(error).__name__
             raise ServiceUnreachable(
-                f"no answer from {address} ({reason}); start the service with: lig serve"
+                f"no answer from {_address(error.request)} ({reason}); start the service with: lig serve"
             ) from error
         return pause
 
     def after(self, response: httpx.Response) -> float | None:
-        """None if the response is an answer, else seconds to pause; raises ServiceError when it is a refusal."""
+        """None if the response is an answer, else seconds to pause; raises ServiceError when it is a refusal.
+
+        Where a proxy has no service to ask, or lost its answer, that is a lost connection.
+        """
         if response.is_success:
             return None
+        if is_of_a_proxy(response):
+            if (pause := self._after_loss(_retry_after(response))) is None:
+                raise ServiceUnreachable(
+                    f"a proxy at {_address(response.request)} answered {response.status_code}: "
+                    "no service of those behind it does"
+                )
+            return pause
         if self._lost_an_answer and response.status_code in self._call.fine_if_repeated:
             return None
         pause = self._pause(_retry_after(response)) if response.status_code in self._call.again else None
@@ -67,11 +74,19 @@ class Attempts:
             raise problem_of(response)
         return pause
 
+    def _after_loss(self, named: float | None) -> float | None:
+        self._lost_an_answer = True
+        return self._pause(named)
+
     def _pause(self, named: float | None) -> float | None:
         self._left -= 1
         pause = random.uniform(self._backoff / 2, self._backoff) if named is None else named * _a_little_more()
         self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
         return pause if self._left >= 0 and time.monotonic() + pause < self._end else None
+
+
+def _address(request: httpx.Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc.decode()}"
 
 
 def _a_little_more() -> float:

@@ -103,8 +103,33 @@ def test_no_other_status_is_asked_for_again(client, asked, status):
     assert len(asked) == 1
 
 
-def test_a_deletion_whose_answer_was_lost_is_done(client):
-    assert client(LOST, problem(404, "job_not_found")).delete("j") is None
+def by_a_proxy(status):
+    return httpx.Response(status, html="<h1>Bad Gateway</h1>")
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_that_reaches_no_service_is_asked_again(client, asked, status):
+    client(by_a_proxy(status), by_a_proxy(status), ok(job("queued"), 202)).submit("hi")
+    assert len({request.headers["idempotency-key"] for request in asked}) == 1
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_behind_a_proxy_a_service_that_stays_away_is_unreachable(client, asked, status):
+    with pytest.raises(ServiceUnreachable, match=f"a proxy at http://.* answered {status}"):
+        client(*[by_a_proxy(status)] * 3, max_retries=2).job("j")
+    assert len(asked) == 3
+
+
+def test_a_proxy_says_when_to_come_back(client, pauses):
+    answer = httpx.Response(503, html="<h1>Maintenance</h1>", headers={"Retry-After": "7"})
+    client(answer, ok(job("queued"))).job("j")
+    assert 7 <= pauses[0] <= 7 * (1 + retries.JITTER)
+
+
+@pytest.mark.parametrize("lost", [lambda: LOST, lambda: by_a_proxy(502), lambda: by_a_proxy(504)])
+def test_a_deletion_whose_answer_was_lost_is_done(client, lost):
+    assert client(lost(), problem(404, "job_not_found")).delete("j") is None
 
 
 def test_a_deletion_of_nothing_is_refused(client):
