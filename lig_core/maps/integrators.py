@@ -94,6 +94,11 @@ class Integrator(ABC):
     def num_heads(self) -> int:
         """Attention heads, 0 where there are none to tell apart."""
 
+    @property
+    @abstractmethod
+    def num_tokens(self) -> int:
+        """Tokens of the text."""
+
     @abstractmethod
     def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
         """The rates of z→z' from the zero baseline or from ITB."""
@@ -120,6 +125,8 @@ class Integrator(ABC):
 
     def alone(self) -> Tensor | None:
         """Targets that see no token but themselves [targets]; None where that is not known of any."""
+        if self.num_tokens == 1:
+            return torch.ones(len(self.targets), dtype=torch.bool)
         seen = self.visible()
         return None if seen is None else seen[0] == seen[1]
 
@@ -215,6 +222,11 @@ class WholeBlockIntegrator(_Integrating):
     def replay_error(self) -> float:
         return self._block.replay_error
 
+    @property
+    @override
+    def num_tokens(self) -> int:
+        return self._block.num_tokens
+
     @override
     def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
         engine = DenseZero if zero else DenseTarget
@@ -267,6 +279,11 @@ class SplitBlockIntegrator(_Integrating):
     @override
     def num_heads(self) -> int:
         return self.block.num_heads
+
+    @property
+    @override
+    def num_tokens(self) -> int:
+        return self.block.num_tokens
 
     @override
     def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:

@@ -78,6 +78,12 @@ class _OneText(Integrator):
     def num_heads(self) -> int:
         return self._whole.integrator.num_heads
 
+    @property
+    @override
+    def num_tokens(self) -> int:
+        span = self._together.tokens[self._text]
+        return span.stop - span.start
+
     @override
     def layer_integrand(self, *, zero: bool) -> ChunkedIntegrand:
         return self._whole.integrator.layer_integrand(zero=zero)

@@ -16,6 +16,8 @@ from lig_core.contract import MOST_PACKED, parse_request
 from lig_core.errors import InvalidRequest, NotConverged
 from lig_core.loading.encoding import Encoded
 from lig_core.loading.loaded import LoadedModel
+from lig_core.method import stream
+from lig_core.result.arrays import IN_FLOAT64, STATUSES
 from tests.models.batches import ROUNDING, assert_as_alone, texts
 from tests.models.tiny_models import WORDS, loaded
 from tests.support.closeness import assert_close, assert_close_maps
@@ -60,6 +62,22 @@ def test_long_texts_go_alone_on_the_cpu(lengths: list[int], on_cpu: list[int], o
         runs = list(packed(lengths, torch.device(device)))
         assert [run.stop - run.start for run in runs] == sizes
         assert [place for run in runs for place in range(run.start, run.stop)] == [*range(len(lengths))]
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_nothing_moves_in_a_text_of_one_token_alone_or_beside_others(name: str) -> None:
+    """In float32, too: no rounding is looked for where there is nothing to round."""
+    model = loaded(name, torch.float32)
+    asked = {"model": name, "granularity": "all", "layers": [1], "special_tokens": False}
+    one, other = (parse_request({"text": text, **asked}) for text in ("fox", "the lazy dog"))
+    (alone,) = stream(one, model)[1]
+    ((_, _, layers),) = stream_batch([one, other], model)
+    for layer in (alone, next(iter(layers))[0]):
+        assert len(layer.arrays["targets"]) == 1
+        for map in ("z2z", "att"):
+            assert (layer.arrays[f"{map}.status"] == STATUSES.index("zero_path")).all()
+            assert f"{map}.{IN_FLOAT64}" not in layer.arrays
+        assert layer.arrays["composed.conserving"].tolist() == [[0.0]]
 
 
 def test_short_and_long_texts_together_keep_their_order_and_results(monkeypatch: pytest.MonkeyPatch) -> None:
