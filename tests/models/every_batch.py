@@ -11,4 +11,4 @@ from tests.models.tiny_models import FAMILIES
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_batch_is_its_texts_alone(name: str, request: pytest.FixtureRequest) -> None:
-    assert_as_alone(name, request.config.getoption("--texts"))
+    assert_as_alone(name, request.config.getoption("--texts"), drawn=2)
