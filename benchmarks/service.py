@@ -292,7 +292,7 @@ def page(report: dict[str, Any]) -> str:
     return f"""# What the service itself costs
 
 `make bench-service`: one API process, one worker, Redis and the senders on one machine of
-{report["machine"]["processors"]} processors, which had other work too (load averages before each part: {loads}).
+{report["machine"]["processors"]} processors (load averages before each part: {loads}).
 
 | what | wanted | measured |
 |---|---|---|

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from lig_core.errors import FieldError, ModelNotFound
@@ -45,7 +45,12 @@ class KnownModel:
     @property
     def fresh(self) -> bool:
         """True if it may be taken to be still so; of a folder it is known at once that its files changed."""
-        return time.monotonic() - self.at < FRESH_SECONDS and self.stamp == _stamp(self.card)
+        return time.monotonic() - self.at < FRESH_SECONDS and not self.changed
+
+    @property
+    def changed(self) -> bool:
+        """True if a folder's files are others now."""
+        return self.stamp != _stamp(self.card)
 
 
 class KnownModels:
@@ -70,24 +75,35 @@ class KnownModels:
         config rules it out, and NotReady where a folder's files are being read.
         """
         known = self._models.get(name)
-        if known is None or not known.fresh:
-            at, reference = time.monotonic(), self._resolve(name, "/model")
-            card = self._requested(reference)
-            require_loadable(card)
-            known = KnownModel(
-                reference,
-                str(reference),
-                card,
-                shape=Shape.of(card),
-                most_tokens=most_tokens(card),
-                identity=self._identity(card),
-                stamp=_stamp(card),
-                at=at,
-            )
-            if len(self._models) >= MOST_MODELS:
-                self._models = {}
-            self._models[name] = known
-        return known
+        if known is not None and known.fresh:
+            return known
+        if known is not None and not known.changed:
+            # One request looks again; those that come meanwhile take what was known.
+            self._models[name] = replace(known, at=time.monotonic())
+        try:
+            found = self._look_up(name)
+        except BaseException:
+            self._models.pop(name, None)
+            raise
+        if len(self._models) >= MOST_MODELS:
+            self._models = {}
+        self._models[name] = found
+        return found
+
+    def _look_up(self, name: str) -> KnownModel:
+        at, reference = time.monotonic(), self._resolve(name, "/model")
+        card = self._requested(reference)
+        require_loadable(card)
+        return KnownModel(
+            reference,
+            str(reference),
+            card,
+            shape=Shape.of(card),
+            most_tokens=most_tokens(card),
+            identity=self._identity(card),
+            stamp=_stamp(card),
+            at=at,
+        )
 
     def card(self, name: str, pointer: str) -> ModelCard:
         """The card of the model of this name as it is now, loadable or not; raises InvalidRequest, ModelNotAllowed,

@@ -83,8 +83,12 @@ def bundled_identity(name: str) -> str:
     return number if package.conversion is None else f"{number}-{package.conversion.number}"
 
 
+@cache
 def installed_folder(name: str) -> Path:
-    """The folder of the package itself; raises ModelNotFound where it is not installed."""
+    """The folder of the package itself; raises ModelNotFound where it is not installed.
+
+    Once found it stays: to look through the paths of all packages takes hundreds of looks at the disk.
+    """
     package = BUNDLED[name]
     spec = importlib.util.find_spec(package.module)  # locates a top-level package without importing it
     if spec is None or spec.origin is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lig_core.errors import ModelNotFound
+from lig_core.models.bundled import packages
 from lig_core.models.catalog import READ, ModelCard, find_model
 from lig_core.models.identity import _kept_digest, folder_digest, model_identity
 
@@ -130,6 +131,7 @@ def test_a_bundled_model_is_its_packages_version_with_or_without_weights(
 def test_without_its_package_the_refusal_names_the_command(
     name: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    packages.installed_folder.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
     with pytest.raises(ModelNotFound) as refused:
         find_model(name)
