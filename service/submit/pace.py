@@ -35,5 +35,7 @@ class Pace:
     def _load(self) -> Load:
         read = self._read
         if read is None or time.monotonic() - read[0] > LOAD_SECONDS:
+            if read is not None:  # what comes while this one asks takes what was read
+                self._read = time.monotonic(), read[1]
             self._read = read = time.monotonic(), self._jobs.load()
         return read[1]

@@ -1,6 +1,7 @@
 """POST /explain and /explain/batch: headers, answers, and what is handed to the store."""
 
 import contextlib
+import math
 from dataclasses import replace
 
 import anyio
@@ -175,6 +176,23 @@ def test_what_is_ahead_of_a_job_counts_by_its_place(api, jobs, monkeypatch):
     post(api)
     half_way = replace(jobs.only(), queue_position=5, cost=3.0)
     assert_close(Pace(jobs).seconds_until_done(half_way), 28.0, 1e-9)
+
+
+def test_while_one_request_reads_the_load_again_others_take_what_was_read(jobs, monkeypatch):
+    monkeypatch.setattr("service.submit.pace.LOAD_SECONDS", 600.0)
+    old, new = (Load(waiting=10, backlog=backlog, limit=600.0, workers=2) for backlog in (100.0, 60.0))
+    pace, meanwhile = Pace(jobs), []
+    monkeypatch.setattr(jobs, "load", lambda: old)
+    assert_close(pace.queue_seconds(), 50.0, 1e-9)
+
+    def read_again():
+        meanwhile.append(pace.queue_seconds())
+        return new
+
+    monkeypatch.setattr(jobs, "load", read_again)
+    pace._read = (-math.inf, old)
+    assert_close(pace.queue_seconds(), 30.0, 1e-9)
+    assert_close(meanwhile, [50.0], 1e-9)
 
 
 def test_a_batch_is_one_group_in_the_order_of_its_texts(api, jobs):
