@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
+from lig_core.maps.integrated import HeadMap, LayerMap, MlpMap
 from lig_core.quadrature import Attribution
 from lig_core.result.arrays import DOUBT, Array, codes, head_shares
 

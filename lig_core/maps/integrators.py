@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Self, TypeVar, cast
 
@@ -33,6 +33,7 @@ from lig_core.engines.path import Path
 from lig_core.engines.target_paths import target_path
 from lig_core.engines.zero_paths import zero_path
 from lig_core.errors import OutOfMemory, UnsupportedMap, UnsupportedModel
+from lig_core.maps.integrated import HeadMap, LayerMap, MlpMap
 from lig_core.maps.self_term import by_map_ratio, by_zero_ratio
 from lig_core.quadrature import Attribution, Quadrature
 from lig_core.quadrature.rounding import SUSPECT, blurred, replaced, spoilt
@@ -41,41 +42,6 @@ Integral = TypeVar("Integral")
 MAGNIFIED = 13.0
 """Where a block's output is a sum (pre-norm), errors by rounding were up to so many times what its largest entry's last
 digit is of L: massive activations have large gradients. Where it ends with a norm they were 0.3 times that at most."""
-
-
-@dataclass(frozen=True)
-class LayerMap:
-    """z→z': `attribution.values` [targets, sources], and the engine that made it."""
-
-    attribution: Attribution
-    engine: str
-
-
-@dataclass(frozen=True)
-class HeadMap:
-    """z→u per head: `attribution` has one column per (target, head), heads varying fastest."""
-
-    heads: tuple[int, ...]
-    attribution: Attribution
-    engine: str
-
-    @property
-    def values(self) -> Tensor:
-        """[targets, heads, sources]."""
-        return self.attribution.values.unflatten(0, (-1, len(self.heads)))
-
-    def only(self, head: int) -> HeadMap:
-        """The map of one head."""
-        columns = torch.arange(len(self.attribution.total)) % len(self.heads) == self.heads.index(head)
-        return replace(self, heads=(head,), attribution=self.attribution.select(columns))
-
-
-@dataclass(frozen=True)
-class MlpMap:
-    """u→z': `attribution.values` [targets, dimensions of u]; `per_head` [targets, heads] where u is the heads."""
-
-    attribution: Attribution
-    per_head: Tensor | None
 
 
 class Integrator(ABC):

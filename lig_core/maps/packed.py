@@ -15,7 +15,8 @@ from lig_core.blocks.laws import PathLaws
 from lig_core.blocks.packing import PackedCall
 from lig_core.contract import AttBaseline, LayerBaseline, MlpBaseline
 from lig_core.engines.chunking import Budget, ChunkedIntegrand
-from lig_core.maps.integrators import HeadMap, Integral, Integrator, LayerMap, MlpMap, SplitBlockIntegrator
+from lig_core.maps.integrated import HeadMap, LayerMap, MlpMap
+from lig_core.maps.integrators import Integral, Integrator, SplitBlockIntegrator
 from lig_core.quadrature import Attribution, Quadrature
 from lig_core.quadrature.together import Share, Together
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lig_core.maps.compose import Comparison, Composition
-from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
+from lig_core.maps.integrated import HeadMap, LayerMap, MlpMap
 from lig_core.quadrature import Attribution, Quadrature
 from lig_core.result.arrays import DIAGNOSTIC, IN_FLOAT64, Array, LayerArrays, codes
 

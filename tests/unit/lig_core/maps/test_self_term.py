@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lig_core.maps.compose import Composition, compare, compose, product
-from lig_core.maps.integrators import HeadMap, LayerMap, MlpMap
+from lig_core.maps.integrated import HeadMap, LayerMap, MlpMap
 from lig_core.maps.self_term import by_map_ratio, by_zero_ratio, map_ratio, split_self, zero_ratio
 from lig_core.maps.tensors import LayerMaps, layer_arrays
 from lig_core.quadrature import Attribution, GaussLegendre
